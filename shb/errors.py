@@ -1,0 +1,34 @@
+"""One error for every wrong input: it names the field, the value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class ConfigurationError(ValueError):
+    """A value that cannot be used, found before any compute.
+
+    Args:
+        field: name of the setting as the user writes it, e.g. ``optimizer.lr``.
+        value: what was given.
+        allowed: what would be accepted, in words.
+    """
+
+    def __init__(self, field: str, value: Any, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(" ".join(f"{field}={value}: allowed is {allowed}".split()))
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.field, self.value, self.allowed)
+
+
+def choose(field: str, value: str, choices: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise with the nearest match."""
+    choices = sorted(choices)
+    if value in choices:
+        return value
+    near = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ConfigurationError(field, value, f"one of {', '.join(choices)}{hint}")

@@ -1,0 +1,25 @@
+"""Pure update rules on parameter dictionaries, their conversions, and ``SHB`` for ordinary torch loops."""
+
+from __future__ import annotations
+
+from shb.errors import choose
+from shb.optimizers.adam import ADAM
+from shb.optimizers.ema_momentum import EMA_MOMENTUM
+from shb.optimizers.nesterov import NESTEROV
+from shb.optimizers.optimizer import Hyperparameters, Optimizer, Params, State, expand
+from shb.optimizers.sgd import SGD
+from shb.optimizers.shb import HEAVY_BALL
+from shb.optimizers.torch_momentum import TORCH_MOMENTUM
+from shb.optimizers.torch_shb import SHB
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    rule.name: rule for rule in (SGD, HEAVY_BALL, TORCH_MOMENTUM, EMA_MOMENTUM, NESTEROV, ADAM)
+}
+
+
+def get_optimizer(name: str) -> Optimizer:
+    """The update rule called ``name``; ConfigurationError with the nearest match if there is none."""
+    return OPTIMIZERS[choose("optimizer", name, OPTIMIZERS)]
+
+
+__all__ = ["OPTIMIZERS", "SHB", "Hyperparameters", "Optimizer", "Params", "State", "expand", "get_optimizer"]

@@ -1,0 +1,208 @@
+"""Exact conversions of momentum forms to and from Polyak's form, and the z-transform (theory.md section 1).
+
+Polyak's form with its parameters alpha_k (step size) and beta_k (momentum) is
+
+    w_{k+1} = w_k - alpha_k g_k + beta_k (w_k - w_{k-1})                                             (P)
+
+Whole schedules are converted at once: a sequence has the shape [K] (or [K, ...], one column per trajectory or
+coordinate), entry k belongs to step k; where a function says so a scalar stands for a constant sequence. All
+numbers are float64, lr and alpha are in the unit of w per unit of gradient, momentum and beta have no unit.
+Wrong shapes, and step sizes <= 0 where they are divided by, raise ConfigurationError.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from shb.errors import ConfigurationError
+
+Array = np.ndarray
+
+
+class Velocity(NamedTuple):
+    """u_{k+1} = momentum_k u_k - lr_k g_k;  w_{k+1} = w_k + u_{k+1}, started with ``velocity`` = u_0."""
+
+    lr: Array
+    momentum: Array
+    velocity: Array
+
+
+class Polyak(NamedTuple):
+    """(P), started from w_0 and ``previous`` = w_{-1}."""
+
+    alpha: Array
+    beta: Array
+    previous: Array
+
+
+class Nesterov(NamedTuple):
+    """w_{k+1} = w_k + momentum (w_k - w_{k-1}) - current g_k - previous g_{k-1}; w_{-1} = w_0, g_{-1} = 0."""
+
+    momentum: float
+    current: float
+    previous: float
+
+
+def velocity_to_polyak(lr: ArrayLike, momentum: ArrayLike, params: ArrayLike, velocity: ArrayLike) -> Polyak:
+    """Keras / "lr inside" form to Polyak: alpha_k = lr_k, beta_k = momentum_k, w_{-1} = w_0 - u_0.
+
+    Args:
+        lr, momentum: [K], or a scalar momentum.
+        params, velocity: w_0 and u_0, one shape.
+    """
+    lr, momentum = _sequences(lr=lr, momentum=momentum)
+    return Polyak(lr, momentum, np.asarray(params, np.float64) - np.asarray(velocity, np.float64))
+
+
+def polyak_to_velocity(alpha: ArrayLike, beta: ArrayLike, params: ArrayLike, previous: ArrayLike) -> Velocity:
+    """Polyak to Keras / "lr inside" form: lr_k = alpha_k, momentum_k = beta_k, u_0 = w_0 - w_{-1}.
+
+    Args:
+        alpha, beta: [K], or a scalar beta.
+        params, previous: w_0 and w_{-1}, one shape.
+    """
+    alpha, beta = _sequences(alpha=alpha, beta=beta)
+    return Velocity(alpha, beta, np.asarray(params, np.float64) - np.asarray(previous, np.float64))
+
+
+def torch_to_polyak(lr: ArrayLike, momentum: ArrayLike, dampening: ArrayLike = 0.0) -> tuple[Array, Array]:
+    """torch.optim.SGD(lr, momentum, dampening) to (alpha [K], beta [K]), started at rest (w_{-1} = w_0).
+
+    alpha_0 = lr_0, beta_0 = 0 (torch does not dampen its first step); for k >= 1
+    alpha_k = (1 - dampening_k) lr_k,  beta_k = momentum_k lr_k / lr_{k-1}.
+
+    Args:
+        lr: [K], > 0. momentum, dampening: [K] or scalar.
+    """
+    lr, momentum, dampening = _sequences(lr=lr, momentum=momentum, dampening=dampening)
+    _positive("lr", lr)
+    alpha = (1 - dampening) * lr
+    alpha[0] = lr[0]
+    return alpha, momentum * _ratio(lr)
+
+
+def polyak_to_torch(alpha: ArrayLike, beta: ArrayLike) -> tuple[Array, Array]:
+    """Polyak, started at rest (w_{-1} = w_0), to (lr [K], momentum [K]) of torch.optim.SGD with dampening 0.
+
+    lr_k = alpha_k, momentum_k = beta_k alpha_{k-1} / alpha_k for k >= 1; momentum_0 = 0, which torch does
+    not use. momentum_k may exceed 1 where alpha decays fast. torch cannot start with a velocity.
+
+    Args:
+        alpha: [K], > 0. beta: [K] or scalar.
+    """
+    alpha, beta = _sequences(alpha=alpha, beta=beta)
+    _positive("alpha", alpha)
+    momentum = np.zeros_like(alpha)
+    momentum[1:] = beta[1:] * alpha[:-1] / alpha[1:]
+    return alpha, momentum
+
+
+def ema_to_polyak(lr: ArrayLike, momentum: ArrayLike) -> tuple[Array, Array]:
+    """EMA momentum to (alpha [K], beta [K]), started at rest (w_{-1} = w_0).
+
+    alpha_k = (1 - momentum_k) lr_k,  beta_k = momentum_k lr_k / lr_{k-1},  beta_0 = 0.
+
+    Args:
+        lr: [K], > 0. momentum: [K] or scalar.
+    """
+    lr, momentum = _sequences(lr=lr, momentum=momentum)
+    _positive("lr", lr)
+    return (1 - momentum) * lr, momentum * _ratio(lr)
+
+
+def nesterov_to_polyak(lr: float, momentum: float) -> Nesterov:
+    """torch's Nesterov momentum with constant lr and momentum mu, as a heavy ball with two gradients.
+
+    w_{k+1} = w_k + mu (w_k - w_{k-1}) - lr (1 + mu) g_k + lr mu g_{k-1}; the first step is -lr (1 + mu) g_0.
+    """
+    return Nesterov(momentum, lr * (1 + momentum), -lr * momentum)
+
+
+def adam_to_polyak(lr: ArrayLike, beta1: float, eps: float, v_hat: ArrayLike) -> tuple[Array, Array]:
+    """Adam as a heavy ball with its own (alpha_k, beta_k) in every coordinate, started at rest.
+
+    D_k = lr_k / [(1 - beta1^{k+1}) (sqrt(v_hat_{k+1}) + eps)],  alpha_k = (1 - beta1) D_k,
+    beta_k = beta1 D_k / D_{k-1}, beta_0 = 0.
+
+    Args:
+        lr: [K], > 0. beta1, eps: scalars.
+        v_hat: [K, ...], entry k is the corrected second moment v_hat_{k+1} that step k divides by.
+
+    Returns:
+        alpha, beta, each shaped like ``v_hat``.
+    """
+    v_hat = np.asarray(v_hat, np.float64)
+    (lr,) = _sequences(lr=lr)
+    _positive("lr", lr)
+    if lr.ndim != 1 or v_hat.shape[:1] != lr.shape:
+        raise ConfigurationError("v_hat", f"shape {v_hat.shape} with lr {lr.shape}", "lr of [K] and v_hat of [K, ...]")
+    rate = lr / (1 - beta1 ** np.arange(1, len(lr) + 1))
+    rate = rate.reshape(rate.shape + (1,) * (v_hat.ndim - 1)) / (np.sqrt(v_hat) + eps)
+    return (1 - beta1) * rate, beta1 * _ratio(rate)
+
+
+def z_weights(beta: ArrayLike) -> Array:
+    """The weights c_k = beta_k (1 + c_{k+1}) = sum_{j>=0} prod_{i=0..j} beta_{k+i} of the z-transform.
+
+    z_k = w_k + c_k (w_k - w_{k-1}) then moves without momentum: z_{k+1} = z_k - (1 + c_{k+1}) alpha_k g_k.
+    After its end the sequence goes on with its last value: c_K = beta_{K-1} / (1 - beta_{K-1}).
+
+    Args:
+        beta: [K] or [K, ...]; its last entries in (-1, 1).
+
+    Returns:
+        c_0, ..., c_K: [K + 1, ...].
+    """
+    (beta,) = _sequences(beta=beta)
+    if not np.all(np.abs(beta[-1]) < 1):
+        raise ConfigurationError("last entry of beta", beta[-1], "a number in (-1, 1): it is continued for ever")
+    c = np.empty((len(beta) + 1, *beta.shape[1:]))
+    c[-1] = beta[-1] / (1 - beta[-1])
+    for k in reversed(range(len(beta))):
+        c[k] = beta[k] * (1 + c[k + 1])
+    return c
+
+
+def effective_step(alpha: ArrayLike, beta: ArrayLike) -> Array:
+    """alpha_k (1 + c_{k+1}), [K]: the step size of the SGD that the heavy ball resembles (theory.md section
+    1).
+
+    Args:
+        alpha: [K] or [K, ...]. beta: the same shape, or a scalar (then it is alpha / (1 - beta)).
+    """
+    alpha, beta = _sequences(alpha=alpha, beta=beta)
+    return alpha * (1 + z_weights(beta)[1:])
+
+
+def constant_momentum_step(alpha: ArrayLike, beta: ArrayLike) -> Array:
+    """alpha / (1 - beta): the effective step of a constant momentum (wrong for one that varies with k)."""
+    return np.asarray(alpha, np.float64) / (1 - np.asarray(beta, np.float64))
+
+
+def _sequences(**given: ArrayLike) -> list[Array]:
+    """Fresh float64 arrays of one shape [K, ...], that of the first; the others have it or are scalars."""
+    (first, shape), *_ = ((name, np.shape(value)) for name, value in given.items())
+    if not shape or shape[0] == 0:
+        raise ConfigurationError(first, f"shape {shape}", "a sequence with one entry per step")
+    arrays = []
+    for name, value in given.items():
+        value = np.asarray(value, np.float64)
+        if value.shape not in (shape, ()):
+            raise ConfigurationError(name, f"shape {value.shape}", f"a scalar or the shape of {first}, {shape}")
+        arrays.append(np.array(np.broadcast_to(value, shape)))
+    return arrays
+
+
+def _positive(name: str, values: Array) -> None:
+    if not np.all(values > 0):
+        raise ConfigurationError(name, values.min(), "step sizes > 0, because the conversion divides by them")
+
+
+def _ratio(values: Array) -> Array:
+    """values_k / values_{k-1}, and 0 for k = 0: there is no velocity before the first step."""
+    ratio = np.zeros_like(values)
+    ratio[1:] = values[1:] / values[:-1]
+    return ratio

@@ -1,0 +1,106 @@
+"""What an optimizer is here: a pure ``init`` and a pure ``update`` on dictionaries of tensors.
+
+    state = init(params, hyperparameters)
+    params, state = update(params, grads, state, hyperparameters, k)          k = 0, 1, 2, ...
+
+One call advances one trajectory (tensors shaped like the parameter) or a whole stack of M trajectories
+("members": every tensor has a leading axis [M, ...], every hyperparameter has the shape [M]).
+
+A member's bits must not depend on the width of its stack, so the rules use only operations that are exactly
+rounded, + - * / sqrt. On the CPU the body of a vectorised loop and its remainder give different last bits for
+``pow`` (float32, float64) and for ``torch.add(alpha=...)`` (bfloat16): neither is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from shb.errors import ConfigurationError, choose
+
+Params = dict[str, Tensor]
+"""Name -> parameter (or gradient, or velocity), each [...] or, in a stack, [M, ...]."""
+
+Hyperparameters = dict[str, Tensor]
+"""Name -> value for step k, float64, shape [] (one trajectory) or [M] (a stack)."""
+
+State = dict[str, dict[str, Tensor] | Tensor]
+"""Name -> a dictionary shaped like the parameters, or one tensor shaped like a hyperparameter."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One update rule.
+
+    Args:
+        name: the name in ``OPTIMIZERS``.
+        hyperparameters: name -> default; None means that it has no default and must be given (the step size
+            ``lr``).
+        init: ``init(params, hyperparameters, velocity=None) -> state``; ``velocity`` is w_0 - w_{-1}, shaped
+            like the parameters. ConfigurationError if one is given and ``takes_velocity`` is False.
+        update: ``update(params, grads, state, hyperparameters, k) -> (params, state)``; ``hyperparameters``
+            holds all names, already evaluated for step ``k`` (int, 0 first). New tensors are returned, none
+            is modified.
+        takes_velocity: True if the rule can start with a velocity.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, float | None]
+    init: Callable[..., State]
+    update: Callable[[Params, Params, State, Hyperparameters, int], tuple[Params, State]]
+    takes_velocity: bool = False
+
+    def complete(self, given: Mapping[str, Value]) -> dict[str, Value | float]:
+        """Return ``given`` with the defaults filled in, in the order of ``hyperparameters``.
+
+        Raises:
+            ConfigurationError: for a name that the rule does not have, or a missing one without a default.
+        """
+        for name in given:
+            choose(f"hyperparameters of optimizer {self.name}", name, self.hyperparameters)
+        complete = {**self.hyperparameters, **given}
+        for name, value in complete.items():
+            if value is None:
+                raise ConfigurationError(f"{self.name}.{name}", None, "a number: it has no default")
+        return complete
+
+
+def expand(h: Tensor, like: Tensor) -> Tensor:
+    """Cast ``h`` ([] or [M]) to the dtype of ``like`` and append axes: [M] broadcasts over [M, ...]."""
+    return h.to(like.dtype).reshape(h.shape + (1,) * (like.dim() - h.dim()))
+
+
+def zeros_like(params: Params) -> Params:
+    """A zero tensor for every parameter."""
+    return {name: torch.zeros_like(w) for name, w in params.items()}
+
+
+def refuse_velocity(name: str, velocity: Params | None) -> None:
+    """Raise ConfigurationError if an initial velocity is given to a rule that cannot start with one."""
+    if velocity is not None:
+        raise ConfigurationError(
+            f"initial velocity of optimizer {name}",
+            "given",
+            "none: only shb starts with one (theory.md, D4(A))",
+        )
+
+
+def check_velocity(params: Params, velocity: Params) -> None:
+    """Raise ConfigurationError unless ``velocity`` has the names, shapes and dtypes of ``params``."""
+    if velocity.keys() != params.keys():
+        raise ConfigurationError(
+            "names of the initial velocity", sorted(velocity), f"those of the parameters, {sorted(params)}"
+        )
+    for name, w in params.items():
+        v = velocity[name]
+        if v.shape != w.shape or v.dtype != w.dtype:
+            given = f"{tuple(v.shape)} {v.dtype}"
+            raise ConfigurationError(
+                f"initial velocity of {name}", given, f"{tuple(w.shape)} {w.dtype}, like the parameter"
+            )

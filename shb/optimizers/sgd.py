@@ -1,0 +1,29 @@
+"""SGD, the stochastic subgradient method.
+
+    w_{k+1} = w_k - lr_k g_k
+
+The case momentum = 0 of the heavy ball (theory.md section 1). Robbins and Monro (1951).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from shb.optimizers.optimizer import Hyperparameters, Optimizer, Params, State, expand, refuse_velocity
+
+
+def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | None = None) -> State:
+    """SGD keeps no state. ConfigurationError if a velocity is given."""
+    refuse_velocity("sgd", velocity)
+    return {}
+
+
+def update(
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+) -> tuple[Params, State]:
+    """One step; uses lr."""
+    lr = hyperparameters["lr"]
+    return {name: torch.addcmul(w, expand(lr, w), grads[name], value=-1) for name, w in params.items()}, state
+
+
+SGD = Optimizer("sgd", {"lr": None}, init, update, takes_velocity=False)

@@ -1,0 +1,164 @@
+"""Step size and momentum as functions of the step k = 0, 1, 2, ... of a run of ``steps`` steps.
+
+    value_k = base * factor(k)
+
+    constant      1
+    power         1 / (k + 1 + k0)^q                                 q = 0.75, k0 = 10
+    inverse_log   1 / log(k + 2)
+    cosine        final + (1 - final) (1 + cos(pi k / steps)) / 2    final = 0
+    step          gamma^floor(k / (step_size * steps))               gamma = 0.1, step_size = 0.5
+
+For theory.md (A3): power with q in (1/2, 1] has sum alpha = inf and sum alpha^2 < inf, q in (0, 1] is
+o(1/log k); q > 1 is summable and inverse_log decays too slowly (both are controls).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from shb.errors import ConfigurationError, choose
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One family of factors.
+
+    Args:
+        name: the name in ``SCHEDULES``.
+        parameters: name -> default.
+        factor: ``factor(k, steps, **parameters) -> float``, the multiplier of the base value (no unit).
+        ranges: parameter -> (smallest, largest) allowed value.
+    """
+
+    name: str
+    parameters: Mapping[str, float]
+    factor: Callable[..., float]
+    ranges: Mapping[str, tuple[float, float]]
+
+
+def _constant(k: int, steps: int) -> float:
+    return 1.0
+
+
+def _power(k: int, steps: int, q: float, k0: float) -> float:
+    return 1.0 / math.pow(k + 1 + k0, q)
+
+
+def _inverse_log(k: int, steps: int) -> float:
+    return 1.0 / math.log(k + 2)
+
+
+def _cosine(k: int, steps: int, final: float) -> float:
+    # after the end of the run the factor stays at `final` instead of rising again
+    return final + (1 - final) * (1 + math.cos(math.pi * min(k, steps) / steps)) / 2
+
+
+def _step(k: int, steps: int, gamma: float, step_size: float) -> float:
+    # 0.1 * 24 is 2.4000000000000004: without the margin the drop at k = 12 would come one step late
+    return math.pow(gamma, math.floor(k / (step_size * steps) + 1e-9))
+
+
+SCHEDULES: dict[str, Schedule] = {
+    schedule.name: schedule
+    for schedule in (
+        Schedule("constant", {}, _constant, {}),
+        Schedule("power", {"q": 0.75, "k0": 10.0}, _power, {"q": (0.0, 100.0), "k0": (0.0, 1e12)}),
+        Schedule("inverse_log", {}, _inverse_log, {}),
+        Schedule("cosine", {"final": 0.0}, _cosine, {"final": (0.0, 1.0)}),
+        Schedule("step", {"gamma": 0.1, "step_size": 0.5}, _step, {"gamma": (0.0, 1.0), "step_size": (1e-6, 1.0)}),
+    )
+}
+
+
+def get_schedule(name: str) -> Schedule:
+    """The schedule called ``name``; ConfigurationError with the nearest match if there is none."""
+    return SCHEDULES[choose("schedule", name, SCHEDULES)]
+
+
+def schedule_table(
+    name: str, base: ArrayLike, parameters: Mapping[str, ArrayLike], start: int, stop: int, steps: int
+) -> np.ndarray:
+    """Values for the steps start, ..., stop - 1 of M members.
+
+    A factor is computed once per distinct tuple of parameters with Python's ``math`` and multiplied by the
+    base, so a member's column has the same bits in every table (a vectorised ``pow`` does not promise that).
+
+    Args:
+        name: one of ``SCHEDULES``.
+        base: [M], in the unit of the scheduled quantity.
+        parameters: name -> [M] or scalar; defaults for the names left out.
+        start, stop: 0 <= start <= stop.
+        steps: length of the run, >= 1; ``cosine`` and ``step`` are relative to it.
+
+    Returns:
+        float64 [stop - start, M].
+
+    Raises:
+        ConfigurationError: unknown schedule or parameter, wrong shape, value not finite or out of range.
+    """
+    schedule = get_schedule(name)
+    base = np.asarray(base, np.float64)
+    if base.ndim != 1:
+        raise ConfigurationError("schedule base", f"shape {base.shape}", "one value per member, shape [M]")
+    if not np.all(np.isfinite(base)):
+        raise ConfigurationError("schedule base", base[~np.isfinite(base)][0], "finite numbers")
+    if not 0 <= start <= stop or steps < 1:
+        raise ConfigurationError("start, stop, steps", (start, stop, steps), "0 <= start <= stop and steps >= 1")
+    columns: dict[tuple[float, ...], list[int]] = {}
+    for member, values in enumerate(_rows(schedule, parameters, len(base))):
+        columns.setdefault(values, []).append(member)
+    factors = np.empty((stop - start, len(base)))
+    for values, members in columns.items():
+        chosen = dict(zip(schedule.parameters, values))
+        column = np.array([schedule.factor(k, steps, **chosen) for k in range(start, stop)], np.float64)
+        factors[:, members] = column[:, None]
+    return factors * base
+
+
+def second_order_momentum(alpha_previous: ArrayLike, alpha: ArrayLike, r: ArrayLike) -> np.ndarray:
+    """The momentum of the second-order regime R2 (theory.md section 1), w'' + r w' + D_F(w) ∋ 0 in the limit.
+
+    beta_k = (gamma_k / gamma_{k-1}) (1 - r gamma_k),   gamma_k = sqrt(alpha_k)
+
+    Args:
+        alpha_previous: alpha_{k-1}, [..., M], > 0; for k = 0 pass alpha_0 (gamma_{-1} = gamma_0).
+        alpha: alpha_k, [..., M], > 0.
+        r: friction, scalar or [M], >= 0 (0 is the undamped control).
+
+    Returns:
+        beta_k, float64 [..., M]. Negative where r gamma_k > 1, and below -1 where alpha is far too large for
+        r.
+    """
+    previous, alpha, r = (np.asarray(value, np.float64) for value in (alpha_previous, alpha, r))
+    if not (np.all(previous > 0) and np.all(alpha > 0)):
+        raise ConfigurationError("alpha", min(previous.min(), alpha.min()), "step sizes > 0")
+    if not np.all(r >= 0):
+        raise ConfigurationError("r", r.min(), "a friction >= 0")
+    gamma = np.sqrt(alpha)
+    return gamma / np.sqrt(previous) * (1 - r * gamma)
+
+
+def _rows(schedule: Schedule, parameters: Mapping[str, ArrayLike], members: int) -> list[tuple[float, ...]]:
+    """Per member, its parameter values in the order of ``schedule.parameters``."""
+    for given in parameters:
+        if given not in schedule.parameters:
+            if not schedule.parameters:
+                raise ConfigurationError(f"parameter of schedule {schedule.name}", given, "none: it has no parameters")
+            choose(f"parameter of schedule {schedule.name}", given, schedule.parameters)
+    columns = []
+    for name, default in schedule.parameters.items():
+        value = np.asarray(parameters.get(name, default), np.float64)
+        field = f"{schedule.name}.{name}"
+        if value.shape not in ((), (members,)):
+            raise ConfigurationError(field, f"shape {value.shape}", f"a scalar or one value per member, [{members}]")
+        lower, upper = schedule.ranges[name]
+        wrong = ~((value >= lower) & (value <= upper))  # nan is wrong too
+        if np.any(wrong):
+            raise ConfigurationError(field, value[wrong][0], f"numbers from {lower:g} to {upper:g}")
+        columns.append(np.broadcast_to(value, (members,)).tolist())
+    return list(zip(*columns)) if columns else [()] * members
