@@ -1,0 +1,33 @@
+"""Networks as ordinary torch modules, written for one trajectory; a stack vmaps them.
+
+A model is a function `(feature_shape, outputs, **options) -> torch.nn.Module`. Any module without buffers
+and without data-dependent control flow works; build convolutions from `Conv` and `MaxPool`, which are fast
+and bit-stable in a stack. To add one: write the function and enter it in `MODELS` (docs/add_a_model.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from shb.models.cnn import cnn
+from shb.models.convolution import Conv, MaxPool
+from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initialization, draw_parameters
+from shb.models.mlp import mlp
+from shb.models.vgg import vgg
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "vgg": vgg}
+
+__all__ = [
+    "FAN_FREE",
+    "INITIALIZATIONS",
+    "MODELS",
+    "Conv",
+    "MaxPool",
+    "check_initialization",
+    "cnn",
+    "draw_parameters",
+    "mlp",
+    "vgg",
+]

@@ -1,0 +1,47 @@
+"""Convolutional network with ReLU: one convolution per entry of `channels`, each halving the resolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from shb.errors import ConfigurationError, choose
+from shb.models.convolution import Conv, MaxPool
+from shb.nonsmooth import ReLU
+
+
+def cnn(
+    feature_shape: Sequence[int],
+    outputs: int,
+    *,
+    channels: Sequence[int] = (16, 32),
+    kernel: int = 3,
+    downsample: str = "maxpool",
+    relu_at_zero: float = 0.0,
+) -> nn.Module:
+    """Input [n, channels, length] (1-D) or [n, channels, height, width] (2-D), output [n, outputs].
+
+    `downsample` is "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2).
+    """
+    choose("model.downsample", downsample, ("maxpool", "stride"))
+    dims = len(feature_shape) - 1
+    if dims not in (1, 2):
+        raise ConfigurationError("model", "cnn", "mlp for data without a spatial dimension")
+    if kernel < 1 or kernel % 2 == 0:
+        raise ConfigurationError("model.kernel", kernel, "an odd number >= 1")
+    if not channels or any(width < 1 for width in channels):
+        raise ConfigurationError("model.channels", list(channels), "a non-empty list of channels >= 1")
+    pool = downsample == "maxpool"
+    layers: list[nn.Module] = []
+    fan_in, size = feature_shape[0], list(feature_shape[1:])
+    for fan_out in channels:
+        layers += [Conv(fan_in, fan_out, kernel, stride=1 if pool else 2, dims=dims), ReLU(relu_at_zero)]
+        if pool:
+            layers.append(MaxPool(2, dims))
+        fan_in, size = fan_out, [side // 2 if pool else (side + 1) // 2 for side in size]
+    if 0 in size:
+        limit = int(math.log2(min(feature_shape[1:])))
+        raise ConfigurationError("model.channels", list(channels), f"at most {limit} entries for this data")
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(fan_in * math.prod(size), outputs))

@@ -1,0 +1,74 @@
+"""Initial parameters of a model, drawn in float64 from a seed's "init" stream, then cast.
+
+With fan_in and fan_out of a weight (a bias has the fans of its weight):
+
+    torch_default  weight and bias ~ U(-b, b),  b = 1 / sqrt(fan_in)      (torch.nn.Linear, ConvNd)
+    kaiming        weight ~ N(0, 2 / fan_in), bias = 0                    (He et al., arXiv 1502.01852)
+    xavier         weight ~ U(-b, b),  b = sqrt(6 / (fan_in + fan_out)), bias = 0   (Glorot-Bengio 2010)
+    scaled_normal  every entry ~ N(0, std^2)
+    zeros          every entry 0
+    constant       every entry `value`
+
+Only torch_default and scaled_normal are absolutely continuous in every coordinate, which the avoidance
+result needs (theory.md D4); kaiming and xavier leave the biases at 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from shb.errors import ConfigurationError, choose
+
+INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "scaled_normal", "zeros", "constant")
+FAN_FREE = ("scaled_normal", "zeros", "constant")  # defined for any vector, so for closed-form problems too
+
+
+def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    shape = shapes[name.removesuffix("bias") + "weight"] if name.endswith("bias") else shapes[name]
+    if len(shape) < 2:
+        raise ConfigurationError("init", name, f"{', '.join(FAN_FREE)} for parameters without fan")
+    receptive = math.prod(shape[2:])
+    return shape[1] * receptive, shape[0] * receptive
+
+
+def check_initialization(init: str, std: float) -> None:
+    """Raise a ConfigurationError unless `init` is known and `std` usable."""
+    choose("init", init, INITIALIZATIONS)
+    if init == "scaled_normal" and not 0 < std < math.inf:
+        raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
+
+
+def draw_parameters(
+    shapes: Mapping[str, tuple[int, ...]],
+    init: str,
+    generator: np.random.Generator,
+    *,
+    std: float = 1.0,
+    value: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, torch.Tensor]:
+    """Draw every parameter of `shapes` (name -> shape) in order; `std` and `value` where the rule uses them."""
+    check_initialization(init, std)
+    parameters = {}
+    for name, shape in shapes.items():
+        bias = name.endswith("bias")
+        if init in ("zeros", "constant"):
+            drawn = np.full(shape, value if init == "constant" else 0.0)
+        elif init == "scaled_normal":
+            drawn = std * generator.standard_normal(shape)
+        else:
+            fan_in, fan_out = _fans(name, shapes)
+            if init == "torch_default":
+                drawn = generator.uniform(-1.0, 1.0, shape) / math.sqrt(fan_in)
+            elif bias:
+                drawn = np.zeros(shape)
+            elif init == "kaiming":
+                drawn = generator.standard_normal(shape) * math.sqrt(2.0 / fan_in)
+            else:
+                drawn = generator.uniform(-1.0, 1.0, shape) * math.sqrt(6.0 / (fan_in + fan_out))
+        parameters[name] = torch.from_numpy(np.asarray(drawn)).to(dtype)
+    return parameters

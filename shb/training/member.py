@@ -1,0 +1,69 @@
+"""One trajectory of a stack, before (Member) and after (Trajectory) it ran; the Plan that a stack shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from shb.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A seed and the numbers that may differ within a stack.
+
+    `hyperparameters`: the optimizer's (lr, momentum, ...), and the schedules' as "schedule.q" or
+    "momentum_schedule.r".
+    """
+
+    seed: int
+    hyperparameters: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all members of a stack share.
+
+    Args:
+        steps: number of updates.
+        schedule: name of the step-size schedule (shb.schedules); its base is the hyperparameter lr.
+        momentum_schedule: likewise for momentum, or "second_order" (theory.md R2) with "momentum_schedule.r".
+        evaluate_at: steps k at which w_k is evaluated, increasing, from 0 to `steps`.
+        velocity_std: standard deviation of a Gaussian initial velocity w_0 - w_{-1}; 0 means w_{-1} = w_0.
+    """
+
+    steps: int
+    schedule: str = "constant"
+    momentum_schedule: str = "constant"
+    evaluate_at: tuple[int, ...] = ()
+    velocity_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ConfigurationError("steps", self.steps, "a whole number >= 1")
+
+    @classmethod
+    def with_evaluations(cls, steps: int, evaluations: int, **options: object) -> Plan:
+        """A plan that evaluates w_0, w_steps and about `evaluations` evenly spaced iterates between."""
+        count = max(1, min(evaluations, steps))
+        return cls(steps, evaluate_at=tuple(sorted({round(steps * i / count) for i in range(count + 1)})), **options)
+
+
+@dataclass
+class Trajectory:
+    """What one member left.
+
+    `status` is "done", or "diverged" with `diverged_step` k: update k would have made a parameter non-finite
+    (the member stays at w_k), or the training loss of w_k was found non-finite. `metrics` are those of the last
+    full evaluation, None for a diverged member. `curve` maps a column ("step", "batch_loss", "val_loss", ...)
+    to its values, None where not evaluated; batch_loss is the mean mini-batch loss since the previous row.
+    """
+
+    member: Member
+    status: str
+    diverged_step: int | None
+    metrics: dict[str, float | None]
+    curve: dict[str, list[float | None]]
+    parameters: dict[str, Tensor] = field(repr=False)

@@ -1,0 +1,63 @@
+"""A tensor function traced once into a flat list of tensor operations, with its peak memory.
+
+Tracing removes the per-operation cost of vmap and autograd from every later call: the gradient of a stacked
+mini-batch loss becomes plain batched operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+
+class Program:
+    """`function(*tensors) -> list of tensors`, specialised to the shapes, dtypes and devices of `examples`.
+
+    Attributes:
+        peak_bytes: largest sum of live results during a call, inputs not counted.
+    """
+
+    def __init__(self, function: Callable[..., list[Tensor]], *examples: Tensor) -> None:
+        self._module = make_fx(function)(*examples)
+        self._module.graph.eliminate_dead_code()
+        self._module.recompile()
+        self.peak_bytes = _peak_bytes(self._module.graph)
+
+    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return self._module(*tensors)
+
+
+def _size(node: fx.Node) -> int:
+    values = node.meta.get("val")
+    values = values if isinstance(values, list | tuple) else [values]
+    return sum(v.numel() * v.element_size() for v in values if isinstance(v, Tensor))
+
+
+def _owner(node: fx.Node) -> fx.Node:
+    """The node whose memory `node` shows: itself, or the source of a view."""
+    schema = getattr(node.target, "_schema", None)
+    while schema is not None and schema.returns and schema.returns[0].alias_info is not None:
+        node = node.args[0]
+        schema = getattr(node.target, "_schema", None)
+    return node
+
+
+def _peak_bytes(graph: fx.Graph) -> int:
+    nodes = list(graph.nodes)
+    last_use: dict[fx.Node, int] = {}
+    for i, node in enumerate(nodes):
+        for source in node.all_input_nodes:
+            last_use[_owner(source)] = i
+    live = peak = 0
+    frees: dict[int, int] = {}
+    for i, node in enumerate(nodes):
+        if node.op == "call_function" and _owner(node) is node and node in last_use:
+            live += _size(node)
+            frees[last_use[node]] = frees.get(last_use[node], 0) + _size(node)
+        peak = max(peak, live)
+        live -= frees.get(i, 0)
+    return peak

@@ -1,0 +1,297 @@
+"""A stack: many members of one problem and one optimizer advance together, one program step at a time.
+
+Every member has its own initialisation, sample stream and hyperparameters, and its trajectory is, on the CPU,
+bit for bit the one it has alone: all operations act per member (batched products, elementwise updates), and
+what depends on floating-point functions (schedules) is computed per member outside the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shb.optimizers import Optimizer
+from shb.problems import Params, Problem
+from shb.schedules import schedule_table, second_order_momentum
+from shb.streams import BLOCK, stream
+from shb.training.checkpoint import Checkpoint
+from shb.training.member import Member, Plan, Trajectory
+from shb.training.program import Program
+
+
+@lru_cache(maxsize=8)
+def gradient_program(problem: Problem, width: int) -> Program:
+    """The program (params..., batch...) -> (losses [width], gradients...) of `width` members."""
+    params, batch = _example(problem, width)
+    names = list(params)
+
+    def gradients(*tensors: Tensor) -> list[Tensor]:
+        stacked = dict(zip(names, tensors))
+        grad_and_value = torch.func.grad_and_value(lambda p, *b: problem.loss(p, *b))
+        grads, losses = torch.func.vmap(grad_and_value)(stacked, *tensors[len(names) :])
+        return [losses, *(grads[name] for name in names)]
+
+    return Program(gradients, *params.values(), *batch)
+
+
+@lru_cache(maxsize=32)
+def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, list[str]]:
+    """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names."""
+    params, _ = _example(problem, width)
+    names = list(params)
+    tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
+    with torch.no_grad():
+        metric_names = list(problem.metrics({n: p[0] for n, p in params.items()}, *tensors))
+
+    def metrics(*inputs: Tensor) -> list[Tensor]:
+        sums = torch.func.vmap(problem.metrics)(dict(zip(names, inputs)), *inputs[len(names) :])
+        return [sums[name] for name in metric_names]
+
+    return Program(metrics, *params.values(), *_shared(tensors, width)), metric_names
+
+
+def _example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
+    params = {
+        name: torch.zeros((width, *p.shape), dtype=p.dtype, device=problem.device)
+        for name, p in problem.initial_parameters(0).items()
+    }
+    sample = problem.sample(0, 0, 1)
+    return params, problem.batch(sample.expand(width, *sample.shape[1:]))
+
+
+def _shared(tensors: Sequence[Tensor], width: int) -> list[Tensor]:
+    """The same data for every member, without copying it."""
+    return [t.expand(width, *t.shape) for t in tensors]
+
+
+def minimal_width() -> int:
+    """Members a stack holds at least (filled up with copies that are dropped).
+
+    A single product and, where there are more threads than members, a shared one differ from a batched product
+    in the last bit; with a member for every thread, each product is computed by one thread.
+    """
+    return max(2, torch.get_num_threads())
+
+
+class Stack:
+    """Run `members` of `problem` under `optimizer` and `plan`.
+
+    Args:
+        width: members the program is made for (default: their number, at least `minimal_width()`); more than
+            there are members lets stacks of slightly different size share one program.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Optimizer,
+        members: Sequence[Member],
+        plan: Plan,
+        width: int | None = None,
+    ) -> None:
+        self.problem, self.optimizer, self.plan = problem, optimizer, plan
+        self.members = list(members)
+        width = max(width or 0, len(members), minimal_width())
+        self._filled = self.members + [self.members[-1]] * (width - len(members))
+        self._gradients = gradient_program(problem, width)
+        self._base = {
+            name: np.array([m.hyperparameters[name] for m in self._filled], dtype=np.float64)
+            for name in self.members[0].hyperparameters
+        }
+        self._sample_seeds, self._sample_rows = np.unique([m.seed for m in self._filled], return_inverse=True)
+
+    @property
+    def width(self) -> int:
+        return len(self._filled)
+
+    def run(
+        self, *, progress: Callable[[int], None] | None = None, checkpoint: Checkpoint | None = None
+    ) -> list[Trajectory]:
+        """Advance all members to the end of the plan.
+
+        `progress(n)` is called with the number of member-steps done since the last call; a `checkpoint` is
+        written now and then and, if one of the same members exists, resumed from.
+        """
+        state = checkpoint.load() if checkpoint else None
+        state = self._start() if state is None else state
+        evaluations = sorted({0, *self.plan.evaluate_at, self.plan.steps})
+        while True:
+            k = int(state["k"])
+            if k in evaluations and k not in state["curve"].get("step", ()):  # a checkpoint may hold row k
+                self._evaluate(state, k)
+            if k == self.plan.steps:
+                break
+            if checkpoint and k in evaluations:
+                checkpoint.save_if_due(state)
+            stop = min(e for e in evaluations if e > k)
+            stop = min(stop, (k // BLOCK + 1) * BLOCK)
+            self._advance(state, k, stop)
+            if progress:
+                progress((stop - k) * len(self.members))
+            state["k"] = torch.tensor(stop)
+        return self._results(state)
+
+    def _start(self) -> dict:
+        """State at k = 0: nested dicts of tensors with a leading member axis (and the 0-d step k)."""
+        device = self.problem.device
+        initial = {int(seed): self.problem.initial_parameters(int(seed)) for seed in self._sample_seeds}
+        params = {
+            name: torch.stack([initial[m.seed][name] for m in self._filled]).to(device)
+            for name in initial[self.members[0].seed]
+        }
+        hyperparameters = {n: torch.from_numpy(v).to(device) for n, v in self._base.items()}
+        options = {}
+        if self.plan.velocity_std > 0:
+            options["velocity"] = self._initial_velocity(params)
+        return {
+            "k": torch.tensor(0),
+            "params": params,
+            "frozen": params,  # w_k of members that diverged at k
+            "optimizer": self.optimizer.init(params, hyperparameters, **options),
+            "alive": torch.ones(self.width, dtype=torch.bool, device=device),
+            "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
+            "batch_loss": torch.zeros(self.width, dtype=torch.float64, device=device),
+            "curve": {},
+        }
+
+    def _initial_velocity(self, params: Params) -> Params:
+        drawn: dict[int, dict[str, Tensor]] = {}
+        for seed in map(int, self._sample_seeds):
+            generator = stream(seed, "velocity")
+            drawn[seed] = {
+                name: torch.from_numpy(self.plan.velocity_std * generator.standard_normal(tuple(p.shape[1:])))
+                for name, p in params.items()
+            }
+        return {
+            name: torch.stack([drawn[m.seed][name] for m in self._filled]).to(p.device, p.dtype)
+            for name, p in params.items()
+        }
+
+    def _hyperparameters(self, start: int, stop: int) -> dict[str, Tensor]:
+        """Schedules evaluated for steps start..stop-1: name -> float64 [stop - start, width]."""
+        plan, tables = self.plan, {}
+
+        def table(schedule: str, prefix: str, base: np.ndarray, first: int) -> np.ndarray:
+            parameters = {n.removeprefix(prefix): v for n, v in self._base.items() if n.startswith(prefix)}
+            return schedule_table(schedule, base, parameters, first, stop, plan.steps)
+
+        for name, base in self._base.items():
+            if name == "lr":
+                tables[name] = table(plan.schedule, "schedule.", base, start)
+            elif name == "momentum" and plan.momentum_schedule == "second_order":
+                lr = table(plan.schedule, "schedule.", self._base["lr"], max(start - 1, 0))
+                previous = np.concatenate([lr[:1], lr])[: stop - start] if start == 0 else lr[:-1]
+                tables[name] = second_order_momentum(previous, lr[-(stop - start) :], self._base["momentum_schedule.r"])
+            elif name == "momentum":
+                tables[name] = table(plan.momentum_schedule, "momentum_schedule.", base, start)
+            elif "." not in name:
+                tables[name] = np.broadcast_to(base, (stop - start, len(base)))
+        return {n: torch.from_numpy(np.array(t)).to(self.problem.device) for n, t in tables.items()}
+
+    def _advance(self, state: dict, start: int, stop: int) -> None:
+        per_seed = [self.problem.sample(int(seed), start, stop) for seed in self._sample_seeds]
+        samples = torch.stack(per_seed, 1)[:, torch.from_numpy(self._sample_rows)]  # [steps, width, ...]
+        hyperparameters = self._hyperparameters(start, stop)
+        params, optimizer_state = state["params"], state["optimizer"]
+        names = list(params)
+        on_cpu = self.problem.device.type == "cpu"
+        with torch.no_grad():
+            for k in range(start, stop):
+                batch = self.problem.batch(samples[k - start])
+                losses, *grads = self._gradients(*params.values(), *batch)
+                state["batch_loss"] += losses
+                new_params, new_state = self.optimizer.update(
+                    params,
+                    dict(zip(names, grads)),
+                    optimizer_state,
+                    {n: t[k - start] for n, t in hyperparameters.items()},
+                    k,
+                )
+                newly = state["alive"] & ~_finite(new_params)
+                if not on_cpu or bool(newly.any()):  # asking costs a synchronisation, which only a GPU would feel
+                    _freeze(state, newly, params, k)
+                params, optimizer_state = new_params, new_state
+        state["params"], state["optimizer"] = params, optimizer_state
+
+    def _evaluate(self, state: dict, k: int) -> None:
+        """Append a row to every curve column; columns not evaluated at k get NaN."""
+        curve, full = state["curve"], k in (0, self.plan.steps)
+        sums: dict[str, Tensor] = {}
+        weights: dict[str, int] = {}
+        for part, tensors, weight in self.problem.evaluation(full=full):
+            program, names = metrics_program(self.problem, self.width, weight)
+            values = program(*state["params"].values(), *_shared(tensors, self.width))
+            for name, value in zip(names, values):
+                sums[part + name] = sums.get(part + name, 0) + value.double()
+                weights[part + name] = weights.get(part + name, 0) + weight
+        row = {name: sums[name] / weights[name] for name in sums}
+        if "train_loss" in row:
+            _freeze(state, state["alive"] & ~row["train_loss"].isfinite(), state["params"], k)
+        previous = int(curve["step"][-1]) if curve else 0
+        row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
+        state["batch_loss"] = torch.zeros_like(state["batch_loss"])
+        if not curve:  # the first row is a full one, so every column starts here
+            curve |= {name: torch.empty(0, self.width, dtype=torch.float64) for name in row}
+            curve["step"] = torch.empty(0, dtype=torch.int64)
+        curve["step"] = torch.cat([curve["step"], torch.tensor([k])])
+        missing = torch.full((self.width,), torch.nan, dtype=torch.float64)
+        for name in curve.keys() - {"step"}:
+            curve[name] = torch.cat([curve[name], row.get(name, missing).cpu().unsqueeze(0)])
+
+    def _results(self, state: dict) -> list[Trajectory]:
+        alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
+        params = {n: p.cpu() for n, p in _select(state["alive"], state["params"], state["frozen"]).items()}
+        steps = state["curve"]["step"].tolist()
+        columns = {name: values.T.tolist() for name, values in state["curve"].items() if name != "step"}
+        trajectories = []
+        for i, member in enumerate(self.members):
+            rows = len(steps) if alive[i] else sum(step <= diverged[i] for step in steps)
+            curve = {n: [None if v != v else v for v in values[i][:rows]] for n, values in columns.items()}
+            trajectories.append(
+                Trajectory(
+                    member,
+                    "done" if alive[i] else "diverged",
+                    None if alive[i] else diverged[i],
+                    {n: v[-1] if alive[i] else None for n, v in curve.items() if n != "batch_loss"},
+                    {"step": steps[:rows], **curve},
+                    {name: p[i].clone() for name, p in params.items()},
+                )
+            )
+        return trajectories
+
+    def bytes_per_member(self) -> int:
+        """Peak bytes of a step per member: gradients and activations, parameters and optimizer state twice."""
+        state = self._start()
+        held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
+        return (self._gradients.peak_bytes + 2 * held) // self.width
+
+
+def _leaves(tree: object) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    children = tree.values() if isinstance(tree, dict) else tree
+    return [leaf for child in children for leaf in _leaves(child)]
+
+
+def _finite(params: Params) -> Tensor:
+    """Members all of whose parameters are finite: bool [width]; a sum is finite only if its terms are."""
+    return sum(p.flatten(1).sum(1) for p in params.values()).isfinite()
+
+
+def _freeze(state: dict, newly: Tensor, params: Params, k: int) -> None:
+    """Mark the members `newly` [width] as diverged at step k and keep their `params`.
+
+    Their rows go on as non-finite numbers, which no other row sees; `frozen` is what is returned for them.
+    """
+    state["frozen"] = _select(newly, params, state["frozen"])
+    state["diverged_step"] = torch.where(newly, k, state["diverged_step"])
+    state["alive"] = state["alive"] & ~newly
+
+
+def _select(mask: Tensor, chosen: Params, other: Params) -> Params:
+    """`chosen` for the members of `mask` [width], `other` for the rest."""
+    return {n: torch.where(mask.view(-1, *(1,) * (c.ndim - 1)), c, other[n]) for n, c in chosen.items()}
