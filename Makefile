@@ -1,0 +1,42 @@
+# `make help` lists the targets. Everything runs in .venv, which is made once from requirements.lock.
+SUITE ?= default
+RESULTS ?= results/local
+ARGS ?=
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help bench leaderboard status test lint speed clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --requirement requirements.lock
+	.venv/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+bench: .venv/ready  ## run the matrix of SUITE=smoke|default|full into RESULTS=results/local, print the leaderboard
+	@$(RUN) bench.run suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+leaderboard: .venv/ready  ## rebuild the leaderboard from the store, compute nothing
+	@$(RUN) bench.leaderboard suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+status: .venv/ready  ## what the suite has, lacks, diverged and failed
+	@$(RUN) bench.status suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+test: .venv/ready lint  ## the test suite, after the style checks
+	@$(RUN) pytest $(ARGS)
+
+lint: .venv/ready
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+speed: .venv/ready  ## stacked training against one-at-a-time torch.optim, as ratios
+	@$(RUN) bench.speed $(ARGS)
+
+clean:  ## remove the virtual environment and caches (results stay)
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info

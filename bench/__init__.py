@@ -1,0 +1,1 @@
+"""The benchmark: composes `shb` with the configurations of `conf`, keeps the store, prints the leaderboard."""

@@ -1,0 +1,151 @@
+"""The typed configuration of one cell: composed by Hydra from `conf/`, checked before any compute."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from shb.errors import ConfigurationError, choose
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+_ADVICE = "see conf/config.yaml"
+_WORDS = {
+    " | None": " or null",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+}
+
+
+@dataclass
+class Config:
+    """Types of `conf/config.yaml`, where every field is explained; a group is a mapping with a `name`."""
+
+    problem: dict[str, Any]
+    model: dict[str, Any]
+    dataset: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    momentum_schedule: dict[str, Any]
+    init: dict[str, Any]
+    logger: dict[str, Any]
+    suite: dict[str, Any]
+    seeds: int
+    seed_offset: int
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    sampling: str
+    loss: str
+    relu_at_zero: float
+    velocity_std: float
+    evaluations: int
+    dtype: str
+    device: str
+    threads: int | None
+    memory: float | None
+    data_root: str | None
+    download: bool
+    results_dir: str
+    overrides: list[str] = field(default_factory=list)  # what the user wrote, for the record
+
+
+def compose_config(overrides: Sequence[str]) -> Config:
+    """Compose and type-check; every mistake becomes a ConfigurationError of one line."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return typed(compose("config", overrides=list(overrides)))
+    except HydraException as error:
+        raise _explained(error, overrides) from None
+
+
+def typed(composed: DictConfig) -> Config:
+    """Check the types of a composed configuration and return it as a `Config`."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        key = error.full_key or str(error.key)
+        value = OmegaConf.select(composed, key)
+        if key.split(".")[0] not in Config.__annotations__:
+            raise _unknown_field(key, [f"{key}={value}"]) from None
+        words = str(Config.__annotations__[key.split(".")[0]])
+        for type_name, word in _WORDS.items():
+            words = words.replace(type_name, word)
+        raise ConfigurationError(key, value, words) from None
+
+
+def options(group: str) -> list[str]:
+    """Names of the entries of a configuration group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _explained(error: HydraException, overrides: Sequence[str]) -> ConfigurationError:
+    """Say in one line which override is wrong and what is allowed."""
+    text = str(error)
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+        group, value = match.groups()
+        if not (CONF / group).is_dir():
+            installed = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
+            return ConfigurationError(group, value, f"one of {', '.join(installed)} (what is installed)")
+        try:
+            choose(group, value, options(group))
+        except ConfigurationError as wrong:
+            return wrong
+    if match := re.search(r"[Kk]ey '([\w.]+)' (?:is not in struct|not in '\w+')", text) or re.search(
+        r"Could not (?:override|append to config\. An item is already at) '([\w./@]+)'", text
+    ):
+        full = re.search(r"full_key: ([\w.]+)", text)
+        return _unknown_field(full.group(1) if full else match.group(1), overrides)
+    wrong = next((o for o in overrides if o in text), " ".join(overrides))
+    return ConfigurationError("override", wrong, f"name=value, {_ADVICE} ({text.splitlines()[0]})")
+
+
+def _unknown_field(name: str, overrides: Sequence[str]) -> ConfigurationError:
+    value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
+    group, _, _ = name.rpartition(".")
+    known = [f for f in Config.__annotations__ if f != "overrides"]
+    if group and (CONF / group).is_dir():
+        chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), None)
+        known = sorted({f"{group}.{key}" for entry in options(group) for key in _keys(group, entry)})
+        hint = f" for {group}={chosen}" if chosen else ""
+    else:
+        hint = ""
+    try:
+        choose(name, name, known)
+    except ConfigurationError as error:
+        return ConfigurationError(name, value, error.allowed)
+    own = [key for key in known if key != f"{group}.name" and key != name]
+    return ConfigurationError(name, value, f"{' '.join(own) or 'nothing'}: this field does not apply{hint}")
+
+
+def _keys(group: str, entry: str) -> list[str]:
+    return list(OmegaConf.load(CONF / group / f"{entry}.yaml"))
+
+
+def numbers(name: str, value: Any) -> list[float]:
+    """A number or a list of numbers as a list of finite floats."""
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not values:
+        raise ConfigurationError(name, value, "a number or a non-empty list of numbers")
+    for item in values:
+        if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
+            raise ConfigurationError(name, item, "a finite number or a list of them")
+    return [float(item) for item in values]
+
+
+def settings(group: str, values: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[float]]:
+    """The numeric fields `names` of a group, each as a list (a list in the configuration becomes members)."""
+    return {name: numbers(f"{group}.{name}", values[name]) for name in names if name in values}

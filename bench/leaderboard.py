@@ -1,0 +1,260 @@
+"""The leaderboard: a pure function of the stored members and the suite. `python -m bench.leaderboard` rebuilds it.
+
+Per problem and optimizer, over the evaluation seeds of the tuned setting: median with a seeded 95 % bootstrap
+interval of the test metric, of the training objective and of the steps to the suite's target. A diverged seed
+counts as the worst value, a missed target as infinity. Rows over an incomplete suite say their coverage.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench.command import make_console, run_command, suite_and_store
+from bench.statistics import median_interval
+from bench.store import Store
+from bench.suite import Suite, Target
+
+SCHEMA_VERSION = 1
+COLUMNS = (
+    "problem",
+    "optimizer",
+    "metric",
+    "median",
+    "ci_low",
+    "ci_high",
+    "n_seeds",
+    "n_diverged",
+    "coverage",
+    "hyperparameters",
+)
+
+
+def leaderboard_rows(suite: Suite, store: Store) -> list[dict[str, Any]]:
+    """One row per problem, optimizer and metric; the columns are COLUMNS and the protocol beside them.
+
+    `median`, `ci_low`, `ci_high` are None where they are infinite (target missed, diverged) or nothing is
+    stored; `n_seeds` counts stored evaluation seeds, `coverage` is the share of the planned members (tuning
+    and evaluation) that are stored.
+    """
+    members = store.members().filter(pl.col("status") != "failed")
+    rows = []
+    for problem, optimizer in suite.pairs():
+        rows += _rows_of(suite, store, members, problem, optimizer)
+    return rows
+
+
+def _rows_of(suite: Suite, store: Store, members: pl.DataFrame, problem: str, optimizer: str) -> list[dict]:
+    tuning_ids = suite.tuning_cell(problem, optimizer).ids
+    best = suite.best(problem, optimizer, members)
+    hyperparameters = json.loads(best["hyperparameters"]) if best else None
+    evaluation = members.clear()
+    if best:
+        ids = suite.evaluation_cell(problem, optimizer, hyperparameters).ids
+        evaluation = members.filter(pl.col("member_id").is_in(list(ids)))
+    stored = members["member_id"].is_in(list(tuning_ids)).sum() + len(evaluation)
+    shared = {
+        "problem": problem,
+        "optimizer": optimizer,
+        "n_seeds": len(evaluation),
+        "n_diverged": (evaluation["status"] == "diverged").sum(),
+        "coverage": stored / (len(tuning_ids) + suite.evaluation_seeds),
+        "hyperparameters": hyperparameters,
+        "space": suite.space(problem, optimizer),
+        "trials": suite.trials,
+        "tuning_score": suite.score(problem),
+        "tuning_value": _finite(best["score"]) if best else None,
+    }
+    score, target = suite.score(problem), suite.targets.get(problem)
+    test = score.replace("val_", "test_")
+    metrics = [(test, _worst_first(evaluation, test))] if test != "train_loss" else []
+    metrics.append(("train_loss", _worst_first(evaluation, "train_loss")))
+    if target is not None:
+        metrics.append(("steps_to_target", _steps_to_target(evaluation, store, target)))
+    rows = []
+    for metric, values in metrics:
+        interval = median_interval(values)
+        extra = {}
+        if metric == "steps_to_target":
+            extra = {
+                "target": f"{target.metric} {target.value:g}",
+                "n_reached": sum(map(math.isfinite, values)),
+            }
+        ends = dict(zip(("median", "ci_low", "ci_high"), map(_finite, interval)))
+        rows.append({**shared, "metric": metric, **ends, **extra})
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _worst_first(members: pl.DataFrame, metric: str) -> list[float]:
+    """Values over seeds, with the worst possible one for a diverged seed."""
+    worst = 0.0 if "accuracy" in metric else math.inf
+    return members[metric].fill_null(worst).fill_nan(worst).to_list()
+
+
+def _steps_to_target(members: pl.DataFrame, store: Store, target: Target) -> list[float]:
+    """First evaluated step of each seed at which the target is reached; infinity if it never is."""
+    curves = store.curves(members["member_id"].to_list())
+    value = pl.col(target.metric)
+    reached = curves.filter(value >= target.value if "accuracy" in target.metric else value <= target.value)
+    first = dict(reached.group_by("member_id").agg(pl.col("step").min()).iter_rows())
+    return [float(first.get(member_id, math.inf)) for member_id in members["member_id"]]
+
+
+def is_complete(rows: Sequence[dict]) -> bool:
+    """True if every planned member of every row is stored."""
+    return all(row["coverage"] == 1 for row in rows)
+
+
+def provenance(suite: Suite, store: Store) -> dict[str, Any]:
+    """What the stored members behind the table were computed with."""
+    members = store.members()
+    columns = ("code_commit", "code_dirty", "torch", "cpu", "device_name", "threads")
+    return {name: sorted(map(str, members[name].drop_nulls().unique())) for name in columns}
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A short number for tables; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}g}"
+
+
+def _cell_text(row: dict) -> str:
+    """Median and interval; accuracies in percent, a missed target in words."""
+    if not row["n_seeds"]:
+        return "-"
+    if row["metric"] == "steps_to_target":
+        if row["median"] is None:
+            return f"missed by {row['n_seeds'] - row['n_reached']}/{row['n_seeds']}"
+        high = number(row["ci_high"]) if row["ci_high"] is not None else "missed"
+        return f"{row['median']:.0f} [{number(row['ci_low'])}, {high}]"
+    if row["median"] is None:
+        return "diverged"
+    if "accuracy" in row["metric"]:
+        return f"{100 * row['median']:.2f} [{100 * row['ci_low']:.2f}, {100 * row['ci_high']:.2f}]"
+    return f"{number(row['median'], 3)} [{number(row['ci_low'], 3)}, {number(row['ci_high'], 3)}]"
+
+
+def tables(suite: Suite, rows: Sequence[dict]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """One table per problem: title, header, lines; ordered by the median of the first metric."""
+    result = []
+    for problem in suite.problems:
+        own = [row for row in rows if row["problem"] == problem]
+        metrics = list(dict.fromkeys(row["metric"] for row in own))
+        higher = "accuracy" in metrics[0]
+
+        def order(optimizer: str, own: list = own, first: str = metrics[0], higher: bool = higher) -> float:
+            median = next(r["median"] for r in own if r["optimizer"] == optimizer and r["metric"] == first)
+            return math.inf if median is None else -median if higher else median
+
+        header = ["optimizer", *(_HEADERS.get(m, m.replace("_", " ")) for m in metrics)]
+        header += ["seeds", "diverged", "coverage", "tuned"]
+        lines = []
+        for optimizer in sorted(suite.optimizers, key=order):
+            by_metric = {row["metric"]: row for row in own if row["optimizer"] == optimizer}
+            row = by_metric[metrics[0]]
+            tuned = (row["hyperparameters"] or {}).items()
+            lines.append(
+                [
+                    optimizer,
+                    *(_cell_text(by_metric[m]) for m in metrics),
+                    str(row["n_seeds"]),
+                    str(row["n_diverged"]),
+                    f"{100 * row['coverage']:.0f} %",
+                    " ".join(f"{n}={v:.6g}" for n, v in tuned if n in row["space"]) or "-",
+                ]
+            )
+        result.append((_title(problem, suite.targets.get(problem)), header, lines))
+    return result
+
+
+_HEADERS = {
+    "train_loss": "training objective",
+    "test_accuracy": "test accuracy %",
+    "steps_to_target": "steps to target",
+}
+
+
+def _title(problem: str, target: Target | None) -> str:
+    if target is None:
+        return problem
+    relation = ">=" if "accuracy" in target.metric else "<="
+    return f"{problem} (target: {target.metric.replace('_', ' ')} {relation} {target.value:g})"
+
+
+def caption(suite: Suite, rows: Sequence[dict]) -> str:
+    """What the numbers are, and whether the table is complete."""
+    state = "complete" if is_complete(rows) else "INCOMPLETE: see coverage; not to be cited"
+    return (
+        f"Suite {suite.name} v{suite.version}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
+        f"{suite.trials} Sobol trials x {suite.tuning_seeds} tuning seeds scored on the validation part, then the best "
+        f"setting on {suite.evaluation_seeds} fresh seeds. Order by median; intervals that overlap are not separated."
+    )
+
+
+def print_leaderboard(suite: Suite, rows: Sequence[dict], console: Console) -> None:
+    """Print one table per problem."""
+    for problem, header, lines in tables(suite, rows):
+        table = Table(title=problem, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in header[:-1]:
+            table.add_column(name, justify="left" if name == "optimizer" else "right", no_wrap=console.width >= 108)
+        for line in lines:
+            table.add_row(*line[:-1])
+        console.print(table)
+        for line in lines:
+            console.print(f"tuned {line[0]}: {line[-1]}", style="dim", highlight=False)
+        console.print()
+    console.print(caption(suite, rows), highlight=False)
+
+
+def write_leaderboard(suite: Suite, rows: Sequence[dict], store: Store) -> list[Path]:
+    """Write leaderboard.md, .csv and .json beside the store; returns the paths."""
+    folder = store.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "suite": suite.name,
+        "suite_version": suite.version,
+        "complete": is_complete(rows),
+        "computed_with": provenance(suite, store),
+        "rows": list(rows),
+    }
+    markdown = [f"# Leaderboard, suite {suite.name}", "", caption(suite, rows), ""]
+    for problem, header, lines in tables(suite, rows):
+        markdown += [f"## {problem}", "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+        markdown += [f"| {' | '.join(line)} |" for line in lines] + [""]
+    paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]
+    paths[0].write_text("\n".join(markdown))
+    with paths[1].open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "hyperparameters": json.dumps(row["hyperparameters"])} for row in rows)
+    paths[2].write_text(json.dumps(document, indent=1, allow_nan=False))
+    return paths
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rebuild the leaderboard from the store; computes nothing."""
+    console = make_console()
+    suite, store = suite_and_store(arguments)
+    rows = leaderboard_rows(suite, store)
+    print_leaderboard(suite, rows, console)
+    for path in write_leaderboard(suite, rows, store):
+        console.print(f"wrote {path}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,75 @@
+"""Rows of the store for the members of a cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.cell import Cell
+from bench.environment import environment
+from bench.store import MEMBER_SCHEMA
+from shb.training import Trajectory
+
+
+def _shared(cell: Cell, index: int) -> dict[str, Any]:
+    """What is known of a member before it runs."""
+    member, problem = cell.members[index], cell.problem_spec
+    hyperparameters = dict(member.hyperparameters)
+    return {
+        "member_id": cell.ids[index],
+        "problem": cell.label,
+        "model": problem["model"]["name"] if "model" in problem else None,
+        "dataset": problem.get("dataset"),
+        "optimizer": cell.optimizer.name,
+        "seed": member.seed,
+        "steps": cell.plan.steps,
+        "batch_size": problem.get("batch_size", 1),
+        **{name: value for name, value in hyperparameters.items() if name in MEMBER_SCHEMA},
+        "schedule": cell.plan.schedule,
+        "momentum_schedule": cell.plan.momentum_schedule,
+        "velocity_std": cell.plan.velocity_std,
+        "unstable_momentum": cell.unstable[index],
+        "init": problem["init"]["name"],
+        "loss": problem.get("loss"),
+        "sampling": problem.get("sampling"),
+        "relu_at_zero": problem["relu_at_zero"],
+        "dtype": problem["dtype"],
+        "device": problem["device"],
+        "engine": cell.specs[index]["engine"],
+        "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
+        "spec": cell.spec_json(index),
+        "dataset_checksum": problem.get("checksum"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **environment(problem["device"]),
+    }
+
+
+def computed_rows(
+    cell: Cell, indices: Sequence[int], trajectories: Sequence[Trajectory], seconds: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Member rows and curve rows of one finished stack; `seconds` is its wall time."""
+    members, curves = [], []
+    rate = len(indices) * cell.plan.steps / seconds
+    for index, trajectory in zip(indices, trajectories):
+        members.append(
+            {
+                **_shared(cell, index),
+                "status": trajectory.status,
+                "diverged_step": trajectory.diverged_step,
+                **trajectory.metrics,
+                "stack_members": len(indices),
+                "stack_seconds": seconds,
+                "member_steps_per_second": rate,
+            }
+        )
+        names = list(trajectory.curve)
+        for values in zip(*trajectory.curve.values()):
+            curves.append({"member_id": cell.ids[index], **dict(zip(names, values))})
+    return members, curves
+
+
+def failed_rows(cell: Cell, indices: Sequence[int], error: str) -> list[dict[str, Any]]:
+    """Member rows of members that could not be computed."""
+    return [{**_shared(cell, index), "status": "failed", "error": error} for index in indices]

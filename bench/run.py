@@ -1,0 +1,202 @@
+"""Run one cell, a matrix of cells (-m), or a suite.
+
+python -m bench.run model=mlp dataset=digits optimizer=shb seeds=32
+python -m bench.run -m model=mlp,cnn optimizer=sgd,shb,adam
+python -m bench.run suite=default
+
+Every field is explained in conf/config.yaml. What the store already has is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import hydra
+import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from bench.cell import Cell, build_cell
+from bench.command import make_console, run_command, split_suite
+from bench.config import Config, compose_config, typed
+from bench.leaderboard import leaderboard_rows, print_leaderboard, write_leaderboard
+from bench.logger import Logger, make_logger
+from bench.progress import Reporter
+from bench.runner import Failure, missing, run_cell, work
+from bench.store import Store
+from bench.suite import Suite, load_suite
+from bench.summary import print_summary
+from shb.errors import ConfigurationError
+
+CONSOLE = make_console()
+
+
+def prepare(config: Config) -> Store:
+    """Set the threads and open the store; raises before any compute if the store cannot be used."""
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    store = Store(config.results_dir)
+    store.check()
+    for path in store.damaged:
+        CONSOLE.print(f"damaged shard, ignored (its members are computed again): {path}", markup=False)
+    return store
+
+
+def run_one(config: Config) -> list[Failure]:
+    """Compute what one cell lacks, print its table."""
+    store = prepare(config)
+    cell = build_cell(config)
+    logger = make_logger(config.logger, _warn)
+    todo = missing(cell, store)
+    _announce(len(todo), len(cell.ids), store)
+    failure = None
+    if todo:
+        with Reporter(CONSOLE, len(todo), work(cell, len(todo))) as reporter:
+            failure = run_cell(cell, store, reporter, config.memory)
+    _log(logger, cell, store, "cell")
+    logger.close()
+    print_summary(cell, store, CONSOLE)
+    return [failure] if failure else []
+
+
+def run_suite(suite: Suite, config: Config) -> list[Failure]:
+    """Tune every optimizer on every problem, evaluate the winners, print and write the leaderboard."""
+    store = prepare(config)
+    for problem, optimizer in suite.pairs():
+        suite.tuning_cell(problem, optimizer)  # every configuration is checked before any compute
+    logger = make_logger(config.logger, _warn)
+    total, planned, amount = _amount(suite, store)
+    _announce(total, planned, store)
+    failures = []
+    with Reporter(CONSOLE, total, amount) as reporter:
+        for problem, optimizer in suite.pairs():
+            tuning = suite.tuning_cell(problem, optimizer)
+            failures.append(run_cell(tuning, store, reporter, config.memory))
+            _log(logger, tuning, store, "tuning")
+            best = suite.best(problem, optimizer, store.members())
+            if best is None:  # the tuning failed: its failure is listed at the end
+                continue
+            evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+            failures.append(run_cell(evaluation, store, reporter, config.memory))
+            _log(logger, evaluation, store, "evaluation")
+    rows = leaderboard_rows(suite, store)
+    print_leaderboard(suite, rows, CONSOLE)
+    for path in write_leaderboard(suite, rows, store):
+        CONSOLE.print(f"wrote {path}", highlight=False)
+    logger.leaderboard(suite, rows)
+    logger.close()
+    return [failure for failure in failures if failure]
+
+
+def _amount(suite: Suite, store: Store) -> tuple[int, int, float]:
+    """Members to compute, members planned, and the work of the former.
+
+    Where the tuning is incomplete, the winner is not known and all its evaluation seeds count as lacking.
+    """
+    computed, known = store.computed(), store.members()
+    total, planned, amount = 0, 0, 0.0
+    for problem, optimizer in suite.pairs():
+        tuning = suite.tuning_cell(problem, optimizer)
+        best = suite.best(problem, optimizer, known)
+        lacking = suite.evaluation_seeds
+        if best:
+            evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+            lacking = sum(member_id not in computed for member_id in evaluation.ids)
+        count = sum(member_id not in computed for member_id in tuning.ids) + lacking
+        total += count
+        planned += len(tuning.ids) + suite.evaluation_seeds
+        amount += work(tuning, count) if count else 0.0
+    return total, planned, amount
+
+
+def _warn(text: str) -> None:
+    CONSOLE.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+
+
+def _announce(todo: int, planned: int, store: Store) -> None:
+    CONSOLE.print(f"{todo} members to compute ({planned - todo} of {planned} in {store.folder})", highlight=False)
+
+
+def _log(logger: Logger, cell: Cell, store: Store, role: str) -> None:
+    members = store.members()
+    own = members.filter(members["member_id"].is_in(list(cell.ids)))
+    logger.cell(cell, own, store.curves(cell.ids), role=role)
+
+
+def report(failures: Sequence[Failure]) -> int:
+    """List all failures; exit code 1 if there are any."""
+    for failure in failures:
+        CONSOLE.print(f"failed: {failure.cell}: {failure.error}", style="red", markup=False, highlight=False)
+    if failures:
+        CONSOLE.print(failures[0].trace, markup=False, highlight=False)
+        CONSOLE.print(f"{len(failures)} of the cells failed; repeat the command to try them again", style="red")
+    return 1 if failures else 0
+
+
+def _jobs(arguments: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job of a Hydra command line (one, or a matrix with -m)."""
+    overrides = [a for a in arguments if not a.startswith("-")]
+    if not {"-m", "--multirun"} & set(arguments):
+        return [overrides]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        raise ConfigurationError(
+            "override", " ".join(overrides), f"name=value ({str(error).splitlines()[0]})"
+        ) from None
+    return [list(job) for job in batch]
+
+
+def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]:
+    """Compose and check every job before any compute."""
+    checked = []
+    for overrides in jobs:
+        config = compose_config(overrides)
+        Store(config.results_dir).check()
+        make_logger(config.logger, _warn).close()
+        checked.append((config, build_cell(config)))
+    return checked
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def job(composed: DictConfig) -> None:
+    """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
+    run_one(typed(composed))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module's docstring."""
+    if {"-h", "--help", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"} & set(arguments):
+        job()
+        return 0
+    name, overrides = split_suite(arguments)
+    if name != "none":
+        flags = [a for a in overrides if a.startswith("-")]
+        if flags:
+            raise ConfigurationError("suite", name, f"not together with {' '.join(flags)}: a suite is its own matrix")
+        suite = load_suite(name, overrides)
+        return report(run_suite(suite, compose_config([*next(iter(suite.problems.values())), *overrides])))
+    jobs = _jobs(arguments)
+    checked = _members_of_jobs(jobs)
+    if len(jobs) == 1 and not {"-m", "--multirun"} & set(arguments):
+        return report(run_one(checked[0][0]))
+    job()
+    failures = []
+    for config, cell in checked:
+        store = Store(config.results_dir)
+        members = store.members()
+        failed = members.filter(members["member_id"].is_in(list(cell.ids)) & (members["status"] == "failed"))
+        lacking = missing(cell, store)
+        if lacking:
+            error = failed["error"][0] if len(failed) else "not computed"
+            failures.append(Failure(f"{cell.name} ({len(lacking)} members)", error, ""))
+    return report(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

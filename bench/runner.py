@@ -1,0 +1,109 @@
+"""Compute what a cell lacks, chunk by chunk, into the store; one failed cell does not stop the others."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cell import Cell
+from bench.cost import step_cost
+from bench.progress import Reporter
+from bench.record import computed_rows, failed_rows
+from bench.store import Store
+from shb.training import Checkpoint, Member, run_chunked
+
+
+class StoreWriteError(RuntimeError):
+    """The store could not be written (disk full, folder gone): nothing else can be saved either."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be computed: its name, the error in one line, where it was raised."""
+
+    cell: str
+    error: str
+    trace: str
+
+
+def missing(cell: Cell, store: Store) -> list[int]:
+    """Indices of the members that the store lacks."""
+    computed = store.computed()
+    return [index for index, member_id in enumerate(cell.ids) if member_id not in computed]
+
+
+def work(cell: Cell, members: int) -> float:
+    """Work of `members` members of a cell, in floating-point operations; 0 if its problem cannot be built.
+
+    A cell that cannot be built fails when its turn comes, where the failure is recorded.
+    """
+    try:
+        return members * cell.plan.steps * step_cost(cell.problem())
+    except Exception:
+        return 0.0
+
+
+def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> Failure | None:
+    """Compute the members that the store lacks; the failure, if there was one, is also in the store.
+
+    Args:
+        memory: GiB that a stack may use; None for the default of the device.
+    """
+    indices = missing(cell, store)
+    if not indices:
+        return None
+    reporter.describe(cell.name)
+    started = clock = time.monotonic()
+    finished = 0
+    try:
+        cost = step_cost(cell.problem())
+        budget = None if memory is None else int(memory * 2**30)
+        chunks = run_chunked(
+            cell.problem(),
+            cell.optimizer,
+            [cell.members[i] for i in indices],
+            cell.plan,
+            budget=budget,
+            progress=lambda steps: reporter.work(steps * cost),
+            checkpoint=lambda members: _checkpoint(cell, store, members),
+        )
+        for trajectories in chunks:
+            chunk = indices[finished : finished + len(trajectories)]
+            _write(store, *computed_rows(cell, chunk, trajectories, time.monotonic() - clock))
+            _checkpoint(cell, store, [cell.members[i] for i in chunk]).remove()
+            finished += len(chunk)
+            reporter.members(len(chunk))
+            clock = time.monotonic()
+    except StoreWriteError:
+        raise
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        _write(store, failed_rows(cell, indices[finished:], text), [])
+        reporter.members(len(indices) - finished)
+        return Failure(cell.name, text, traceback.format_exc())
+    seconds = time.monotonic() - started
+    rate = len(indices) * cell.plan.steps / seconds
+    reporter.line(
+        f"  {cell.label:<20} {cell.optimizer.name:<9} {len(indices):>4} members x {cell.plan.steps} steps"
+        f"  {seconds:6.1f} s  {rate:9,.0f} member-steps/s"
+    )
+    return None
+
+
+def _checkpoint(cell: Cell, store: Store, members: Sequence[Member]) -> Checkpoint:
+    """Where a stack of exactly these members keeps its state between kills."""
+    position = {id(member): cell.ids[i] for i, member in enumerate(cell.members)}
+    identity = hashlib.sha256("".join(position[id(m)] for m in members).encode()).hexdigest()[:32]
+    path = Path(store.folder) / "checkpoints" / f"{identity}.safetensors"
+    return Checkpoint(path, identity, device=cell.problem_spec["device"])
+
+
+def _write(store: Store, members: list[dict], curves: list[dict]) -> None:
+    try:
+        store.write(members, curves)
+    except OSError as error:
+        raise StoreWriteError(f"{store.folder}: {error.strerror or error}") from error

@@ -1,0 +1,73 @@
+"""What a suite has, lacks, diverged and failed. `python -m bench.status suite=default`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+import polars as pl
+from rich.table import Table
+
+from bench.command import make_console, run_command, suite_and_store
+from bench.store import Store
+from bench.suite import Suite
+
+
+def status_rows(suite: Suite, store: Store) -> list[dict]:
+    """Per problem, optimizer and phase: planned, done, diverged, failed, missing, and the errors.
+
+    The evaluation phase of a pair is planned with the suite's number of seeds before its setting is known.
+    """
+    members = store.members()
+    rows = []
+    for problem, optimizer in suite.pairs():
+        best = suite.best(problem, optimizer, members)
+        for phase in ("tuning", "evaluation"):
+            if phase == "tuning":
+                ids = suite.tuning_cell(problem, optimizer).ids
+            elif best:
+                ids = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"])).ids
+            else:
+                ids = ()
+            own = members.filter(pl.col("member_id").is_in(list(ids)))
+            counts = {status: (own["status"] == status).sum() for status in ("done", "diverged", "failed")}
+            planned = len(ids) or suite.evaluation_seeds
+            rows.append(
+                {
+                    "problem": problem,
+                    "optimizer": optimizer,
+                    "phase": phase,
+                    "planned": planned,
+                    **counts,
+                    "missing": planned - counts["done"] - counts["diverged"],
+                    "errors": sorted(own["error"].drop_nulls().unique()),
+                }
+            )
+    return rows
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, the errors of failed members and damaged shards; exit code 1 if anything failed."""
+    console = make_console()
+    suite, store = suite_and_store(arguments)
+    rows = status_rows(suite, store)
+    table = Table(title=f"suite {suite.name} v{suite.version} in {store.folder}", title_justify="left")
+    names = ("problem", "optimizer", "phase", "planned", "done", "diverged", "failed", "missing")
+    for name in names:
+        table.add_column(name, justify="left" if name in names[:3] else "right")
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in names))
+    console.print(table)
+    total = {name: sum(row[name] for row in rows) for name in names[3:]}
+    console.print(", ".join(f"{name} {value}" for name, value in total.items()), highlight=False)
+    for row in rows:
+        for error in row["errors"]:
+            console.print(f"failed: {row['problem']} {row['optimizer']} {row['phase']}: {error}", markup=False)
+    for path in store.damaged:
+        console.print(f"damaged shard, ignored: {path}", markup=False)
+    return 1 if total["failed"] or store.damaged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,137 @@
+"""A suite: a named matrix of problems and optimizers, its tuning protocol, its seeds and its targets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from bench.cell import Cell, build_cell
+from bench.config import CONF, Config, compose_config, options
+from bench.store import METRICS
+from bench.tuning import best_setting, check_space, sobol_trials
+from shb.datasets import DATASETS
+from shb.errors import ConfigurationError, choose
+from shb.optimizers import get_optimizer
+
+FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What "steps to target" means on one problem: the first evaluated step at which `metric` reaches `value`."""
+
+    metric: str
+    value: float
+
+
+@dataclass
+class Suite:
+    """A suite and the cells it consists of (composed on first use).
+
+    Attributes follow conf/suite/*.yaml; `overrides` are what the user added on the command line.
+    """
+
+    name: str
+    version: int
+    problems: Mapping[str, Sequence[str]]
+    optimizers: Sequence[str]
+    trials: int
+    tuning_seeds: int
+    tuning_seed_offset: int
+    evaluation_seeds: int
+    evaluation_seed_offset: int
+    targets: Mapping[str, Target]
+    overrides: Sequence[str] = ()
+    _configs: dict[tuple[str, str], Config] = field(default_factory=dict, repr=False)
+    _cells: dict[tuple, Cell] = field(default_factory=dict, repr=False)
+
+    def config(self, problem: str, optimizer: str) -> Config:
+        """The composed configuration of a problem and an optimizer."""
+        key = problem, optimizer
+        if key not in self._configs:
+            own = [*self.problems[problem], f"optimizer={optimizer}"]
+            self._configs[key] = compose_config([*own, *self.overrides])
+        return self._configs[key]
+
+    def tuning_cell(self, problem: str, optimizer: str) -> Cell:
+        """All trials on the tuning seeds."""
+        key = "tuning", problem, optimizer
+        if key not in self._cells:
+            config = self.config(problem, optimizer)
+            seeds = replace(config, seeds=self.tuning_seeds, seed_offset=self.tuning_seed_offset)
+            self._cells[key] = build_cell(seeds, sobol_trials(self.space(problem, optimizer), self.trials))
+        return self._cells[key]
+
+    def evaluation_cell(self, problem: str, optimizer: str, hyperparameters: Mapping[str, float]) -> Cell:
+        """One setting on the evaluation seeds."""
+        key = "evaluation", problem, optimizer, json.dumps(hyperparameters, sort_keys=True)
+        if key not in self._cells:
+            config = self.config(problem, optimizer)
+            seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
+            own = get_optimizer(optimizer).hyperparameters
+            self._cells[key] = build_cell(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
+        return self._cells[key]
+
+    def space(self, problem: str, optimizer: str) -> dict[str, dict]:
+        """Search space of an optimizer: hyperparameter -> low, high, scale."""
+        space = self.config(problem, optimizer).optimizer["space"]
+        check_space(optimizer, space, get_optimizer(optimizer).hyperparameters)
+        return space
+
+    def score(self, problem: str) -> str:
+        """The validation metric that chooses among trials: accuracy for classes, loss for regression."""
+        spec = self.tuning_cell(problem, self.optimizers[0]).problem_spec
+        if "dataset" not in spec:
+            return "train_loss"
+        return "val_accuracy" if DATASETS[spec["dataset"]].task == "classification" else "val_loss"
+
+    def best(self, problem: str, optimizer: str, members: Any) -> dict | None:
+        """The winning trial among stored `members`, or None while any trial is missing."""
+        ids = set(self.tuning_cell(problem, optimizer).ids)
+        tuning = members.filter(members["member_id"].is_in(list(ids)) & (members["status"] != "failed"))
+        if len(tuning) < len(ids):
+            return None
+        return best_setting(tuning, self.score(problem))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(problem, optimizer) in the order in which they run."""
+        return [(problem, optimizer) for problem in self.problems for optimizer in self.optimizers]
+
+
+def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
+    """Read conf/suite/`name`.yaml and check it; `overrides` apply to every cell.
+
+    Raises:
+        ConfigurationError: unknown suite, an override of what the suite itself sets, or a wrong value.
+    """
+    choose("suite", name, options("suite"))
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        if key in FIXED_BY_SUITE or key.startswith("optimizer."):
+            raise ConfigurationError(
+                key, override.partition("=")[2], f"not set together with suite={name}, which sets it"
+            )
+    raw = OmegaConf.to_container(OmegaConf.load(CONF / "suite" / f"{name}.yaml"))
+    targets = {problem: Target(**target) for problem, target in raw.pop("targets").items()}
+    for problem, target in targets.items():
+        choose(f"targets.{problem}", problem, raw["problems"])
+        choose(f"targets.{problem}.metric", target.metric, METRICS)
+    suite = Suite(**raw, targets=targets, overrides=tuple(overrides))
+    for field_name in ("trials", "tuning_seeds", "evaluation_seeds"):
+        if getattr(suite, field_name) < 1:
+            raise ConfigurationError(f"suite.{field_name}", getattr(suite, field_name), "a whole number >= 1")
+    low, high = sorted(
+        [
+            (suite.tuning_seed_offset, suite.tuning_seeds),
+            (suite.evaluation_seed_offset, suite.evaluation_seeds),
+        ]
+    )
+    if sum(low) > high[0]:
+        raise ConfigurationError(
+            "suite.tuning_seed_offset", suite.tuning_seed_offset, "seeds disjoint from the evaluation seeds"
+        )
+    return suite
