@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import itertools
 import json
 import math
@@ -20,9 +21,9 @@ import torch
 from bench.config import Config, numbers, settings
 from shb.datasets import DATASETS, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
-from shb.models import MODELS
+from shb.models import MODELS, check_initialization
 from shb.optimizers import Optimizer, get_optimizer
-from shb.problems import CLOSED_FORMS, E6, SAMPLINGS, LearningProblem, Problem, check_loss
+from shb.problems import CLOSED_FORMS, E6, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
 from shb.schedules import SCHEDULES, get_schedule
 from shb.training import Member, Plan
 
@@ -160,6 +161,9 @@ def _problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
             init[name] = 2.0 if closed else 0.1
         elif name in init:
             (init[name],) = numbers(f"init.{name}", [init[name]])
+    check_initialization(init["name"], init.get("std", 1.0))
+    choose("loss", config.loss, ("auto", *LOSSES))
+    choose("sampling", config.sampling, SAMPLINGS)
     spec = {
         "name": kind,
         "init": init,
@@ -169,6 +173,8 @@ def _problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     }
     if closed:
         spec |= {name: value for name, value in config.problem.items() if name != "name"}
+        if "b" in spec:
+            (spec["b"],) = numbers("problem.b", [spec["b"]])
         if kind == "e6" and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
             spec["checksum"] = load_dataset("diabetes").checksum
         build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks
@@ -179,7 +185,6 @@ def _problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     if loss == "auto":
         loss = "cross_entropy" if facts.task == "classification" else "squared"
     check_loss(loss, facts.task)
-    choose("sampling", config.sampling, SAMPLINGS)
     if not 1 <= config.batch_size <= facts.train_size:
         allowed = f"1..{facts.train_size}, the training part of {dataset}"
         raise ConfigurationError("batch_size", config.batch_size, allowed)
@@ -199,12 +204,13 @@ def _problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
 
 def _model(spec: Mapping[str, Any]) -> functools.partial:
     options = {name: value for name, value in spec["model"].items() if name != "name"}
-    for name in ("hidden", "channels", "kernel"):
-        values = options.get(name, [])
-        for value in values if isinstance(values, Sequence) and not isinstance(values, str) else [values]:
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise ConfigurationError(f"model.{name}", values, "whole numbers")
     model = MODELS[choose("model", spec["model"]["name"], MODELS)]
+    defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
+    for name in {"hidden", "channels", "kernel"} & options.keys():
+        values, many = options[name], isinstance(defaults.get(name), Sequence)
+        items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
+        if any(isinstance(item, bool) or not isinstance(item, int) for item in items):
+            raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
     return functools.partial(model, **options, relu_at_zero=spec["relu_at_zero"])
 
 
@@ -255,6 +261,11 @@ def _settings_grid(
 ) -> list[dict[str, float]]:
     """Every combination of the optimizer's numbers (or the trials) with the schedules' parameters."""
     axes = settings("optimizer", config.optimizer, list(optimizer.hyperparameters))
+    for name in optimizer.hyperparameters.keys() - axes.keys():
+        raise ConfigurationError(f"optimizer.{name}", "(missing)", "a number or a list of them")
+    allow_unstable = config.optimizer.get("allow_unstable", False)
+    if not isinstance(allow_unstable, bool):
+        raise ConfigurationError("optimizer.allow_unstable", allow_unstable, "true or false")
     if trials is not None:
         own = [{**{n: v[0] for n, v in axes.items()}, **trial} for trial in trials]
     else:
@@ -266,7 +277,7 @@ def _settings_grid(
         for values in itertools.product(*schedules.values())
     ]
     for setting in combined:
-        _check_setting(setting, allow_unstable=bool(config.optimizer.get("allow_unstable", False)))
+        _check_setting(setting, allow_unstable=allow_unstable)
     return combined
 
 

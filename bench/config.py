@@ -118,16 +118,17 @@ def _unknown_field(name: str, overrides: Sequence[str]) -> ConfigurationError:
     group, _, _ = name.rpartition(".")
     known = [f for f in Config.__annotations__ if f != "overrides"]
     if group and (CONF / group).is_dir():
-        chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), None)
+        default = next(e[group] for e in OmegaConf.load(CONF / "config.yaml").defaults if group in e)
+        chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), default)
         known = sorted({f"{group}.{key}" for entry in options(group) for key in _keys(group, entry)})
-        hint = f" for {group}={chosen}" if chosen else ""
+        hint = f" for {group}={chosen}"
     else:
         hint = ""
     try:
         choose(name, name, known)
     except ConfigurationError as error:
         return ConfigurationError(name, value, error.allowed)
-    own = [key for key in known if key != f"{group}.name" and key != name]
+    own = [f"{group}.{key}" for key in _keys(group, chosen) if key != "name"] if chosen in options(group) else []
     return ConfigurationError(name, value, f"{' '.join(own) or 'nothing'}: this field does not apply{hint}")
 
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from bench.command import make_console, run_command, suite_and_store
 from bench.statistics import median_interval
 from bench.store import Store
 from bench.suite import Suite, Target
+from bench.tables import header, interval_text, print_table
 
 SCHEMA_VERSION = 1
 COLUMNS = (
@@ -142,9 +141,7 @@ def _cell_text(row: dict) -> str:
         return f"{row['median']:.0f} [{number(row['ci_low'])}, {high}]"
     if row["median"] is None:
         return "diverged"
-    if "accuracy" in row["metric"]:
-        return f"{100 * row['median']:.2f} [{100 * row['ci_low']:.2f}, {100 * row['ci_high']:.2f}]"
-    return f"{number(row['median'], 3)} [{number(row['ci_low'], 3)}, {number(row['ci_high'], 3)}]"
+    return interval_text(row["metric"], row["median"], row["ci_low"], row["ci_high"])
 
 
 def tables(suite: Suite, rows: Sequence[dict]) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -159,8 +156,8 @@ def tables(suite: Suite, rows: Sequence[dict]) -> list[tuple[str, list[str], lis
             median = next(r["median"] for r in own if r["optimizer"] == optimizer and r["metric"] == first)
             return math.inf if median is None else -median if higher else median
 
-        header = ["optimizer", *(_HEADERS.get(m, m.replace("_", " ")) for m in metrics)]
-        header += ["seeds", "diverged", "coverage", "tuned"]
+        names = ["optimizer", *map(header, metrics)]
+        names += ["seeds", "diverged", "coverage", "tuned"]
         lines = []
         for optimizer in sorted(suite.optimizers, key=order):
             by_metric = {row["metric"]: row for row in own if row["optimizer"] == optimizer}
@@ -176,15 +173,8 @@ def tables(suite: Suite, rows: Sequence[dict]) -> list[tuple[str, list[str], lis
                     " ".join(f"{n}={v:.6g}" for n, v in tuned if n in row["space"]) or "-",
                 ]
             )
-        result.append((_title(problem, suite.targets.get(problem)), header, lines))
+        result.append((_title(problem, suite.targets.get(problem)), names, lines))
     return result
-
-
-_HEADERS = {
-    "train_loss": "training objective",
-    "test_accuracy": "test accuracy %",
-    "steps_to_target": "steps to target",
-}
 
 
 def _title(problem: str, target: Target | None) -> str:
@@ -206,13 +196,8 @@ def caption(suite: Suite, rows: Sequence[dict]) -> str:
 
 def print_leaderboard(suite: Suite, rows: Sequence[dict], console: Console) -> None:
     """Print one table per problem."""
-    for problem, header, lines in tables(suite, rows):
-        table = Table(title=problem, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in header[:-1]:
-            table.add_column(name, justify="left" if name == "optimizer" else "right", no_wrap=console.width >= 108)
-        for line in lines:
-            table.add_row(*line[:-1])
-        console.print(table)
+    for title, names, lines in tables(suite, rows):
+        print_table(console, title, names[:-1], [line[:-1] for line in lines], text=1)
         for line in lines:
             console.print(f"tuned {line[0]}: {line[-1]}", style="dim", highlight=False)
         console.print()
@@ -232,8 +217,8 @@ def write_leaderboard(suite: Suite, rows: Sequence[dict], store: Store) -> list[
         "rows": list(rows),
     }
     markdown = [f"# Leaderboard, suite {suite.name}", "", caption(suite, rows), ""]
-    for problem, header, lines in tables(suite, rows):
-        markdown += [f"## {problem}", "", f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for title, names, lines in tables(suite, rows):
+        markdown += [f"## {title}", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
         markdown += [f"| {' | '.join(line)} |" for line in lines] + [""]
     paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]
     paths[0].write_text("\n".join(markdown))

@@ -65,9 +65,9 @@ def run_one(config: Config) -> list[Failure]:
 
 def run_suite(suite: Suite, config: Config) -> list[Failure]:
     """Tune every optimizer on every problem, evaluate the winners, print and write the leaderboard."""
-    store = prepare(config)
     for problem, optimizer in suite.pairs():
         suite.tuning_cell(problem, optimizer)  # every configuration is checked before any compute
+    store = prepare(config)
     logger = make_logger(config.logger, _warn)
     total, planned, amount = _amount(suite, store)
     _announce(total, planned, store)
@@ -181,6 +181,9 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigurationError("suite", name, f"not together with {' '.join(flags)}: a suite is its own matrix")
         suite = load_suite(name, overrides)
         return report(run_suite(suite, compose_config([*next(iter(suite.problems.values())), *overrides])))
+    for flag in overrides:
+        if flag.startswith("-") and flag not in ("-m", "--multirun"):
+            raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")
     jobs = _jobs(arguments)
     checked = _members_of_jobs(jobs)
     if len(jobs) == 1 and not {"-m", "--multirun"} & set(arguments):

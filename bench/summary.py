@@ -6,32 +6,37 @@ import json
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from bench.cell import Cell
 from bench.statistics import median_interval
 from bench.store import METRICS, Store
+from bench.tables import header, interval_text, print_table
+
+_LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line
 
 
 def print_summary(cell: Cell, store: Store, console: Console) -> None:
-    """Print, per setting of the cell, the median [95 % bootstrap interval] over seeds of every metric it has."""
+    """Print, per setting of the cell, the median [95 % bootstrap interval] over seeds of its main metrics.
+
+    Diverged seeds have no metrics: they are counted, and left out of the medians.
+    """
     members = store.members().filter(pl.col("member_id").is_in(list(cell.ids)))
-    metrics = [name for name in METRICS if members[name].is_not_null().any()]
-    table = Table(
-        title=f"{cell.name}, {cell.plan.steps} steps: median over seeds [95 % interval]", title_justify="left"
-    )
-    for name in ("setting", "seeds", "diverged", "failed", *(m.replace("_", " ") for m in metrics)):
-        table.add_column(name)
-    settings = [json.dumps(dict(m.hyperparameters), sort_keys=True) for m in cell.members]
-    for setting in dict.fromkeys(settings):
-        own = members.filter(pl.col("hyperparameters") == setting)
-        text = " ".join(f"{name}={value:g}" for name, value in json.loads(setting).items())
-        counts = [(own["status"] == status).sum() for status in ("diverged", "failed")]
-        marks = " (momentum outside (-1, 1))" if own["unstable_momentum"].any() else ""
-        values = []
+    metrics = [name for name in METRICS if name not in _LEFT_OUT and members[name].is_not_null().any()]
+    if "val_accuracy" in metrics:
+        metrics.remove("val_loss")
+    settings = list(dict.fromkeys(json.dumps(dict(m.hyperparameters), sort_keys=True) for m in cell.members))
+    parsed = [json.loads(setting) for setting in settings]
+    varying = [name for name in parsed[0] if len({s[name] for s in parsed}) > 1]
+    fixed = " ".join(f"{name}={value:g}" for name, value in parsed[0].items() if name not in varying)
+    lines = []
+    for setting, values in zip(settings, parsed):
+        own = members.filter((pl.col("hyperparameters") == setting) & (pl.col("status") != "failed"))
+        line = [f"{values[name]:g}" for name in varying] + [str(len(own)), str((own["status"] == "diverged").sum())]
         for metric in metrics:
             finished = own[metric].drop_nulls().to_list()
-            median, low, high = median_interval(finished)
-            values.append(f"{median:.4g} [{low:.4g}, {high:.4g}]" if finished else "-")
-        table.add_row(text + marks, str(len(own) - counts[1]), *map(str, counts), *values)
-    console.print(table)
+            line.append(interval_text(metric, *median_interval(finished)) if finished else "-")
+        lines.append(line)
+    title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
+    print_table(console, title, [*varying, "seeds", "diverged", *map(header, metrics)], lines)
+    if members["unstable_momentum"].any():
+        console.print("momentum outside (-1, 1): the theory does not hold for the members with it")

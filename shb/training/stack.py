@@ -117,7 +117,7 @@ class Stack:
         written now and then and, if one of the same members exists, resumed from.
         """
         state = checkpoint.load() if checkpoint else None
-        state = self._start() if state is None else state
+        state = self.start() if state is None else state
         evaluations = sorted({0, *self.plan.evaluate_at, self.plan.steps})
         while True:
             k = int(state["k"])
@@ -129,13 +129,13 @@ class Stack:
                 checkpoint.save_if_due(state)
             stop = min(e for e in evaluations if e > k)
             stop = min(stop, (k // BLOCK + 1) * BLOCK)
-            self._advance(state, k, stop)
+            self.advance(state, k, stop)
             if progress:
                 progress((stop - k) * len(self.members))
             state["k"] = torch.tensor(stop)
         return self._results(state)
 
-    def _start(self) -> dict:
+    def start(self) -> dict:
         """State at k = 0: nested dicts of tensors with a leading member axis (and the 0-d step k)."""
         device = self.problem.device
         initial = {int(seed): self.problem.initial_parameters(int(seed)) for seed in self._sample_seeds}
@@ -150,7 +150,8 @@ class Stack:
         return {
             "k": torch.tensor(0),
             "params": params,
-            "frozen": params,  # w_k of members that diverged at k
+            # w_k of members that diverged at k; memory of its own, because a checkpoint refuses shared tensors
+            "frozen": {name: p.clone() for name, p in params.items()},
             "optimizer": self.optimizer.init(params, hyperparameters, **options),
             "alive": torch.ones(self.width, dtype=torch.bool, device=device),
             "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
@@ -192,9 +193,11 @@ class Stack:
                 tables[name] = np.broadcast_to(base, (stop - start, len(base)))
         return {n: torch.from_numpy(np.array(t)).to(self.problem.device) for n, t in tables.items()}
 
-    def _advance(self, state: dict, start: int, stop: int) -> None:
+    def advance(self, state: dict, start: int, stop: int) -> None:
+        """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples)."""
         per_seed = [self.problem.sample(int(seed), start, stop) for seed in self._sample_seeds]
         samples = torch.stack(per_seed, 1)[:, torch.from_numpy(self._sample_rows)]  # [steps, width, ...]
+        samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
         params, optimizer_state = state["params"], state["optimizer"]
         names = list(params)
@@ -219,7 +222,7 @@ class Stack:
 
     def _evaluate(self, state: dict, k: int) -> None:
         """Append a row to every curve column; columns not evaluated at k get NaN."""
-        curve, full = state["curve"], k in (0, self.plan.steps)
+        curve, full = state["curve"], k == self.plan.steps
         sums: dict[str, Tensor] = {}
         weights: dict[str, int] = {}
         for part, tensors, weight in self.problem.evaluation(full=full):
@@ -234,13 +237,12 @@ class Stack:
         previous = int(curve["step"][-1]) if curve else 0
         row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
         state["batch_loss"] = torch.zeros_like(state["batch_loss"])
-        if not curve:  # the first row is a full one, so every column starts here
-            curve |= {name: torch.empty(0, self.width, dtype=torch.float64) for name in row}
-            curve["step"] = torch.empty(0, dtype=torch.int64)
-        curve["step"] = torch.cat([curve["step"], torch.tensor([k])])
         missing = torch.full((self.width,), torch.nan, dtype=torch.float64)
-        for name in curve.keys() - {"step"}:
-            curve[name] = torch.cat([curve[name], row.get(name, missing).cpu().unsqueeze(0)])
+        rows = len(curve.setdefault("step", torch.empty(0, dtype=torch.int64)))
+        curve["step"] = torch.cat([curve["step"], torch.tensor([k])])
+        for name in (curve.keys() | row.keys()) - {"step"}:
+            past = curve.get(name, missing.expand(rows, -1))
+            curve[name] = torch.cat([past, row.get(name, missing).cpu().unsqueeze(0)])
 
     def _results(self, state: dict) -> list[Trajectory]:
         alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
@@ -265,7 +267,7 @@ class Stack:
 
     def bytes_per_member(self) -> int:
         """Peak bytes of a step per member: gradients and activations, parameters and optimizer state twice."""
-        state = self._start()
+        state = self.start()
         held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
         return (self._gradients.peak_bytes + 2 * held) // self.width
 
