@@ -53,6 +53,8 @@ def run_chunked(
             width is halved and the chunk starts again; a stack of minimal width that fails raises.
         progress, checkpoint: as in `Stack.run`; `checkpoint` is made for each chunk.
     """
+    if not members:
+        return
     budget = default_budget(problem.device) if budget is None else budget
     width = chunk_width(problem, optimizer, members, plan, budget)
     done = 0

@@ -43,6 +43,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigurationError("steps", self.steps, "a whole number >= 1")
+        if any(not 0 <= k <= self.steps for k in self.evaluate_at):
+            raise ConfigurationError("evaluate_at", self.evaluate_at, f"steps from 0 to {self.steps}")
 
     @classmethod
     def with_evaluations(cls, steps: int, evaluations: int, **options: object) -> Plan:

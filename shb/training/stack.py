@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
@@ -93,9 +94,11 @@ class Stack:
         plan: Plan,
         width: int | None = None,
     ) -> None:
+        _check(optimizer, members, plan)
         self.problem, self.optimizer, self.plan = problem, optimizer, plan
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
+        self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
         self._filled = self.members + [self.members[-1]] * (width - len(members))
         self._gradients = gradient_program(problem, width)
         self._base = {
@@ -118,6 +121,8 @@ class Stack:
         """
         state = checkpoint.load() if checkpoint else None
         state = self.start() if state is None else state
+        if progress and state["k"] > 0:
+            progress(int(state["k"]) * len(self.members))  # done before the interruption
         evaluations = sorted({0, *self.plan.evaluate_at, self.plan.steps})
         while True:
             k = int(state["k"])
@@ -201,7 +206,6 @@ class Stack:
         hyperparameters = self._hyperparameters(start, stop)
         params, optimizer_state = state["params"], state["optimizer"]
         names = list(params)
-        on_cpu = self.problem.device.type == "cpu"
         with torch.no_grad():
             for k in range(start, stop):
                 batch = self.problem.batch(samples[k - start])
@@ -214,9 +218,8 @@ class Stack:
                     {n: t[k - start] for n, t in hyperparameters.items()},
                     k,
                 )
-                newly = state["alive"] & ~_finite(new_params)
-                if not on_cpu or bool(newly.any()):  # asking costs a synchronisation, which only a GPU would feel
-                    _freeze(state, newly, params, k)
+                if not self.asks_device or bool((state["alive"] & ~_sums_finite(new_params)).any()):
+                    _freeze(state, state["alive"] & ~_finite(new_params), params, k)
                 params, optimizer_state = new_params, new_state
         state["params"], state["optimizer"] = params, optimizer_state
 
@@ -240,7 +243,7 @@ class Stack:
         missing = torch.full((self.width,), torch.nan, dtype=torch.float64)
         rows = len(curve.setdefault("step", torch.empty(0, dtype=torch.int64)))
         curve["step"] = torch.cat([curve["step"], torch.tensor([k])])
-        for name in (curve.keys() | row.keys()) - {"step"}:
+        for name in sorted((curve.keys() | row.keys()) - {"step"}):
             past = curve.get(name, missing.expand(rows, -1))
             curve[name] = torch.cat([past, row.get(name, missing).cpu().unsqueeze(0)])
 
@@ -272,6 +275,21 @@ class Stack:
         return (self._gradients.peak_bytes + 2 * held) // self.width
 
 
+def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:
+    names = members[0].hyperparameters.keys() if members else {}
+    for member in members:
+        if member.hyperparameters.keys() != names:
+            given = sorted(member.hyperparameters)
+            raise ConfigurationError("hyperparameters of a member", given, f"the names of its stack, {sorted(names)}")
+    lacking = [name for name in optimizer.hyperparameters if name not in names]
+    if not members or lacking:
+        raise ConfigurationError(
+            "hyperparameters of a stack", sorted(names), f"all of {list(optimizer.hyperparameters)}"
+        )
+    if plan.momentum_schedule != "constant" and "momentum" not in names:
+        raise ConfigurationError("momentum_schedule", plan.momentum_schedule, f"constant for {optimizer.name}")
+
+
 def _leaves(tree: object) -> list[Tensor]:
     if isinstance(tree, Tensor):
         return [tree]
@@ -279,9 +297,14 @@ def _leaves(tree: object) -> list[Tensor]:
     return [leaf for child in children for leaf in _leaves(child)]
 
 
-def _finite(params: Params) -> Tensor:
-    """Members all of whose parameters are finite: bool [width]; a sum is finite only if its terms are."""
+def _sums_finite(params: Params) -> Tensor:
+    """Members whose parameters have a finite sum: bool [width]. True implies that all are finite; cheap."""
     return sum(p.flatten(1).sum(1) for p in params.values()).isfinite()
+
+
+def _finite(params: Params) -> Tensor:
+    """Members all of whose parameters are finite: bool [width]."""
+    return torch.stack([p.flatten(1).isfinite().all(1) for p in params.values()]).all(0)
 
 
 def _freeze(state: dict, newly: Tensor, params: Params, k: int) -> None:

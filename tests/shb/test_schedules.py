@@ -54,9 +54,7 @@ def test_bits_of_a_column_do_not_depend_on_the_other_members(name, ranges):
     parameters = {p: source.choice(source.uniform(*r, size=5), members) for p, r in ranges.items()}
     table = schedule_table(name, base, parameters, 0, STEPS, STEPS)
     for m in range(members):
-        alone = schedule_table(
-            name, base[m : m + 1], {p: float(v[m]) for p, v in parameters.items()}, 0, STEPS, STEPS
-        )
+        alone = schedule_table(name, base[m : m + 1], {p: float(v[m]) for p, v in parameters.items()}, 0, STEPS, STEPS)
         assert np.array_equal(alone[:, 0], table[:, m])
 
 

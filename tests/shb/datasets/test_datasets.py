@@ -115,11 +115,8 @@ def test_unknown_name_is_refused_with_the_nearest(function):
 
 def test_import_leaves_out_the_slow_packages():
     code = (
-        "import sys, shb.datasets; "
-        "print([m for m in ('torchvision', 'sklearn', 'scipy.ndimage') if m in sys.modules])"
+        "import sys, shb.datasets; print([m for m in ('torchvision', 'sklearn', 'scipy.ndimage') if m in sys.modules])"
     )
     repository = Path(__file__).parents[3]
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository
-    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=repository)
     assert result.stdout.strip() == "[]"

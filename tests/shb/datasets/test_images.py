@@ -209,9 +209,7 @@ def test_download_does_not_replace_a_damaged_file(name, tiny, fake_torchvision):
     assert not fake_torchvision
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("Error downloading\nfile"), OSError("network is unreachable")]
-)
+@pytest.mark.parametrize("error", [RuntimeError("Error downloading\nfile"), OSError("network is unreachable")])
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, error):
     def downloader(root, download):
         raise error
@@ -226,9 +224,7 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch,
 
 def test_tables_agree_with_torchvision():
     published = torchvision.datasets.CIFAR10
-    expected = {
-        f"{published.base_folder}/{file}": md5 for file, md5 in published.train_list + published.test_list
-    }
+    expected = {f"{published.base_folder}/{file}": md5 for file, md5 in published.train_list + published.test_list}
     assert images.FILES["cifar10"] == expected
     for name in ("mnist", "fashion_mnist"):
         published = getattr(torchvision.datasets, images.TORCHVISION_CLASS[name])

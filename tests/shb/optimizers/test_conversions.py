@@ -49,10 +49,7 @@ def run(rule, steps=STEPS, velocity=None, **schedules):
     optimizer = get_optimizer(rule)
 
     def at(k):
-        return {
-            name: torch.tensor(np.broadcast_to(v, STEPS)[k], dtype=torch.float64)
-            for name, v in schedules.items()
-        }
+        return {name: torch.tensor(np.broadcast_to(v, STEPS)[k], dtype=torch.float64) for name, v in schedules.items()}
 
     params = {"w": torch.tensor(START)}
     state = optimizer.init(params, at(0), None if velocity is None else {"w": torch.tensor(velocity)})
@@ -125,9 +122,7 @@ def test_velocity_form_with_its_initial_velocity():
     assert gap(np.array(path), polyak(LR, MOMENTUM, START + u_0)[0]) > 1e-3  # its sign wrong
     back = polyak_to_velocity(converted.alpha, converted.beta, START, converted.previous)
     assert np.allclose(back.velocity, u_0, rtol=1e-14)
-    assert (
-        gap(np.array(path), run("shb", velocity=back.velocity, lr=back.lr, momentum=back.momentum)) <= 1e-10
-    )
+    assert gap(np.array(path), run("shb", velocity=back.velocity, lr=back.lr, momentum=back.momentum)) <= 1e-10
 
 
 def test_ema_to_polyak():

@@ -159,11 +159,7 @@ def run_stack(optimizer, members, shapes, dtype, chosen=None, steps=4):
     for k in range(steps):
         grads = picked(random_stack(members, shapes, dtype, seed=100 + k))
         params, state = optimizer.update(params, grads, state, picked(stack_values(optimizer, members, k)), k)
-    leaves = {
-        f"{key}.{n}": t
-        for key, v in state.items()
-        for n, t in (v if isinstance(v, dict) else {"": v}).items()
-    }
+    leaves = {f"{key}.{n}": t for key, v in state.items() for n, t in (v if isinstance(v, dict) else {"": v}).items()}
     return {**params, **leaves}
 
 

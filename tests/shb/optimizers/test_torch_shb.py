@@ -62,9 +62,7 @@ def test_equals_torch_momentum_at_constant_lr_only():
     for name, lr in (("constant", constant), ("decaying", decaying)):
         for optimizer in (SHB, torch.optim.SGD):
             params = parameters()
-            ends[name, optimizer] = steps(
-                optimizer(params, lr=0.1, momentum=0.9, weight_decay=0.01), params, lr=lr
-            )
+            ends[name, optimizer] = steps(optimizer(params, lr=0.1, momentum=0.9, weight_decay=0.01), params, lr=lr)
     assert gap(ends["constant", SHB], ends["constant", torch.optim.SGD]) <= 1e-10
     assert gap(ends["decaying", SHB], ends["decaying", torch.optim.SGD]) > 1e-3
 
