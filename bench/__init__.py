@@ -2,6 +2,7 @@
 
 import os
 
-# OpenMP's threads spin while they wait. On a machine that does anything else, the spinning keeps the other thread from its
-# work: small networks were seen to train 2 to 10 times slower. Read once, when torch is imported, so it stands here.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# OpenMP's threads spin while they wait, by default for milliseconds. On a machine that does anything else, that keeps
+# the other thread from its work: small networks were seen to train 2 to 10 times slower. A short spin costs nothing on
+# a quiet machine. Read once, when torch is imported, so it stands here.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -65,5 +65,5 @@ def suite_and_store(arguments: Sequence[str]) -> tuple[Suite, Store]:
     config = compose_config(overrides)
     suite = load_suite(name, overrides)
     store = Store(config.results_dir)
-    store.check()
+    store.check_schema()
     return suite, store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,6 @@ class Config:
     data_root: str | None
     download: bool
     results_dir: str
-    overrides: list[str] = field(default_factory=list)  # what the user wrote, for the record
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -67,15 +66,16 @@ def compose_config(overrides: Sequence[str]) -> Config:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return typed(compose("config", overrides=list(overrides)))
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
         raise _explained(error, overrides) from None
 
 
 def typed(composed: DictConfig) -> Config:
     """Check the types of a composed configuration and return it as a `Config`."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
-        return OmegaConf.to_object(merged)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
     except OmegaConfBaseException as error:
         key = error.full_key or str(error.key)
         value = OmegaConf.select(composed, key)
@@ -85,6 +85,10 @@ def typed(composed: DictConfig) -> Config:
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
+    for group, values in vars(config).items():
+        if isinstance(values, dict) and "name" not in values:
+            raise ConfigurationError(f"{group}.name", "(deleted)", f"one of {', '.join(options(group))}")
+    return config
 
 
 def options(group: str) -> list[str]:
@@ -92,7 +96,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def _explained(error: HydraException, overrides: Sequence[str]) -> ConfigurationError:
+def _explained(error: Exception, overrides: Sequence[str]) -> ConfigurationError:
     """Say in one line which override is wrong and what is allowed."""
     text = str(error)
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
@@ -116,7 +120,7 @@ def _explained(error: HydraException, overrides: Sequence[str]) -> Configuration
 def _unknown_field(name: str, overrides: Sequence[str]) -> ConfigurationError:
     value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
     group, _, _ = name.rpartition(".")
-    known = [f for f in Config.__annotations__ if f != "overrides"]
+    known = list(Config.__annotations__)
     if group and (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / "config.yaml").defaults if group in e)
         chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), default)

@@ -19,7 +19,7 @@ import polars as pl
 from rich.console import Console
 
 from bench.command import make_console, run_command, suite_and_store
-from bench.statistics import median_interval
+from bench.statistics import median_interval, seed_values
 from bench.store import Store
 from bench.suite import Suite, Target
 from bench.tables import header, interval_text, print_table
@@ -76,8 +76,8 @@ def _rows_of(suite: Suite, store: Store, members: pl.DataFrame, problem: str, op
     }
     score, target = suite.score(problem), suite.targets.get(problem)
     test = score.replace("val_", "test_")
-    metrics = [(test, _worst_first(evaluation, test))] if test != "train_loss" else []
-    metrics.append(("train_loss", _worst_first(evaluation, "train_loss")))
+    metrics = [(test, seed_values(evaluation, test))] if test != "train_loss" else []
+    metrics.append(("train_loss", seed_values(evaluation, "train_loss")))
     if target is not None:
         metrics.append(("steps_to_target", _steps_to_target(evaluation, store, target)))
     rows = []
@@ -96,12 +96,6 @@ def _rows_of(suite: Suite, store: Store, members: pl.DataFrame, problem: str, op
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _worst_first(members: pl.DataFrame, metric: str) -> list[float]:
-    """Values over seeds, with the worst possible one for a diverged seed."""
-    worst = 0.0 if "accuracy" in metric else math.inf
-    return members[metric].fill_null(worst).fill_nan(worst).to_list()
 
 
 def _steps_to_target(members: pl.DataFrame, store: Store, target: Target) -> list[float]:
@@ -141,7 +135,8 @@ def _cell_text(row: dict) -> str:
         return f"{row['median']:.0f} [{number(row['ci_low'])}, {high}]"
     if row["median"] is None:
         return "diverged"
-    return interval_text(row["metric"], row["median"], row["ci_low"], row["ci_high"])
+    ends = (math.inf if row[name] is None else row[name] for name in ("median", "ci_low", "ci_high"))
+    return interval_text(row["metric"], *ends)
 
 
 def tables(suite: Suite, rows: Sequence[dict]) -> list[tuple[str, list[str], list[list[str]]]]:
@@ -236,6 +231,8 @@ def main(arguments: Sequence[str]) -> int:
     suite, store = suite_and_store(arguments)
     rows = leaderboard_rows(suite, store)
     print_leaderboard(suite, rows, console)
+    for path in store.damaged:
+        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
     for path in write_leaderboard(suite, rows, store):
         console.print(f"wrote {path}", highlight=False)
     return 0

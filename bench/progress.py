@@ -69,4 +69,4 @@ class Reporter:
 
     def line(self, text: str) -> None:
         """Print a line above the live display."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, markup=False, highlight=False)

@@ -22,11 +22,11 @@ from omegaconf import DictConfig
 
 from bench.cell import Cell, build_cell
 from bench.command import make_console, run_command, split_suite
-from bench.config import Config, compose_config, typed
+from bench.config import CONF, Config, compose_config, typed
 from bench.leaderboard import leaderboard_rows, print_leaderboard, write_leaderboard
 from bench.logger import Logger, make_logger
 from bench.progress import Reporter
-from bench.runner import Failure, missing, run_cell, work
+from bench.runner import Failure, StoreWriteError, missing, run_cell, work
 from bench.store import Store
 from bench.suite import Suite, load_suite
 from bench.summary import print_summary
@@ -145,7 +145,7 @@ def _jobs(arguments: Sequence[str]) -> list[list[str]]:
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
         (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         raise ConfigurationError(
             "override", " ".join(overrides), f"name=value ({str(error).splitlines()[0]})"
         ) from None
@@ -163,10 +163,13 @@ def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]
     return checked
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
-    run_one(typed(composed))
+    try:
+        run_one(typed(composed))
+    except StoreWriteError as error:
+        _warn(f"results could not be written ({error})")  # no CONSOLE here: launchers pickle what this names
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -188,6 +191,7 @@ def main(arguments: Sequence[str]) -> int:
     checked = _members_of_jobs(jobs)
     if len(jobs) == 1 and not {"-m", "--multirun"} & set(arguments):
         return report(run_one(checked[0][0]))
+    sys.argv[1:] = sorted(arguments, key=lambda a: not a.startswith("-"))  # Hydra wants its flags first
     job()
     failures = []
     for config, cell in checked:
@@ -202,4 +206,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    from bench.run import main as importable  # joblib sends the job by the name of its module, not as __main__
+
+    sys.exit(run_command(importable))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 RESAMPLES = 10_000
 
@@ -33,6 +35,12 @@ def median_interval(values: Sequence[float], *, level: float = 0.95, seed: int =
     tails = (1 - level) / 2
     low, high = np.quantile(medians, [tails, 1 - tails], method="inverted_cdf")
     return Interval(float(_median(ordered[None])[0]), float(low), float(high))
+
+
+def seed_values(members: pl.DataFrame, metric: str) -> list[float]:
+    """Values of `metric` over member rows (seeds), with the worst possible one for a diverged seed."""
+    worst = 0.0 if "accuracy" in metric else math.inf
+    return members[metric].fill_null(worst).fill_nan(worst).to_list()
 
 
 def _median(rows: np.ndarray) -> np.ndarray:

@@ -110,7 +110,12 @@ class Store:
             raise ConfigurationError(
                 "results_dir", self.folder, f"a writable folder ({error.strerror}: {existing})"
             ) from None
-        self.members()
+        self.check_schema()
+
+    def check_schema(self) -> None:
+        """Raise a ConfigurationError if the folder holds a newer schema; fills `damaged`."""
+        self._read("members")
+        self._read("curves")
 
     def members(self) -> pl.DataFrame:
         """One row per member (computed before failed, first written first); columns MEMBER_SCHEMA."""

@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import Console
 
 from bench.cell import Cell
-from bench.statistics import median_interval
+from bench.statistics import median_interval, seed_values
 from bench.store import METRICS, Store
 from bench.tables import header, interval_text, print_table
 
@@ -18,7 +18,7 @@ _LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line
 def print_summary(cell: Cell, store: Store, console: Console) -> None:
     """Print, per setting of the cell, the median [95 % bootstrap interval] over seeds of its main metrics.
 
-    Diverged seeds have no metrics: they are counted, and left out of the medians.
+    A diverged seed counts as the worst value.
     """
     members = store.members().filter(pl.col("member_id").is_in(list(cell.ids)))
     metrics = [name for name in METRICS if name not in _LEFT_OUT and members[name].is_not_null().any()]
@@ -33,8 +33,7 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
         own = members.filter((pl.col("hyperparameters") == setting) & (pl.col("status") != "failed"))
         line = [f"{values[name]:g}" for name in varying] + [str(len(own)), str((own["status"] == "diverged").sum())]
         for metric in metrics:
-            finished = own[metric].drop_nulls().to_list()
-            line.append(interval_text(metric, *median_interval(finished)) if finished else "-")
+            line.append(interval_text(metric, *median_interval(seed_values(own, metric))) if len(own) else "-")
         lines.append(line)
     title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
     print_table(console, title, [*varying, "seeds", "diverged", *map(header, metrics)], lines)

@@ -1,0 +1,79 @@
+"""Arrows point one way, and every configuration field is explained where it is set."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.config import CONF
+from tests.bench.conftest import ROOT
+
+SHB = sorted((ROOT / "shb").rglob("*.py"))
+FOREIGN_TO_SHB = {"bench", "hydra", "omegaconf", "wandb", "polars"}
+INNER = [path for path in SHB if path.relative_to(ROOT / "shb").parts[0] in ("nonsmooth", "optimizers")]
+
+
+def imports(path):
+    """Full names of the modules that a file imports anywhere, functions included."""
+    package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "shb" else (module,)
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_there_is_something_to_check():
+    assert len(SHB) > 20 and len(INNER) > 8
+    assert "torch" in {name for path in SHB for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", SHB, ids=name_of)
+def test_the_library_knows_nothing_of_the_benchmark(path):
+    assert not {name.split(".")[0] for name in imports(path)} & FOREIGN_TO_SHB
+
+
+@pytest.mark.parametrize("path", INNER, ids=name_of)
+def test_rules_know_torch_only(path):
+    own = f"shb.{path.relative_to(ROOT / 'shb').parts[0]}"
+    for name in imports(path):
+        top = name.split(".")[0]
+        inside = name == "shb.errors" or name == own or name.startswith(f"{own}.")
+        assert inside or top in ("torch", "numpy") or top in sys.stdlib_module_names, name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").rglob("*.py")), ids=name_of)
+def test_the_benchmark_knows_nothing_of_the_tests(path):
+    assert "tests" not in {name.split(".")[0] for name in imports(path)}
+
+
+def bare_fields(path: Path) -> set[str]:
+    """Top-level fields with no comment on their line, nor, if the value goes on below, on the line above."""
+    lines = path.read_text().splitlines()
+    bare = set()
+    for number, line in enumerate(lines):
+        if not line[:1].isalpha():
+            continue
+        goes_on = number + 1 < len(lines) and lines[number + 1][:1] == " "
+        above = goes_on and number > 0 and lines[number - 1].lstrip().startswith("#")
+        if "  # " not in line and not above:
+            bare.add(line.split(":")[0])
+    return bare
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_field_is_explained(path):
+    assert not bare_fields(path)
+
+
+def test_every_option_has_the_name_of_its_file():
+    for path in CONF.rglob("*.yaml"):
+        if path.parent != CONF:
+            assert path.read_text().startswith(f"name: {path.stem}  # "), path

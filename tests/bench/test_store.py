@@ -1,0 +1,251 @@
+"""The store: what was written is read, by any reader; what is torn, newer, older or double does no harm."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from bench.cell import build_cell
+from bench.command import run_command
+from bench.run import main
+from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, Store, member_spec
+from tests.bench.conftest import ROOT
+from tests.bench.shards import write_shard
+
+ISSUE_COLUMNS = (  # fixed names: what others build on
+    "member_id",
+    "problem",
+    "optimizer",
+    "seed",
+    "status",
+    "train_loss",
+    "val_accuracy",
+    "test_accuracy",
+    "test_loss",
+    "lr",
+    "momentum",
+)
+VALUES = {
+    pl.String: st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    pl.Int64: st.integers(-(2**63), 2**63 - 1),
+    pl.Float64: st.floats(allow_nan=True, allow_infinity=True),
+    pl.Boolean: st.booleans(),
+}
+
+
+def rows_of(schema, **fixed):
+    columns = {name: st.none() | VALUES[dtype] for name, dtype in schema.items() if name != "schema_version"}
+    return st.fixed_dictionaries(fixed, optional={n: s for n, s in columns.items() if n not in fixed})
+
+
+def member(member_id, status="done", **values):
+    return {"member_id": member_id, "status": status, "created": "2026-01-01T00:00:00+00:00", **values}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+def shards(store, kind="members"):
+    return sorted((store.folder / kind).glob("*.parquet"))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        rows_of(MEMBER_SCHEMA, member_id=VALUES[pl.String], status=st.sampled_from(["done", "diverged", "failed"])),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda row: row["member_id"],
+    )
+)
+def test_member_rows_round_trip(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        Store(folder).write(rows, [])
+        read = Store(folder).members()
+    complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
+    expected = pl.DataFrame(complete, schema=MEMBER_SCHEMA).sort("member_id")
+    assert_frame_equal(read.sort("member_id"), expected, check_exact=True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        rows_of(CURVE_SCHEMA, member_id=st.sampled_from("ab"), step=st.integers(0, 20)),
+        min_size=1,
+        max_size=8,
+        unique_by=lambda row: (row["member_id"], row["step"]),
+    )
+)
+def test_curve_rows_round_trip(rows):
+    with tempfile.TemporaryDirectory() as folder:
+        Store(folder).write([], rows)
+        read = Store(folder).curves(["a"])
+    complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows if row["member_id"] == "a"]
+    assert_frame_equal(read, pl.DataFrame(complete, schema=CURVE_SCHEMA).sort("step"), check_exact=True)
+
+
+def test_an_empty_store_has_all_columns_and_makes_no_folder(store):
+    assert store.members().schema == pl.Schema(MEMBER_SCHEMA) and store.members().is_empty()
+    assert store.curves(["a"]).schema == pl.Schema(CURVE_SCHEMA)
+    store.check()
+    assert not store.folder.exists()
+
+
+def test_an_unknown_column_is_an_error(store):
+    with pytest.raises(KeyError, match="val_los"):
+        store.write([member("a", val_los=1.0)], [])
+    assert not store.folder.exists()
+
+
+def test_one_line_reads_the_members(tiny, tiny_config):
+    """What docs promise: polars alone reads the store, one row per member, under fixed names."""
+    assert run_command(main, tiny) == 0
+    frame = pl.read_parquet(f"{tiny_config.results_dir}/members/*.parquet")
+    assert set(ISSUE_COLUMNS) < set(frame.columns) and frame.columns == list(MEMBER_SCHEMA)
+    cell = build_cell(tiny_config)
+    assert set(frame["member_id"]) == set(cell.ids)
+    assert frame["problem"].to_list() == ["diabetes/mlp"] * 2
+    assert set(frame["seed"]) == {0, 1} and set(frame["lr"]) == {0.1} and frame["momentum"].null_count() == 2
+    assert set(frame["status"]) == {"done"} and frame["train_loss"].is_finite().all()
+    assert frame["val_accuracy"].null_count() == 2  # a regression
+    assert [member_spec(row) for row in frame.sort("seed").iter_rows(named=True)] == list(cell.specs)
+
+
+def test_a_curve_row_per_evaluation(tiny, tiny_config):
+    assert run_command(main, tiny) == 0
+    cell = build_cell(tiny_config)
+    curves = Store(tiny_config.results_dir).curves(cell.ids)
+    assert curves.group_by("member_id", maintain_order=True).agg("step")["step"].to_list() == [[0, 3, 6]] * 2
+    final = curves.filter(pl.col("step") == 6).select("member_id", "val_loss", "test_loss").sort("member_id")
+    members = Store(tiny_config.results_dir).members().select("member_id", "val_loss", "test_loss").sort("member_id")
+    assert_frame_equal(final, members, check_exact=True)
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, truncate, lambda path: path.write_bytes(b"")])
+def test_a_damaged_shard_is_reported_ignored_and_recomputed(tiny, tiny_config, capsys, damage):
+    assert run_command(main, tiny) == 0
+    intact = Store(tiny_config.results_dir)
+    expected = intact.members().drop("created", "stack_seconds", "member_steps_per_second").sort("member_id")
+    (path,) = shards(intact)
+    damage(path)
+    torn = Store(tiny_config.results_dir)
+    assert torn.members().is_empty() and torn.damaged == [path]
+    capsys.readouterr()
+    assert run_command(main, tiny) == 0
+    out = capsys.readouterr().out
+    assert "damaged shard, ignored" in out and path.name in out.replace("\n", "")
+    assert "2 members to compute" in out
+    again = Store(tiny_config.results_dir).members()
+    assert_frame_equal(again.select(expected.columns).sort("member_id"), expected, check_exact=True)
+
+
+def test_a_damaged_shard_hides_no_other(store):
+    store.write([member("a")], [])
+    store.write([member("b")], [])
+    flip_a_byte(shards(store)[0])
+    assert len(Store(store.folder).members()) == 1
+
+
+def test_a_leftover_temporary_file_is_ignored(store):
+    store.write([member("a")], [])
+    (shards(store)[0].with_suffix(".123.tmp")).write_bytes(b"half a sha")
+    fresh = Store(store.folder)
+    assert fresh.members()["member_id"].to_list() == ["a"] and fresh.damaged == []
+
+
+def test_no_temporary_file_is_left(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write([member("a")], [])
+    assert not list((store.folder / "members").iterdir())
+
+
+def test_curves_come_first(store, monkeypatch):
+    """A kill between the two shards leaves a curve without its member, never a member without its curve."""
+    kinds = []
+    monkeypatch.setattr(store, "_write_shard", lambda kind, frame: kinds.append(kind))
+    store.write([member("a")], [{"member_id": "a", "step": 0}])
+    assert kinds == ["curves", "members"]
+
+
+def test_failed_members_are_not_computed(store):
+    store.write([member("a", "failed", error="x"), member("b", "diverged"), member("c")], [])
+    assert store.computed() == {"b", "c"}
+
+
+@pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done"), ("failed", "diverged")])
+def test_a_failed_member_hides_no_computed_one(store, order):
+    for day, status in enumerate(order, 1):
+        store.write([member("a", status) | {"created": f"2026-01-0{day}T00:00:00+00:00"}], [])
+    assert store.members()["status"].to_list() == [next(s for s in order if s != "failed")]
+
+
+def test_duplicates_count_once_and_the_first_stays(store):
+    for day, lr in ((2, 0.2), (1, 0.1), (3, 0.3)):
+        store.write(
+            [member("a", lr=lr) | {"created": f"2026-01-0{day}T00:00:00+00:00"}],
+            [{"member_id": "a", "step": 0, "val_loss": 1.0}, {"member_id": "a", "step": day}],
+        )
+    assert store.members()["lr"].to_list() == [0.1]
+    assert store.curves(["a"])["step"].to_list() == [0, 1, 2, 3]
+
+
+def test_an_older_shard_reads_with_null(store):
+    older = {n: t for n, t in MEMBER_SCHEMA.items() if n not in ("engine", "schema_version")}
+    write_shard(store.folder / "members", pl.DataFrame([member("old", lr=0.5)], schema=older))
+    store.write([member("new", lr=0.25, engine="eager")], [])
+    read = store.members().sort("member_id")
+    assert read.schema == pl.Schema(MEMBER_SCHEMA)
+    assert read["engine"].to_list() == ["eager", None] and read["lr"].to_list() == [0.25, 0.5]
+
+
+def test_shards_of_another_process_appear(store):
+    assert store.computed() == set()
+    Store(store.folder).write([member("a")], [])
+    assert store.computed() == {"a"}
+
+
+WRITER = """
+import sys
+from bench.store import Store
+store = Store(sys.argv[1])
+for i in range(30):
+    own, shared = f"{sys.argv[2]}-{i}", f"shared-{i}"
+    rows = [{"member_id": member_id, "status": "done", "created": ""} for member_id in (own, shared)]
+    for row in rows:
+        store.write([row], [{"member_id": row["member_id"], "step": 0}])
+"""
+
+
+def test_concurrent_writers_lose_nothing(store):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(store.folder), name], env=environment) for name in "xy"
+    ]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    expected = {f"{name}-{i}" for name in ("x", "y", "shared") for i in range(30)}
+    members = store.members()
+    assert set(members["member_id"]) == expected and len(members) == 90 and store.damaged == []
+    assert set(store.curves(list(expected))["member_id"]) == expected
+    assert not list(store.folder.rglob("*.tmp"))
