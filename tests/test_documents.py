@@ -1,0 +1,86 @@
+"""What the documents show is what the code does: code blocks run, printed numbers are those of the reference."""
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from bench.environment import cpu_name
+from bench.leaderboard import leaderboard_rows
+from bench.store import Store
+from bench.suite import load_suite
+from shb.optimizers import OPTIMIZERS
+from shb.problems import E1
+from shb.training import Member, Plan, Stack
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "results" / "reference"
+
+
+def python_blocks(path):
+    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def suite():
+    return load_suite("default", ["device=cpu"])
+
+
+def test_the_training_loop_of_the_readme_trains():
+    (loop,) = (block for block in python_blocks("README.md") if "import SHB" in block)
+    torch.manual_seed(0)
+    names = {}
+    exec(loop, names)
+    x, y, model = names["x"], names["y"], names["model"]
+    assert torch.nn.functional.mse_loss(model(x), y) < 0.9 * y.var()
+
+
+def test_the_optimizer_of_the_documents_runs_in_a_stack():
+    (block,) = (block for block in python_blocks("docs/extend.md") if "SIGNSGD" in block)
+    names = {}
+    exec(block, names)
+    assert "signsgd" not in OPTIMIZERS
+    members = [Member(seed, {"lr": 2.0**-4}) for seed in range(3)]
+    problem = E1(init="constant", value=0.5)
+    for trajectory in Stack(problem, names["SIGNSGD"], members, Plan(9)).run():
+        w = 0.5
+        for s in problem.sample(trajectory.member.seed, 0, 9).tolist():
+            slope = w + (2 * s if w * s > 0 else 0)  # v(w, s) of E1 away from 0
+            w -= 2.0**-4 * ((slope > 0) - (slope < 0))
+        assert trajectory.parameters["w"].item() == w
+
+
+def test_the_readme_shows_the_reference_leaderboard():
+    reference = {
+        " | ".join(cells[:6] + cells[7:])
+        for line in (REFERENCE / "leaderboard.md").read_text().splitlines()
+        if len(cells := line.strip("| ").split(" | ")) == 8
+    }
+    shown = [line.strip("| ") for line in (ROOT / "README.md").read_text().splitlines() if line.count(" | ") == 6]
+    assert len(shown) == 10
+    assert set(shown) <= reference
+
+
+def test_the_reference_leaderboard_follows_from_the_reference_members(suite):
+    stored = json.loads((REFERENCE / "leaderboard.json").read_text())
+    rows = leaderboard_rows(suite, Store(REFERENCE))
+    assert stored["complete"]
+    assert json.loads(json.dumps(rows)) == stored["rows"]
+
+
+def test_reference_members_can_be_computed_again(suite):
+    """Bit for bit on the same kind of CPU, thread count and torch; to rounding that training amplifies elsewhere."""
+    rows = Store(REFERENCE).members().filter(pl.col("problem") == "diabetes/mlp", pl.col("status") == "done")
+    for optimizer in ("sgd", "shb", "adam"):
+        cell = suite.tuning_cell("diabetes/mlp", optimizer)
+        (row,) = rows.filter(pl.col("member_id") == cell.ids[0]).iter_rows(named=True)
+        before = torch.get_num_threads()
+        torch.set_num_threads(row["threads"])
+        (again,) = Stack(cell.problem(), cell.optimizer, cell.members[:1], cell.plan).run()
+        torch.set_num_threads(before)
+        same = (row["cpu"], row["torch"]) == (cpu_name(), torch.__version__)
+        for metric in ("train_loss", "val_loss", "test_loss"):
+            assert again.metrics[metric] == (row[metric] if same else pytest.approx(row[metric], rel=1e-3))
