@@ -189,6 +189,16 @@ def caption(suite: Suite, rows: Sequence[dict]) -> str:
     )
 
 
+def space_lines(suite: Suite, rows: Sequence[dict]) -> list[str]:
+    """The search spaces, one line per optimizer (and problem, where a problem has its own)."""
+    lines: dict[str, list[str]] = {}
+    for row in rows:
+        axes = (f"{n} {a['low']:g} .. {a['high']:g} ({a['scale']})" for n, a in row["space"].items())
+        lines.setdefault(f"{row['optimizer']}: {', '.join(axes)}", []).append(row["problem"])
+    everywhere = len(suite.problems)
+    return [t if len(set(p)) == everywhere else f"{t} on {', '.join(dict.fromkeys(p))}" for t, p in lines.items()]
+
+
 def print_leaderboard(suite: Suite, rows: Sequence[dict], console: Console) -> None:
     """Print one table per problem."""
     for title, names, lines in tables(suite, rows):
@@ -196,6 +206,8 @@ def print_leaderboard(suite: Suite, rows: Sequence[dict], console: Console) -> N
         for line in lines:
             console.print(f"tuned {line[0]}: {line[-1]}", style="dim", highlight=False)
         console.print()
+    for line in space_lines(suite, rows):
+        console.print(f"search space of {line}", style="dim", highlight=False)
     console.print(caption(suite, rows), highlight=False)
 
 
@@ -215,6 +227,7 @@ def write_leaderboard(suite: Suite, rows: Sequence[dict], store: Store) -> list[
     for title, names, lines in tables(suite, rows):
         markdown += [f"## {title}", "", f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
         markdown += [f"| {' | '.join(line)} |" for line in lines] + [""]
+    markdown += ["## Search spaces", "", *(f"- {line}" for line in space_lines(suite, rows)), ""]
     paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]
     paths[0].write_text("\n".join(markdown))
     with paths[1].open("w", newline="") as file:

@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 
 from shb.errors import ConfigurationError
+from shb.schedules import SCHEDULES
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +33,11 @@ METRICS = (
     "at_artificial",
 )
 _HYPERPARAMETERS = ("lr", "momentum", "dampening", "beta1", "beta2", "eps")
+_SCHEDULE_PARAMETERS = (
+    *(f"schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),
+    *(f"momentum_schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),
+    "momentum_schedule_r",
+)
 
 MEMBER_SCHEMA: dict[str, Any] = {
     "member_id": pl.String,
@@ -48,9 +54,12 @@ MEMBER_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(_HYPERPARAMETERS, pl.Float64),
     "schedule": pl.String,
     "momentum_schedule": pl.String,
+    **dict.fromkeys(_SCHEDULE_PARAMETERS, pl.Float64),
     "velocity_std": pl.Float64,
     "unstable_momentum": pl.Boolean,
     "init": pl.String,
+    "init_std": pl.Float64,
+    "init_value": pl.Float64,
     "loss": pl.String,
     "sampling": pl.String,
     "relu_at_zero": pl.Float64,

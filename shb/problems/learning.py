@@ -9,6 +9,7 @@ assumes (theory.md A2); `reshuffle` walks through a fresh permutation per epoch,
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shb.datasets import Dataset, Split
+from shb.datasets import Dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import check_initialization, draw_parameters
 from shb.problems.problem import EvaluationBatch, Params
@@ -33,6 +34,17 @@ def check_loss(loss: str, task: str) -> str:
     if loss == "cross_entropy" and task == "regression":
         raise ConfigurationError("loss", loss, "squared for regression data")
     return loss
+
+
+@functools.lru_cache(maxsize=4)
+def _on_device(dataset: Dataset, dtype: torch.dtype, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
+    """Inputs and targets (classes one-hot) of each part: on the device once, shared by all problems on the data."""
+
+    def targets(y: Tensor) -> Tensor:
+        return F.one_hot(y, dataset.outputs) if dataset.task == "classification" else y
+
+    parts = {"train_": dataset.train, "val_": dataset.validation, "test_": dataset.test}
+    return {name: (split.x.to(device, dtype), targets(split.y).to(device, dtype)) for name, split in parts.items()}
 
 
 class LearningProblem:
@@ -76,15 +88,7 @@ class LearningProblem:
             self.module = model(dataset.feature_shape, dataset.outputs)
         self._shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
         self._draw = {"init": init, "std": std, "value": value}
-        self._parts = {
-            "train_": self._to_device(dataset.train, dataset.outputs),
-            "val_": self._to_device(dataset.validation, dataset.outputs),
-            "test_": self._to_device(dataset.test, dataset.outputs),
-        }
-
-    def _to_device(self, split: Split, outputs: int) -> tuple[Tensor, Tensor]:
-        targets = F.one_hot(split.y, outputs) if self.classification else split.y
-        return split.x.to(self.device, self.dtype), targets.to(self.device, self.dtype)
+        self._parts = _on_device(dataset, self.dtype, self.device)
 
     def initial_parameters(self, seed: int) -> Params:
         return draw_parameters(self._shapes, generator=stream(seed, "init"), dtype=self.dtype, **self._draw)

@@ -123,7 +123,8 @@ def test_a_failing_cell_does_not_stop_the_others(run, tiny_suite, tmp_path, fini
     assert "2 of the cells failed" in out and "Traceback" in out
     members = Store(tmp_path / "results").members()
     by_status = dict(members.group_by("status").len().iter_rows())
-    assert by_status == {"failed": 2 * 8, "done": SUITE_MEMBERS - 2 * (8 + 4)}
+    assert by_status.pop("failed") == 2 * 8
+    assert sum(by_status.values()) == SUITE_MEMBERS - 2 * (8 + 4)  # done, or diverged at a large trial step
     assert set(members.filter(pl.col("status") == "failed")["error"]) == {"ValueError: fault injected"}
     assert not json.loads((tmp_path / "results" / "leaderboard.json").read_text())["complete"]
     monkeypatch.undo()  # the fault is removed
