@@ -8,7 +8,6 @@ what depends on floating-point functions (schedules) is computed per member outs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,53 +19,8 @@ from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
 from shb.streams import BLOCK, stream
 from shb.training.checkpoint import Checkpoint
+from shb.training.gradient import gradient_program, metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
-from shb.training.program import Program
-
-
-@lru_cache(maxsize=8)
-def gradient_program(problem: Problem, width: int) -> Program:
-    """The program (params..., batch...) -> (losses [width], gradients...) of `width` members."""
-    params, batch = _example(problem, width)
-    names = list(params)
-
-    def gradients(*tensors: Tensor) -> list[Tensor]:
-        stacked = dict(zip(names, tensors))
-        grad_and_value = torch.func.grad_and_value(lambda p, *b: problem.loss(p, *b))
-        grads, losses = torch.func.vmap(grad_and_value)(stacked, *tensors[len(names) :])
-        return [losses, *(grads[name] for name in names)]
-
-    return Program(gradients, *params.values(), *batch)
-
-
-@lru_cache(maxsize=32)
-def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, list[str]]:
-    """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names."""
-    params, _ = _example(problem, width)
-    names = list(params)
-    tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
-    with torch.no_grad():
-        metric_names = list(problem.metrics({n: p[0] for n, p in params.items()}, *tensors))
-
-    def metrics(*inputs: Tensor) -> list[Tensor]:
-        sums = torch.func.vmap(problem.metrics)(dict(zip(names, inputs)), *inputs[len(names) :])
-        return [sums[name] for name in metric_names]
-
-    return Program(metrics, *params.values(), *_shared(tensors, width)), metric_names
-
-
-def _example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
-    params = {
-        name: torch.zeros((width, *p.shape), dtype=p.dtype, device=problem.device)
-        for name, p in problem.initial_parameters(0).items()
-    }
-    sample = problem.sample(0, 0, 1)
-    return params, problem.batch(sample.expand(width, *sample.shape[1:]))
-
-
-def _shared(tensors: Sequence[Tensor], width: int) -> list[Tensor]:
-    """The same data for every member, without copying it."""
-    return [t.expand(width, *t.shape) for t in tensors]
 
 
 def minimal_width() -> int:
@@ -230,7 +184,7 @@ class Stack:
         weights: dict[str, int] = {}
         for part, tensors, weight in self.problem.evaluation(full=full):
             program, names = metrics_program(self.problem, self.width, weight)
-            values = program(*state["params"].values(), *_shared(tensors, self.width))
+            values = program(*state["params"].values(), *shared(tensors, self.width))
             for name, value in zip(names, values):
                 sums[part + name] = sums.get(part + name, 0) + value.double()
                 weights[part + name] = weights.get(part + name, 0) + weight

@@ -5,8 +5,9 @@ import itertools
 
 import pytest
 
-from bench.cell import build_cell, canonical, resolve_device
+from bench.cell import build_cell, canonical
 from bench.config import compose_config
+from bench.problem import resolve_device
 from shb.errors import ConfigurationError
 
 BASE = ("dataset=diabetes", "model.hidden=[4]", "optimizer=shb", "steps=8", "device=cpu")
@@ -142,3 +143,13 @@ def test_device_names():
     assert resolve_device("auto") in ("cpu", "cuda")
     with pytest.raises(ConfigurationError, match="did you mean cuda"):
         resolve_device("cudas")
+
+
+def test_the_damping_of_the_second_order_momentum_can_be_a_list(tiny):
+    config = compose_config([*tiny[:2], *tiny[3:], "optimizer=shb", "momentum_schedule=second_order"])
+    config.momentum_schedule["r"] = [0.5, 2.0]
+    dampings = [member.hyperparameters["momentum_schedule.r"] for member in build_cell(config).members]
+    assert dampings == [0.5, 0.5, 2.0, 2.0]
+    config.momentum_schedule["r"] = [0.5, 0.0]
+    with pytest.raises(ConfigurationError, match=r"momentum_schedule\.r="):
+        build_cell(config)

@@ -277,3 +277,10 @@ def test_the_command_computes_nothing_and_writes_what_the_run_wrote(
 def test_of_a_single_cell_there_is_none(tiny_suite, capsys):
     assert run_command(main, ["suite=none"]) == 2
     assert "suite=none: allowed is smoke, default or full" in capsys.readouterr().err
+
+
+def test_the_search_spaces_stand_below_the_table(finished, suite):
+    text = (finished / "leaderboard.md").read_text()
+    low, high = (suite.space("digits/mlp", "sgd")["lr"][end] for end in ("low", "high"))
+    assert f"- sgd: lr {low:g} .. {high:g} (log)" in text.split("## Search spaces")[1]
+    assert text.split("## Search spaces")[1].count("- ") == len(suite.optimizers)

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import bench.cell
+import bench.problem
 import bench.runner
 from bench.cell import build_cell
 from bench.command import run_command
@@ -151,8 +151,8 @@ def test_a_problem_that_cannot_be_built_fails_when_its_turn_comes(run, tiny, tin
     def broken(*arguments, **options):
         raise RuntimeError("no such network")
 
-    bench.cell.build_problem.cache_clear()
-    monkeypatch.setattr(bench.cell, "LearningProblem", broken)
+    bench.problem.build_problem.cache_clear()
+    monkeypatch.setattr(bench.problem, "LearningProblem", broken)
     code, out, _ = run(tiny)
     assert code == 1 and "failed: diabetes/mlp sgd: RuntimeError: no such network" in out
     assert set(Store(tiny_config.results_dir).members()["status"]) == {"failed"}

@@ -6,7 +6,7 @@ import types
 import polars as pl
 import pytest
 
-import bench.cell
+import bench.problem
 from bench.config import options
 from bench.record import failed_rows
 from bench.store import Store
@@ -22,8 +22,8 @@ SUITES = [name for name in options("suite") if name != "none"]
 @pytest.fixture
 def no_files(monkeypatch):
     """Suites on image files are composed and checked without the files."""
-    monkeypatch.setattr(bench.cell, "check_files", lambda *arguments: None)
-    monkeypatch.setattr(bench.cell, "load_dataset", lambda *arguments: types.SimpleNamespace(checksum="none"))
+    monkeypatch.setattr(bench.problem, "check_files", lambda *arguments: None)
+    monkeypatch.setattr(bench.problem, "load_dataset", lambda *arguments: types.SimpleNamespace(checksum="none"))
 
 
 @pytest.mark.parametrize("name", SUITES)

@@ -1,0 +1,130 @@
+"""The problem of a cell: from the configuration to a JSON-like spec, and from the spec to the problem itself."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from bench.config import Config, numbers
+from shb.datasets import DATASETS, check_files, load_dataset
+from shb.errors import ConfigurationError, choose
+from shb.models import MODELS, check_initialization
+from shb.problems import CLOSED_FORMS, E6, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda" for auto, cpu, cuda; raises if CUDA is asked for and absent."""
+    choose("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("device", device, "auto or cpu: torch finds no CUDA device here")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
+    """Description of the problem, its label, and the size of its training part (None for closed forms).
+
+    Raises a ConfigurationError for any value that cannot be used; files are checked, nothing is computed.
+    """
+    choose("dtype", config.dtype, DTYPES)
+    kind = choose("problem", config.problem["name"], ("learning", *CLOSED_FORMS))
+    closed = kind != "learning"
+    init = dict(config.init)
+    if init["name"] == "auto":
+        init = {"name": "scaled_normal", "std": None} if closed else {"name": "torch_default"}
+    for name in ("std", "value"):
+        if name in init and init[name] is None:
+            init[name] = 2.0 if closed else 0.1
+        elif name in init:
+            (init[name],) = numbers(f"init.{name}", [init[name]])
+    check_initialization(init["name"], init.get("std", 1.0))
+    choose("loss", config.loss, ("auto", *LOSSES))
+    choose("sampling", config.sampling, SAMPLINGS)
+    spec = {
+        "name": kind,
+        "init": init,
+        "relu_at_zero": config.relu_at_zero,
+        "dtype": config.dtype,
+        "device": resolve_device(config.device),
+    }
+    return _closed_form_spec(config, spec) if closed else _learning_spec(config, spec)
+
+
+def _closed_form_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, None]:
+    kind = spec["name"]
+    spec |= {name: value for name, value in config.problem.items() if name != "name"}
+    if "b" in spec:
+        (spec["b"],) = numbers("problem.b", [spec["b"]])
+    if kind == "e6" and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
+        spec["checksum"] = load_dataset("diabetes").checksum
+    build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks
+    return spec, kind, None
+
+
+def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
+    dataset = choose("dataset", config.dataset["name"], DATASETS)
+    facts = DATASETS[dataset]
+    loss = config.loss
+    if loss == "auto":
+        loss = "cross_entropy" if facts.task == "classification" else "squared"
+    check_loss(loss, facts.task)
+    if not 1 <= config.batch_size <= facts.train_size:
+        allowed = f"1..{facts.train_size}, the training part of {dataset}"
+        raise ConfigurationError("batch_size", config.batch_size, allowed)
+    spec |= {
+        "model": dict(config.model),
+        "dataset": dataset,
+        "loss": loss,
+        "batch_size": config.batch_size,
+        "sampling": config.sampling,
+    }
+    with torch.device("meta"):  # the model's own checks, without memory
+        _model(spec)(facts.feature_shape, facts.outputs)
+    check_files(dataset, config.data_root, config.download)
+    spec["checksum"] = load_dataset(dataset, config.data_root, config.download).checksum
+    return spec, f"{dataset}/{config.model['name']}", facts.train_size
+
+
+def _model(spec: Mapping[str, Any]) -> functools.partial:
+    options = {name: value for name, value in spec["model"].items() if name != "name"}
+    model = MODELS[choose("model", spec["model"]["name"], MODELS)]
+    defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
+    for name in {"hidden", "channels", "kernel"} & options.keys():
+        values, many = options[name], isinstance(defaults.get(name), Sequence)
+        items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
+        if any(isinstance(item, bool) or not isinstance(item, int) for item in items):
+            raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
+    return functools.partial(model, **options, relu_at_zero=spec["relu_at_zero"])
+
+
+@functools.lru_cache(maxsize=4)
+def build_problem(spec_json: str, data_root: str | None) -> Problem:
+    """The problem that a `problem_spec` describes, with its data on the device."""
+    spec = json.loads(spec_json)
+    init = dict(spec["init"])
+    shared = {"init": init.pop("name"), **init, "dtype": DTYPES[spec["dtype"]], "device": spec["device"]}
+    if spec["name"] == "learning":
+        return LearningProblem(
+            _model(spec),
+            load_dataset(spec["dataset"], data_root),
+            loss=spec["loss"],
+            batch_size=spec["batch_size"],
+            sampling=spec["sampling"],
+            **shared,
+        )
+    shared["relu_at_zero"] = spec["relu_at_zero"]
+    if spec["name"] == "e6":
+        data = {}
+        if spec["data"] == "diabetes":
+            train = load_dataset("diabetes", data_root).train
+            data = {"x": train.x, "y": train.y[:, 0]}
+        return E6(**data, **shared)
+    options = {name: spec[name] for name in ("noise", "b") if name in spec}
+    return CLOSED_FORMS[spec["name"]](**options, **shared)

@@ -1,0 +1,84 @@
+"""The settings of a cell: every combination of the numbers that may differ between its members, checked."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+from bench.config import Config, numbers, settings
+from shb.errors import ConfigurationError
+from shb.optimizers import Optimizer
+from shb.schedules import SCHEDULES, get_schedule
+
+
+def settings_grid(
+    config: Config, optimizer: Optimizer, trials: Sequence[Mapping[str, float]] | None
+) -> list[dict[str, float]]:
+    """Every combination of the optimizer's numbers (or the `trials`) with the schedules' parameters.
+
+    A list in the configuration is an axis. Names: lr, momentum, ..., "schedule.q", "momentum_schedule.r".
+    """
+    axes = settings("optimizer", config.optimizer, list(optimizer.hyperparameters))
+    for name in optimizer.hyperparameters.keys() - axes.keys():
+        raise ConfigurationError(f"optimizer.{name}", "(missing)", "a number or a list of them")
+    allow_unstable = config.optimizer.get("allow_unstable", False)
+    if not isinstance(allow_unstable, bool):
+        raise ConfigurationError("optimizer.allow_unstable", allow_unstable, "true or false")
+    if trials is not None:
+        own = [{**{n: v[0] for n, v in axes.items()}, **trial} for trial in trials]
+    else:
+        own = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+    schedules = _schedule_axes(config, optimizer)
+    combined = [
+        {**setting, **dict(zip(schedules, values))}
+        for setting in own
+        for values in itertools.product(*schedules.values())
+    ]
+    for setting in combined:
+        _check_setting(setting, allow_unstable=allow_unstable)
+    return combined
+
+
+def _schedule_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float]]:
+    axes: dict[str, list[float]] = {}
+    for group in ("schedule", "momentum_schedule"):
+        values = getattr(config, group)
+        if values["name"] == "second_order":
+            if group == "schedule" or "momentum" not in optimizer.hyperparameters:
+                raise ConfigurationError(group, values["name"], "constant for an optimizer without momentum")
+            axes["momentum_schedule.r"] = numbers("momentum_schedule.r", values["r"])
+            if min(axes["momentum_schedule.r"]) <= 0:
+                raise ConfigurationError("momentum_schedule.r", values["r"], "a number > 0")
+            continue
+        schedule = get_schedule(values["name"])
+        if group == "momentum_schedule" and schedule.name != "constant" and "momentum" not in optimizer.hyperparameters:
+            raise ConfigurationError(
+                group, schedule.name, f"constant for optimizer={optimizer.name}, which has no momentum"
+            )
+        for name, items in settings(group, values, list(schedule.parameters)).items():
+            low, high = SCHEDULES[schedule.name].ranges[name]
+            for item in items:
+                if not low <= item <= high:
+                    raise ConfigurationError(f"{group}.{name}", item, f"{low:g} .. {high:g}")
+            axes[f"{group}.{name}"] = items
+    return axes
+
+
+_RANGES = {  # hyperparameter -> (test, what is allowed)
+    "lr": (lambda v: v > 0, "a number > 0"),
+    "dampening": (lambda v: 0 <= v < 1, "a number in [0, 1)"),
+    "beta1": (lambda v: 0 <= v < 1, "a number in [0, 1)"),
+    "beta2": (lambda v: 0 <= v < 1, "a number in [0, 1)"),
+    "eps": (lambda v: v >= 0, "a number >= 0"),
+}
+
+
+def _check_setting(setting: Mapping[str, float], *, allow_unstable: bool) -> None:
+    for name, value in setting.items():
+        test, allowed = _RANGES.get(name, (lambda v: True, ""))
+        if not test(value):
+            raise ConfigurationError(f"optimizer.{name}", value, allowed)
+    momentum = setting.get("momentum", 0.0)
+    if not -1 < momentum < 1 and not allow_unstable:
+        allowed = "a number in (-1, 1), or any with optimizer.allow_unstable=true"
+        raise ConfigurationError("optimizer.momentum", momentum, allowed)
