@@ -49,11 +49,15 @@ def _shared(cell: Cell, index: int) -> dict[str, Any]:
 
 
 def computed_rows(
-    cell: Cell, indices: Sequence[int], trajectories: Sequence[Trajectory], seconds: float
+    cell: Cell, indices: Sequence[int], trajectories: Sequence[Trajectory], steps: int, seconds: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Member rows and curve rows of one finished stack; `seconds` is its wall time."""
+    """Member rows and curve rows of one finished stack.
+
+    Args:
+        steps, seconds: steps per member and wall time of this process (a resumed stack did fewer than all).
+    """
     members, curves = [], []
-    rate = len(indices) * cell.plan.steps / seconds
+    rate = len(indices) * steps / seconds
     for index, trajectory in zip(indices, trajectories):
         members.append(
             {

@@ -58,7 +58,13 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
         return None
     reporter.describe(cell.name)
     started = clock = time.monotonic()
-    finished = 0
+    finished = member_steps = 0
+    current: list[Checkpoint] = []  # of the running stack
+
+    def checkpoint(members: Sequence[Member]) -> Checkpoint:
+        current[:] = [_checkpoint(cell, store, members)]
+        return current[0]
+
     try:
         cost = step_cost(cell.problem())
         budget = None if memory is None else int(memory * 2**30)
@@ -69,12 +75,14 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
             cell.plan,
             budget=budget,
             progress=lambda steps: reporter.work(steps * cost),
-            checkpoint=lambda members: _checkpoint(cell, store, members),
+            checkpoint=checkpoint,
         )
         for trajectories in chunks:
             chunk = indices[finished : finished + len(trajectories)]
-            _write(store, *computed_rows(cell, chunk, trajectories, time.monotonic() - clock))
-            _checkpoint(cell, store, [cell.members[i] for i in chunk]).remove()
+            steps = cell.plan.steps - current[0].resumed_at  # what this process did of them
+            _write(store, *computed_rows(cell, chunk, trajectories, steps, time.monotonic() - clock))
+            current[0].remove()
+            member_steps += len(chunk) * steps
             finished += len(chunk)
             reporter.members(len(chunk))
             clock = time.monotonic()
@@ -86,7 +94,7 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
         reporter.members(len(indices) - finished)
         return Failure(cell.name, text, traceback.format_exc())
     seconds = time.monotonic() - started
-    rate = len(indices) * cell.plan.steps / seconds
+    rate = member_steps / seconds
     reporter.line(
         f"  {cell.label:<20} {cell.optimizer.name:<9} {len(indices):>4} members x {cell.plan.steps} steps"
         f"  {seconds:6.1f} s  {rate:9,.0f} member-steps/s"

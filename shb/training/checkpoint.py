@@ -42,10 +42,14 @@ class Checkpoint:
             a file with another identity, or a torn one, is ignored.
         interval: least number of seconds between two writes.
         device: where `load` puts the tensors.
+
+    Attributes:
+        resumed_at: step k of the state that `load` returned, 0 if there was none.
     """
 
     def __init__(self, path: Path, identity: str, interval: float = 60.0, device: str = "cpu") -> None:
         self.path, self.identity, self.interval, self.device = path, identity, interval, device
+        self.resumed_at = 0
         self._written = time.monotonic()
 
     def load(self) -> dict | None:
@@ -60,6 +64,7 @@ class Checkpoint:
             return None
         state["curve"] = {name: column.cpu() for name, column in state["curve"].items()}
         state.setdefault("optimizer", {})
+        self.resumed_at = int(state["k"])
         return state
 
     def save_if_due(self, state: dict) -> None:

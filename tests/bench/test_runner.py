@@ -236,6 +236,30 @@ def test_a_checkpoint_is_removed_when_its_chunk_is_stored(run, tiny, tmp_path, m
     assert written and not list(tmp_path.glob("results/checkpoints/*"))
 
 
+def test_a_stack_killed_between_evaluations_goes_on_from_its_checkpoint(run, tiny, tmp_path, monkeypatch):
+    """The second process does steps 3 to 6 of 6, and its rate counts no others."""
+    other = tmp_path / "other"
+    assert run([*tiny, f"results_dir={other}"])[0] == 0
+    monkeypatch.setattr(bench.runner.Checkpoint.__init__, "__defaults__", (0.0, "cpu"))
+    calls = []
+
+    def killed(reporter, amount):
+        calls.append(amount)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.progress.Reporter, "work", killed)
+        assert run(tiny)[0] == 130
+    assert len(list(tmp_path.glob("results/checkpoints/*.safetensors"))) == 1
+    assert not list(tmp_path.glob("results/members/*"))
+    assert run(tiny)[0] == 0
+    assert_same_results(tmp_path / "results", other)
+    row = Store(tmp_path / "results").members().row(0, named=True)
+    assert row["member_steps_per_second"] * row["stack_seconds"] == pytest.approx(2 * 3)
+    assert not list(tmp_path.glob("results/checkpoints/*"))
+
+
 def test_members_are_the_same_in_any_chunks(run, tiny, tmp_path):
     tiny = [override for override in tiny if not override.startswith("seeds")] + [f"seeds={2 * minimal_width() + 1}"]
     assert run(tiny)[0] == 0

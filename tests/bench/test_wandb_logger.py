@@ -71,7 +71,7 @@ def computed(tmp_path_factory):
             chunks = run_chunked(cell.problem(), cell.optimizer, list(cell.members), cell.plan)
             trajectories = [trajectory for chunk in chunks for trajectory in chunk]
             store = Store(tmp_path_factory.mktemp("store"))
-            store.write(*computed_rows(cell, range(len(cell.ids)), trajectories, 1.0))
+            store.write(*computed_rows(cell, range(len(cell.ids)), trajectories, cell.plan.steps, 1.0))
             known[key] = cell, store
         return known[key]
 
