@@ -10,7 +10,7 @@ import torch
 
 from bench.environment import cpu_name
 from bench.leaderboard import leaderboard_rows
-from bench.store import Store
+from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
@@ -38,8 +38,8 @@ def test_the_training_loop_of_the_readme_trains():
     assert torch.nn.functional.mse_loss(model(x), y) < 0.9 * y.var()
 
 
-def test_the_optimizer_of_the_documents_runs_in_a_stack():
-    (block,) = (block for block in python_blocks("docs/extend.md") if "SIGNSGD" in block)
+def test_the_optimizer_of_the_readme_runs_in_a_stack():
+    (block,) = (block for block in python_blocks("README.md") if "SIGNSGD" in block)
     names = {}
     exec(block, names)
     assert "signsgd" not in OPTIMIZERS
@@ -84,3 +84,11 @@ def test_reference_members_can_be_computed_again(suite):
         same = (row["cpu"], row["torch"]) == (cpu_name(), torch.__version__)
         for metric in ("train_loss", "val_loss", "test_loss"):
             assert again.metrics[metric] == (row[metric] if same else pytest.approx(row[metric], rel=1e-3))
+
+
+@pytest.mark.parametrize("schema", [MEMBER_SCHEMA, CURVE_SCHEMA], ids=["members", "curves"])
+def test_every_column_is_explained(schema):
+    text = (ROOT / "docs" / "results.md").read_text()
+    named = set(re.findall(r"`(\w+)`", text))
+    families = ("schedule_", "momentum_schedule_")  # the table names two of each
+    assert {column for column in schema if column not in named and not column.startswith(families)} == set()
