@@ -119,7 +119,7 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigurationError
 
 def _unknown_field(name: str, overrides: Sequence[str]) -> ConfigurationError:
     value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
-    group, _, _ = name.rpartition(".")
+    group = name.split(".")[0] if "." in name else ""
     known = list(Config.__annotations__)
     if group and (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / "config.yaml").defaults if group in e)

@@ -31,6 +31,7 @@ UNKNOWN_OPTION = [  # override, nearest match
 ]
 WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is allowed
     ("optimizer.lrr=1", "optimizer.lrr=1", "(did you mean optimizer.lr?)"),
+    ("optimizer.lr.x=1", "optimizer.lr.x=1", "(did you mean optimizer.lr?)"),
     ("foo=1", "foo=1", "one of batch_size, data_root"),
     ("+foo=1", "foo=1", "one of batch_size, data_root"),
     ("model=cnn model.hidden=[3]", "model.hidden=[3]", "model.channels model.kernel model.downsample: this field"),
