@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.config import Config
 from bench.problem import build_problem, problem_spec
-from bench.settings import settings_grid
+from bench.settings import is_unstable, settings_grid
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
@@ -36,7 +36,7 @@ class Cell:
         plan: steps, schedules, evaluations.
         members, ids: trajectories and their identities, in the same order.
         specs: what each identity is the hash of.
-        unstable: per member, True if its momentum is outside (-1, 1) (allowed by a flag, and marked).
+        unstable: per member, True if its momentum leaves (-1, 1) (allowed by a flag, and marked).
     """
 
     label: str
@@ -122,7 +122,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         members=members,
         ids=tuple(hashlib.sha256(canonical(spec).encode()).hexdigest()[:16] for spec in specs),
         specs=specs,
-        unstable=tuple(not -1 < m.hyperparameters.get("momentum", 0.0) < 1 for m in members),
+        unstable=tuple(is_unstable(m.hyperparameters, plan.momentum_schedule) for m in members),
         data_root=config.data_root,
     )
 

@@ -112,9 +112,14 @@ def is_complete(rows: Sequence[dict]) -> bool:
     return all(row["coverage"] == 1 for row in rows)
 
 
-def provenance(suite: Suite, store: Store) -> dict[str, Any]:
-    """What the stored members behind the table were computed with."""
-    members = store.members()
+def provenance(suite: Suite, rows: Sequence[dict], store: Store) -> dict[str, Any]:
+    """What the stored members behind the rows were computed with: the tuning and the winners' evaluation."""
+    ids: set[str] = set()
+    for row in rows:
+        ids.update(suite.tuning_cell(row["problem"], row["optimizer"]).ids)
+        if row["hyperparameters"]:
+            ids.update(suite.evaluation_cell(row["problem"], row["optimizer"], row["hyperparameters"]).ids)
+    members = store.members().filter(pl.col("member_id").is_in(list(ids)))
     columns = ("code_commit", "code_dirty", "torch", "cpu", "device_name", "threads")
     return {name: sorted(map(str, members[name].drop_nulls().unique())) for name in columns}
 
@@ -183,7 +188,7 @@ def caption(suite: Suite, rows: Sequence[dict]) -> str:
     """What the numbers are, and whether the table is complete."""
     state = "complete" if is_complete(rows) else "INCOMPLETE: see coverage; not to be cited"
     return (
-        f"Suite {suite.name} v{suite.version}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
+        f"Suite {suite.title}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
         f"{suite.trials} Sobol trials x {suite.tuning_seeds} tuning seeds scored on the validation part, then the best "
         f"setting on {suite.evaluation_seeds} fresh seeds. Order by median; intervals that overlap are not separated."
     )
@@ -219,8 +224,9 @@ def write_leaderboard(suite: Suite, rows: Sequence[dict], store: Store) -> list[
         "schema_version": SCHEMA_VERSION,
         "suite": suite.name,
         "suite_version": suite.version,
+        "overrides": suite.changes(),
         "complete": is_complete(rows),
-        "computed_with": provenance(suite, store),
+        "computed_with": provenance(suite, rows, store),
         "rows": list(rows),
     }
     markdown = [f"# Leaderboard, suite {suite.name}", "", caption(suite, rows), ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 from bench.config import Config, numbers, settings
@@ -35,7 +36,7 @@ def settings_grid(
         for values in itertools.product(*schedules.values())
     ]
     for setting in combined:
-        _check_setting(setting, allow_unstable=allow_unstable)
+        _check_setting(setting, config.momentum_schedule["name"], allow_unstable=allow_unstable)
     return combined
 
 
@@ -73,12 +74,38 @@ _RANGES = {  # hyperparameter -> (test, what is allowed)
 }
 
 
-def _check_setting(setting: Mapping[str, float], *, allow_unstable: bool) -> None:
+def _check_setting(setting: Mapping[str, float], momentum_schedule: str, *, allow_unstable: bool) -> None:
     for name, value in setting.items():
         test, allowed = _RANGES.get(name, (lambda v: True, ""))
         if not test(value):
             raise ConfigurationError(f"optimizer.{name}", value, allowed)
-    momentum = setting.get("momentum", 0.0)
-    if not -1 < momentum < 1 and not allow_unstable:
-        allowed = "a number in (-1, 1), or any with optimizer.allow_unstable=true"
-        raise ConfigurationError("optimizer.momentum", momentum, allowed)
+    if not is_unstable(setting, momentum_schedule) or allow_unstable:
+        return
+    flag = "optimizer.allow_unstable=true"
+    if momentum_schedule == "second_order":
+        r = setting["momentum_schedule.r"]
+        allowed = f"a number < {2 / math.sqrt(setting['lr']):.4g} = 2 / sqrt(lr), or any with {flag}"
+        raise ConfigurationError("momentum_schedule.r", r, allowed)
+    allowed = f"a number in (-1, 1), or any with {flag}"
+    if momentum_schedule != "constant":
+        first = extreme_momentum(setting, momentum_schedule)
+        allowed += f" (by momentum_schedule={momentum_schedule} the first is {first:.4g})"
+    raise ConfigurationError("optimizer.momentum", setting["momentum"], allowed)
+
+
+def extreme_momentum(setting: Mapping[str, float], momentum_schedule: str) -> float:
+    """The momentum of largest modulus that a setting can use: its first, since no schedule grows.
+
+    second_order: beta_k = (gamma_k / gamma_{k-1}) (1 - r gamma_k) is at most |1 - r gamma_k| in modulus, whose
+    extremes are near 1 (gamma_k -> 0, always below it) and at gamma_0 = sqrt(lr).
+    """
+    if momentum_schedule == "second_order":
+        return 1 - setting["momentum_schedule.r"] * math.sqrt(setting["lr"])
+    schedule, prefix = get_schedule(momentum_schedule), "momentum_schedule."
+    parameters = {name: setting[prefix + name] for name in schedule.parameters}
+    return setting.get("momentum", 0.0) * schedule.factor(0, 1, **parameters)
+
+
+def is_unstable(setting: Mapping[str, float], momentum_schedule: str) -> bool:
+    """True if the momentum leaves (-1, 1), where the theory does not hold (theory.md, A4)."""
+    return not -1 < extreme_momentum(setting, momentum_schedule) < 1

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     suite, store = suite_and_store(arguments)
     rows = status_rows(suite, store)
-    table = Table(title=f"suite {suite.name} v{suite.version} in {store.folder}", title_justify="left")
+    table = Table(title=f"suite {suite.title} in {store.folder}", title_justify="left")
     names = ("problem", "optimizer", "phase", "planned", "done", "diverged", "failed", "missing")
     for name in names:
         table.add_column(name, justify="left" if name in names[:3] else "right")

@@ -17,6 +17,7 @@ from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import get_optimizer
 
+NEUTRAL = ("results_dir", "threads", "memory", "data_root", "download", "device", "logger")  # leave the suite as it is
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
 
 
@@ -96,6 +97,16 @@ class Suite:
         if len(tuning) < len(ids):
             return None
         return best_setting(tuning, self.score(problem))
+
+    def changes(self) -> list[str]:
+        """Overrides that make it another suite than the one of its name."""
+        return [o for o in self.overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in NEUTRAL]
+
+    @property
+    def title(self) -> str:
+        """Name and version, and what was changed: a table must not pass for the suite if it is not."""
+        changes = f" CHANGED by {' '.join(self.changes())}" if self.changes() else ""
+        return f"{self.name} v{self.version}{changes}"
 
     def pairs(self) -> list[tuple[str, str]]:
         """(problem, optimizer) in the order in which they run."""

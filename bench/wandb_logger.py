@@ -75,7 +75,8 @@ class WandbLogger:
         """One run with the leaderboard as a table; columns COLUMNS, hyperparameters as JSON."""
         data = [[json.dumps(row[c]) if c == "hyperparameters" else row[c] for c in COLUMNS] for row in rows]
         config = {"suite": suite.name, "suite_version": suite.version, "complete": is_complete(rows)}
-        name = f"leaderboard {suite.name} v{suite.version}"
+        config["overrides"] = suite.changes()
+        name = f"leaderboard {suite.title}"
         identity = [name, json.dumps(data)]
         with self._run("leaderboard", "leaderboard", name, config, identity) as run:
             run.log({"leaderboard": wandb.Table(columns=list(COLUMNS), data=data)})

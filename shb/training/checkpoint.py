@@ -74,8 +74,11 @@ class Checkpoint:
             temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
             flat = _flatten(state)
             # the order is kept too: a program takes parameters by position, the file sorts them by name
-            save_file(flat, temporary, metadata={"identity": self.identity, "names": "\n".join(flat)})
-            temporary.replace(self.path)
+            try:
+                save_file(flat, temporary, metadata={"identity": self.identity, "names": "\n".join(flat)})
+                temporary.replace(self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
             self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -223,10 +223,12 @@ class Stack:
         return trajectories
 
     def bytes_per_member(self) -> int:
-        """Peak bytes of a step per member: gradients and activations, parameters and optimizer state twice."""
+        """Peak bytes per member: the larger of a step and an evaluation batch, parameters and state twice."""
         state = self.start()
         held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
-        return (self._gradients.peak_bytes + 2 * held) // self.width
+        rows = max(batch.weight for batch in self.problem.evaluation(full=True))
+        evaluation, _ = metrics_program(self.problem, self.width, rows)
+        return (max(self._gradients.peak_bytes, evaluation.peak_bytes) + 2 * held) // self.width
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:

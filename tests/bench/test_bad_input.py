@@ -69,6 +69,12 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("optimizer=torch_momentum optimizer.dampening=1", "optimizer.dampening=1.0", "a number in [0, 1)"),
     ("optimizer.momentum=1", "optimizer.momentum=1.0", "(-1, 1), or any with optimizer.allow_unstable=true"),
     ("optimizer.momentum=-1.5", "optimizer.momentum=-1.5", "(-1, 1), or any with optimizer.allow_unstable=true"),
+    ("momentum_schedule=inverse_log", "optimizer.momentum=0.9", "the first is 1.298"),
+    (
+        "momentum_schedule=second_order momentum_schedule.r=10 optimizer.lr=0.04",
+        "momentum_schedule.r=10.0",
+        "a number < 10 = 2 / sqrt(lr), or any with optimizer.allow_unstable=true",
+    ),
     ("seeds=0", "seeds=0", "a whole number >= 1"),
     ("seed_offset=-1", "seed_offset=-1", "a whole number >= 0"),
     ("steps=0", "steps=0", "a whole number >= 1"),

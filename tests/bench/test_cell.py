@@ -153,3 +153,12 @@ def test_the_damping_of_the_second_order_momentum_can_be_a_list(tiny):
     config.momentum_schedule["r"] = [0.5, 0.0]
     with pytest.raises(ConfigurationError, match=r"momentum_schedule\.r="):
         build_cell(config)
+
+
+def test_the_momentum_of_a_schedule_decides_whether_it_is_unstable():
+    """0.9 / log 2 > 1; with second order, r sqrt(lr) crosses 2 between r = 9 and r = 11 at lr = 0.04."""
+    allowed = ("optimizer.allow_unstable=true", "seeds=1", "optimizer.lr=0.04")
+    assert cell_of(*allowed, "momentum_schedule=inverse_log", "optimizer.momentum=[0.6,0.9]").unstable == (False, True)
+    config = compose_config([*BASE, *allowed, "momentum_schedule=second_order"])
+    config.momentum_schedule["r"] = [9, 11]
+    assert build_cell(config).unstable == (False, True)

@@ -21,6 +21,7 @@ from bench.leaderboard import (
     leaderboard_rows,
     main,
     print_leaderboard,
+    provenance,
     tables,
     write_leaderboard,
 )
@@ -284,3 +285,22 @@ def test_the_search_spaces_stand_below_the_table(finished, suite):
     low, high = (suite.space("digits/mlp", "sgd")["lr"][end] for end in ("low", "high"))
     assert f"- sgd: lr {low:g} .. {high:g} (log)" in text.split("## Search spaces")[1]
     assert text.split("## Search spaces")[1].count("- ") == len(suite.optimizers)
+
+
+def test_a_changed_suite_does_not_pass_for_the_suite(suite, finished):
+    """The tiny suite is suite=smoke with other steps and widths; where it is stored changes nothing."""
+    document = json.loads((finished / "leaderboard.json").read_text())
+    assert "steps=4" in document["overrides"] and "CHANGED by" in (finished / "leaderboard.md").read_text()
+    assert not [override for override in document["overrides"] if override.startswith(("results_dir", "device"))]
+    untouched = load_suite("smoke", ["results_dir=elsewhere", "threads=1", "logger.mode=offline"])
+    assert untouched.changes() == [] and untouched.title == "smoke v1"
+
+
+def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, finished, tmp_path):
+    store = Store(tmp_path)
+    members = Store(finished).members().to_dicts()
+    store.write(members, [])
+    store.write([{**members[0], "member_id": "another cell", "torch": "0.4.1"}], [])
+    rows = leaderboard_rows(suite, store)
+    assert "0.4.1" in store.members()["torch"].to_list()
+    assert provenance(suite, rows, store)["torch"] == [members[0]["torch"]]

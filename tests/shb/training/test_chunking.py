@@ -4,6 +4,7 @@ import torch
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
 from shb.training import Checkpoint, Member, Plan, Stack, chunk_width, default_budget, minimal_width, run_chunked
+from shb.training.gradient import gradient_program, metrics_program
 from tests.shb.problems.tiny import cnn_2d_problem, mlp_problem, same_bits
 
 PLAN = Plan(70, evaluate_at=(0, 20))
@@ -127,7 +128,16 @@ def test_memory_per_member_grows_with_the_model_the_batch_and_the_optimizer():
     assert per_member(small) > 3 * parameters  # gradients, and the parameters twice
     assert per_member(small, "adam") - per_member(small) == pytest.approx(4 * parameters, rel=0.02)
     assert per_member(mlp_problem((130, 65))) > 2 * per_member(small)
-    assert per_member(cnn_2d_problem(batch_size=40)) > 4 * per_member(cnn_2d_problem(batch_size=7))
+    steps = [gradient_program(cnn_2d_problem(batch_size=size), 2).peak_bytes for size in (7, 40)]
+    assert steps[1] > 4 * steps[0]
+
+
+def test_memory_per_member_covers_an_evaluation_batch():
+    """With one sample per step, the 64 samples of an evaluation batch need far more than the step."""
+    problem = cnn_2d_problem(batch_size=1)
+    evaluation = metrics_program(problem, 2, 64)[0].peak_bytes // 2
+    assert evaluation > 10 * gradient_program(problem, 2).peak_bytes // 2
+    assert Stack(problem, SHB, MEMBERS[:2], PLAN).bytes_per_member() > evaluation
 
 
 def test_the_default_budget_of_a_cpu_is_a_gibibyte():
