@@ -9,7 +9,13 @@ from omegaconf import OmegaConf
 import bench.config
 import bench.run
 import bench.suite
+from bench.cell import build_cell
 from bench.command import run_command
+from bench.config import compose_config
+from bench.record import computed_rows
+from bench.store import Store
+from bench.wandb_logger import wandb
+from shb.training import run_chunked
 
 SUITE_SIZE = ["steps=4", "evaluations=2", "model.hidden=[2]", "device=cpu", "logger=none"]
 ROOT = Path(bench.run.__file__).resolve().parents[1]
@@ -53,3 +59,46 @@ def write_suite(tmp_path, monkeypatch):
 def contents():
     """A function folder -> {relative path: bytes}; {} if there is no folder."""
     return lambda folder: {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def wandb_home(tmp_path_factory):
+    """An empty home and working directory, no W&B account, and a wandb process of this module's own."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "NETRC"):
+            patch.delenv(name, raising=False)
+        for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HOME", str(folder))
+        patch.chdir(folder)
+        wandb.teardown()
+        yield folder
+        wandb.teardown()
+
+
+@pytest.fixture
+def fresh_wandb():
+    """wandb reads its settings once a process: make it read them again, before and after the test."""
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """Computes the cell that some overrides describe (once) and returns it with its store."""
+    known = {}
+
+    def compute(overrides):
+        key = tuple(overrides)
+        if key not in known:
+            cell = build_cell(compose_config(overrides))
+            chunks = run_chunked(cell.problem(), cell.optimizer, list(cell.members), cell.plan)
+            trajectories = [trajectory for chunk in chunks for trajectory in chunk]
+            store = Store(tmp_path_factory.mktemp("store"))
+            store.write(*computed_rows(cell, range(len(cell.ids)), trajectories, cell.plan.steps, 1.0))
+            known[key] = cell, store
+        return known[key]
+
+    return compute

@@ -2,142 +2,27 @@
 
 import json
 import math
-import socket
-import struct
 
 import numpy as np
 import polars as pl
 import pytest
 
-from bench import wandb_logger
-from bench.cell import build_cell
-from bench.config import compose_config
 from bench.leaderboard import COLUMNS
-from bench.logger import NoLogger, make_logger
-from bench.record import computed_rows, failed_rows
+from bench.logger import make_logger
+from bench.record import failed_rows
 from bench.store import CURVE_SCHEMA, METRICS, Store
 from bench.suite import load_suite
-from bench.wandb_logger import resolve_mode, seed_quantiles, seed_summary, wandb
-from shb.errors import ConfigurationError
-from shb.training import run_chunked
+from bench.wandb_logger import seed_quantiles, seed_summary, wandb
+from tests.bench.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, read_run, read_runs
 
-SETTINGS = {
-    "name": "wandb",
-    "project": "tests",
-    "entity": None,
-    "mode": "offline",
-    "per_seed": False,
-    "tuning": False,
-}
+pytestmark = pytest.mark.usefixtures("wandb_home")
+
 LEVELS = {"min": 0, "q25": 25, "median": 50, "q75": 75, "max": 100}
-CLASSES = ["model.hidden=[4]", "steps=20", "evaluations=4", "seeds=3", "device=cpu"]
-REGRESSION = [*CLASSES, "dataset=diabetes", "optimizer=sgd", "optimizer.lr=[0.01,1e6]"]  # the second one diverges
 CLOSED = ["problem=e3", "optimizer=sgd", "optimizer.lr=[0.01,1e4]", "steps=20", "evaluations=4", "seeds=2"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(tmp_path_factory):
-    """An empty home and working directory, no W&B account, and a wandb process of this module's own."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "NETRC"):
-            patch.delenv(name, raising=False)
-        for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "WANDB_CONFIG_DIR"):
-            patch.delenv(name, raising=False)
-        patch.setenv("HOME", str(folder))
-        patch.chdir(folder)
-        wandb.teardown()
-        yield folder
-        wandb.teardown()
-
-
-@pytest.fixture
-def fresh():
-    """wandb reads its settings once a process: make it read them again, before and after the test."""
-    wandb.teardown()
-    yield
-    wandb.teardown()
-
-
-@pytest.fixture(scope="module")
-def computed(tmp_path_factory):
-    """Computes the cell that some overrides describe (once) and returns it with its store."""
-    known = {}
-
-    def compute(overrides):
-        key = tuple(overrides)
-        if key not in known:
-            cell = build_cell(compose_config(overrides))
-            chunks = run_chunked(cell.problem(), cell.optimizer, list(cell.members), cell.plan)
-            trajectories = [trajectory for chunk in chunks for trajectory in chunk]
-            store = Store(tmp_path_factory.mktemp("store"))
-            store.write(*computed_rows(cell, range(len(cell.ids)), trajectories, cell.plan.steps, 1.0))
-            known[key] = cell, store
-        return known[key]
-
-    return compute
-
-
-def log(folder, cell, store, role="cell", **settings):
-    """Log a cell below `folder`; returns the warnings."""
-    warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(folder), **settings}, warnings.append)
-    logger.cell(cell, store.members(), store.curves(cell.ids), role=role)
-    logger.close()
-    return warnings
-
-
-def records(path):
-    """Records of a .wandb file: 7 bytes of header, then LevelDB's log format in blocks of 32 KiB."""
-    data, position, text = path.read_bytes(), 7, b""
-    assert data.startswith(b":W&B")
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, size, kind = struct.unpack("<IHB", data[position : position + 7])
-        text += data[position + 7 : position + 7 + size]
-        position += 7 + size
-        if kind in (1, 4):  # full, last
-            record = wandb.proto.wandb_internal_pb2.Record()
-            record.ParseFromString(text)
-            text = b""
-            yield record
-
-
-def read_run(path):
-    """What a run file holds: group, job_type, name, config, history (rows), summary, step metrics."""
-    run = {"path": path, "config": {}, "history": [], "summary": {}, "step_of": {}}
-    for record in records(path):
-        if record.HasField("run"):
-            run |= {"group": record.run.run_group, "job_type": record.run.job_type, "id": record.run.run_id}
-            run |= {"project": record.run.project, "name": record.run.display_name}
-            run["config"] |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        for item in record.summary.update:
-            run["summary"][item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-        if record.HasField("metric"):
-            run["step_of"][record.metric.name or record.metric.glob_name] = record.metric.step_metric
-        if record.HasField("history"):
-            row = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
-            run["history"].append({name: json.loads(v) for name, v in row.items() if not name.startswith("_")})
-    return run
-
-
-def read_runs(folder):
-    """All offline runs below `folder`, by name."""
-    wandb.teardown()  # its service writes the files: once it has ended, they are complete
-    runs = [read_run(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
-    named = {run["name"]: run for run in runs}
-    assert len(named) == len(runs)
-    return named
 
 
 def no_init(*args, **kwargs):
     raise AssertionError("wandb.init was called")
-
-
-# What is written
 
 
 def test_the_run_of_a_setting_has_the_quantiles_of_the_stored_curves(tmp_path, computed):
@@ -339,170 +224,3 @@ def test_the_leaderboard_is_a_table(tmp_path):
     expected = [[row[name] for name in COLUMNS[:-1]] for row in rows]
     assert [row[:-1] for row in table["data"]] == expected
     assert [json.loads(row[-1]) for row in table["data"]] == [{"lr": 0.1}, None]
-
-
-# Where it is written, and what happens when it cannot be
-
-
-def test_nothing_is_printed_or_written_outside_the_folder(tmp_path, computed, home, fresh, capfd):
-    before = {path for path in home.rglob("*") if path.is_file()}
-    cell, store = computed(CLASSES)
-    warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
-    logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [dict.fromkeys(COLUMNS, 1.0)])
-    logger.close()
-    wandb.teardown()
-    assert len(read_runs(tmp_path)) == 2 and warnings == []
-    assert {path for path in home.rglob("*") if path.is_file()} == before
-    assert {path.name for path in tmp_path.iterdir()} == {"wandb"}
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_failing_wandb_gives_one_warning_and_then_silence(tmp_path, computed, monkeypatch):
-    calls = []
-
-    def broken(*args, **kwargs):
-        calls.append(kwargs)
-        raise RuntimeError("disk full\nhint")
-
-    monkeypatch.setattr(wandb, "init", broken)
-    cell, store = computed(CLASSES)
-    warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
-    for _ in range(3):
-        logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [])
-    logger.close()
-    assert warnings == ["logging stopped (RuntimeError: disk full); the results are in the store"]
-    assert len(calls) == 1
-
-
-@pytest.mark.parametrize("error", [SystemExit(1), KeyError("x")])
-def test_an_error_in_the_middle_of_a_run_is_a_warning_too(tmp_path, computed, monkeypatch, error):
-    def broken(*args):
-        raise error
-
-    monkeypatch.setattr(wandb_logger, "_log_curve", broken)
-    cell, store = computed(CLASSES)
-    (warning,) = log(tmp_path, cell, store)
-    assert type(error).__name__ in warning
-    assert wandb.setup().most_recent_active_run is None  # the run was finished
-
-
-def test_an_interrupt_passes(tmp_path, computed, monkeypatch):
-    def interrupted(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(wandb, "init", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        log(tmp_path, *computed(CLASSES))
-
-
-def test_a_server_that_does_not_answer_means_offline_after_the_time_limit(
-    tmp_path, computed, fresh, monkeypatch, capfd
-):
-    monkeypatch.setattr(wandb_logger, "INIT_TIMEOUT", 1)
-    cell, store = computed(REGRESSION)
-    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and says nothing
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        (warning,) = log(tmp_path, cell, store, mode="auto")
-    assert "online" in warning and str(tmp_path / "wandb") in warning and "in the store" in warning
-    assert len(read_runs(tmp_path)) == 2
-    assert capfd.readouterr() == ("", "")
-
-
-def test_after_falling_back_it_stays_offline_and_a_later_failure_is_silent(tmp_path, computed, monkeypatch):
-    real, modes = wandb.init, []
-
-    def init(**kwargs):
-        modes.append(kwargs["mode"])
-        if kwargs["mode"] == "online" or len(modes) > 3:
-            raise RuntimeError("no")
-        return real(**kwargs)
-
-    monkeypatch.setattr(wandb, "init", init)
-    cell, store = computed(CLASSES)
-    warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path), "mode": "online"}, warnings.append)
-    for _ in range(4):
-        logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    assert modes == ["online", "offline", "offline", "offline"]
-    assert len(warnings) == 1 and "wandb sync" in warnings[0]
-
-
-# Online or offline
-
-
-def test_auto_is_online_exactly_if_there_are_credentials(fresh, monkeypatch, tmp_path):
-    monkeypatch.setattr(wandb, "init", no_init)
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # a network call would fail
-    assert resolve_mode("auto") == "offline"
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert resolve_mode("auto") == "online"
-    assert (resolve_mode("offline"), resolve_mode("online")) == ("offline", "online")
-
-
-def test_auto_finds_the_key_that_wandb_login_writes(fresh, monkeypatch, tmp_path):
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine api.wandb.ai\n  login user\n  password {'0' * 40}\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    assert resolve_mode("auto") == "online"
-
-
-def test_without_credentials_online_is_as_asked(fresh):
-    assert resolve_mode("online") == "online"
-
-
-@pytest.mark.parametrize("mode", ["auto", "online", "offline"])
-def test_wandb_mode_wins(fresh, monkeypatch, mode):
-    for forced in ("online", "offline", "disabled"):
-        monkeypatch.setenv("WANDB_MODE", forced)
-        assert resolve_mode(mode) == forced
-
-
-def test_disabled_writes_nothing(fresh, monkeypatch, tmp_path, computed):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert log(tmp_path, *computed(CLASSES), mode="online") == []
-    assert not list(tmp_path.rglob("*.wandb"))
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("change", "field", "allowed"),
-    [
-        ({"name": "wandbb"}, "logger", "none, wandb (did you mean wandb?)"),
-        ({"mode": "ofline"}, "logger.mode", "did you mean offline?"),
-        ({"per_seed": "yes"}, "logger.per_seed", "true or false"),
-        ({"tuning": 1}, "logger.tuning", "true or false"),
-        ({"project": "a/b"}, "logger.project", "without /"),
-        ({"project": None}, "logger.project", "characters"),
-        ({"entity": ""}, "logger.entity", "or null"),
-        ({"dir": None}, "logger.dir", "a folder"),
-        ({"perseed": True}, "logger field", "did you mean per_seed?"),
-    ],
-)
-def test_wrong_settings_fail_at_once(change, field, allowed):
-    with pytest.raises(ConfigurationError) as caught:
-        make_logger({**SETTINGS, "dir": "results", **change}, pytest.fail)
-    assert caught.value.field == field and allowed in str(caught.value)
-
-
-def test_a_missing_setting_is_named():
-    with pytest.raises(ConfigurationError, match=r"logger\.dir"):
-        make_logger(SETTINGS, pytest.fail)
-
-
-def test_the_composed_configuration_is_accepted_and_none_logs_nothing(computed, monkeypatch):
-    monkeypatch.setattr(wandb, "init", no_init)
-    logger = make_logger(compose_config(["logger=wandb"]).logger, pytest.fail)
-    logger.close()  # unused: nothing was started
-    logger = make_logger(compose_config([]).logger, pytest.fail)
-    assert isinstance(logger, NoLogger)
-    cell, store = computed(CLASSES)
-    logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [])
-    logger.close()
