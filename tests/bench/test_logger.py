@@ -11,13 +11,9 @@ from bench.logger import NoLogger, make_logger
 from bench.suite import load_suite
 from bench.wandb_logger import resolve_mode, wandb
 from shb.errors import ConfigurationError
-from tests.bench.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, read_runs
+from tests.bench.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_runs
 
 pytestmark = pytest.mark.usefixtures("wandb_home")
-
-
-def no_init(*args, **kwargs):
-    raise AssertionError("wandb.init was called")
 
 
 # Where it is written, and what happens when it cannot be

@@ -13,16 +13,12 @@ from bench.record import failed_rows
 from bench.store import CURVE_SCHEMA, METRICS, Store
 from bench.suite import load_suite
 from bench.wandb_logger import seed_quantiles, seed_summary, wandb
-from tests.bench.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, read_run, read_runs
+from tests.bench.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_run, read_runs
 
 pytestmark = pytest.mark.usefixtures("wandb_home")
 
 LEVELS = {"min": 0, "q25": 25, "median": 50, "q75": 75, "max": 100}
 CLOSED = ["problem=e3", "optimizer=sgd", "optimizer.lr=[0.01,1e4]", "steps=20", "evaluations=4", "seeds=2"]
-
-
-def no_init(*args, **kwargs):
-    raise AssertionError("wandb.init was called")
 
 
 def test_the_run_of_a_setting_has_the_quantiles_of_the_stored_curves(tmp_path, computed):
