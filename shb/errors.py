@@ -29,6 +29,7 @@ def choose(field: str, value: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(str(value).casefold(), folded, n=1)
+    hint = f" (did you mean {folded[near[0]]}?)" if near else ""
     raise ConfigurationError(field, value, f"one of {', '.join(choices)}{hint}")

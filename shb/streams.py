@@ -10,14 +10,15 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import ndtri
+
+BLOCK = 64  # steps drawn at once; a run resumed at step k redraws at most one block
 
 
 def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
     """Generator of the stream `name` ("init", "sampling", "velocity", ...) of `seed`, block `index`."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, zlib.crc32(name.encode()), index])))
-
-
-BLOCK = 64  # steps drawn at once; a run resumed at step k redraws at most one block
 
 
 def blocked(
@@ -27,3 +28,66 @@ def blocked(
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.concatenate([draw(stream(seed, name, block)) for block in range(first, last + 1)])
     return drawn[start - first * BLOCK : stop - first * BLOCK]
+
+
+def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
+    """Random bits of many seeds at once, for problems whose thousands of members would each need a generator.
+
+    Philox4x32-10 (Salmon et al., SC 2011) with key `seed` and counter (word pair, index, name), so an entry
+    depends on its own address (seed, name, index, position) only.
+
+    Args:
+        seeds: [n], whole numbers >= 0.
+        index: block of the stream, 0 .. 2^32 - 1.
+        count: words per seed.
+
+    Returns:
+        uint64 [count, n].
+    """
+    seeds = np.asarray(seeds, np.uint64)
+    pairs = np.arange((count + 1) // 2, dtype=np.uint64)[:, None] + np.zeros_like(seeds)
+    shared = np.full_like(pairs, index), np.full_like(pairs, zlib.crc32(name.encode())), np.zeros_like(pairs)
+    x = philox(pairs, *shared, seeds & _LOW, seeds >> _HALF)
+    both = np.stack([x[0] | x[1] << _HALF, x[2] | x[3] << _HALF], 1)  # [pairs, 2, n]
+    return both.reshape(-1, len(seeds))[:count]
+
+
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_INCREMENTS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+
+
+def philox(c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: ArrayLike, k1: ArrayLike) -> tuple:
+    """Philox4x32-10 of counters (c0, .., c3) under keys (k0, k1): four 32-bit words, held in uint64 arrays."""
+    for _ in range(10):
+        a, b = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
+        c0, c1, c2, c3 = (b >> _HALF) ^ c1 ^ k0, b & _LOW, (a >> _HALF) ^ c3 ^ k1, a & _LOW
+        k0, k1 = (k0 + _INCREMENTS[0]) & _LOW, (k1 + _INCREMENTS[1]) & _LOW
+    return c0, c1, c2, c3
+
+
+def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: int = 1) -> np.ndarray:
+    """`per_step` words of steps start..stop-1 of many seeds: uint64 [stop - start, per_step, n]."""
+    first, last = start // BLOCK, max(stop - 1, start) // BLOCK
+    drawn = np.concatenate([words(seeds, name, block, BLOCK * per_step) for block in range(first, last + 1)])
+    return drawn.reshape(-1, per_step, drawn.shape[1])[start - first * BLOCK : stop - first * BLOCK]
+
+
+def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
+    """+1 or -1 with probability 1/2, one bit each: int8 [stop - start, n]."""
+    first, last = start // BLOCK, max(stop - 1, start) // BLOCK
+    drawn = np.stack([words(seeds, name, block, 1)[0] for block in range(first, last + 1)])  # [blocks, n]
+    octets = drawn.astype("<u8").view(np.uint8).reshape(*drawn.shape, 8)
+    bits = np.unpackbits(octets, axis=-1, bitorder="little").view(np.int8)  # [blocks, n, 64]
+    steps = bits.transpose(0, 2, 1).reshape(-1, drawn.shape[1])[start - first * BLOCK : stop - first * BLOCK]
+    return 2 * steps - np.int8(1)
+
+
+def uniform(words: np.ndarray) -> np.ndarray:
+    """Uniform numbers in (0, 1), never 0 or 1, from words of any shape: the middles of 2^52 equal cells."""
+    return ((words >> np.uint64(12)) + 0.5) * 2.0**-52  # exact: with 53 bits the last middle would round to 1
+
+
+def normal(words: np.ndarray) -> np.ndarray:
+    """Standard normal numbers from words, by the inverse distribution function (exact bits for every place)."""
+    return ndtri(uniform(words))

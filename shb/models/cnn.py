@@ -9,7 +9,8 @@ from torch import nn
 
 from shb.errors import ConfigurationError, choose
 from shb.models.convolution import Conv, MaxPool
-from shb.nonsmooth import ReLU
+from shb.nonsmooth.max_pool import BetaMaxPool2d
+from shb.nonsmooth.relu import ReLU
 
 
 def cnn(
@@ -19,11 +20,14 @@ def cnn(
     channels: Sequence[int] = (16, 32),
     kernel: int = 3,
     downsample: str = "maxpool",
-    relu_at_zero: float = 0.0,
+    pool_beta: float = 0.0,
+    relu_derivative: float = 0.0,
+    relu_rule: str = "chain",
 ) -> nn.Module:
     """Input [n, channels, length] (1-D) or [n, channels, height, width] (2-D), output [n, outputs].
 
-    `downsample` is "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2).
+    `downsample` is "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2). `pool_beta` is
+    the Jacobian-norm parameter of 2-D max-pooling (shb.nonsmooth.max_pool), 0 the ordinary one.
     """
     choose("model.downsample", downsample, ("maxpool", "stride"))
     dims = len(feature_shape) - 1
@@ -34,12 +38,15 @@ def cnn(
     if not channels or any(width < 1 for width in channels):
         raise ConfigurationError("model.channels", list(channels), "a non-empty list of channels >= 1")
     pool = downsample == "maxpool"
+    if pool_beta != 0.0 and not (pool and dims == 2):
+        raise ConfigurationError("model.pool_beta", pool_beta, "0 without max-pooling over two dimensions")
     layers: list[nn.Module] = []
     fan_in, size = feature_shape[0], list(feature_shape[1:])
     for fan_out in channels:
-        layers += [Conv(fan_in, fan_out, kernel, stride=1 if pool else 2, dims=dims), ReLU(relu_at_zero)]
+        layers.append(Conv(fan_in, fan_out, kernel, stride=1 if pool else 2, dims=dims))
+        layers.append(ReLU(relu_derivative, relu_rule))
         if pool:
-            layers.append(MaxPool(2, dims))
+            layers.append(BetaMaxPool2d(2, pool_beta) if dims == 2 else MaxPool(2, dims))
         fan_in, size = fan_out, [side // 2 if pool else (side + 1) // 2 for side in size]
     if 0 in size:
         limit = int(math.log2(min(feature_shape[1:])))

@@ -5,11 +5,11 @@ With fan_in and fan_out of a weight (a bias has the fans of its weight):
     torch_default  weight and bias ~ U(-b, b),  b = 1 / sqrt(fan_in)      (torch.nn.Linear, ConvNd)
     kaiming        weight ~ N(0, 2 / fan_in), bias = 0                    (He et al., arXiv 1502.01852)
     xavier         weight ~ U(-b, b),  b = sqrt(6 / (fan_in + fan_out)), bias = 0   (Glorot-Bengio 2010)
-    scaled_normal  every entry ~ N(0, std^2)
+    normal         every entry ~ N(0, std^2)
     zeros          every entry 0
-    constant       every entry `value`
+    point          every entry `value`
 
-Only torch_default and scaled_normal are absolutely continuous in every coordinate, which the avoidance
+Only torch_default and normal are absolutely continuous in every coordinate, which the avoidance
 result needs (theory.md D4); kaiming and xavier leave the biases at 0.
 """
 
@@ -23,8 +23,8 @@ import torch
 
 from shb.errors import ConfigurationError, choose
 
-INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "scaled_normal", "zeros", "constant")
-FAN_FREE = ("scaled_normal", "zeros", "constant")  # defined for any vector, so for closed-form problems too
+INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "zeros", "point")
+FAN_FREE = ("normal", "zeros", "point")  # defined for any vector, so for closed-form problems too
 
 
 def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
@@ -38,7 +38,7 @@ def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
 def check_initialization(init: str, std: float) -> None:
     """Raise a ConfigurationError unless `init` is known and `std` usable."""
     choose("init", init, INITIALIZATIONS)
-    if init == "scaled_normal" and not 0 < std < math.inf:
+    if init == "normal" and not 0 < std < math.inf:
         raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
 
 
@@ -56,9 +56,9 @@ def draw_parameters(
     parameters = {}
     for name, shape in shapes.items():
         bias = name.endswith("bias")
-        if init in ("zeros", "constant"):
-            drawn = np.full(shape, value if init == "constant" else 0.0)
-        elif init == "scaled_normal":
+        if init in ("zeros", "point"):
+            drawn = np.full(shape, value if init == "point" else 0.0)
+        elif init == "normal":
             drawn = std * generator.standard_normal(shape)
         else:
             fan_in, fan_out = _fans(name, shapes)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from shb.errors import ConfigurationError
-from shb.models.convolution import Conv, MaxPool
-from shb.nonsmooth import ReLU
+from shb.models.convolution import Conv
+from shb.nonsmooth.max_pool import BetaMaxPool2d
+from shb.nonsmooth.relu import ReLU
 
 
 def vgg(
@@ -18,9 +19,14 @@ def vgg(
     *,
     channels: Sequence[int] = (32, 64, 128),
     hidden: int = 128,
-    relu_at_zero: float = 0.0,
+    pool_beta: float = 0.0,
+    relu_derivative: float = 0.0,
+    relu_rule: str = "chain",
 ) -> nn.Module:
-    """Input [n, channels, height, width], output [n, outputs]; no batch normalisation (members are independent)."""
+    """Input [n, channels, height, width], output [n, outputs]; no batch normalisation (members are independent).
+
+    `pool_beta` is the Jacobian-norm parameter of the max-pooling (shb.nonsmooth.max_pool), 0 the ordinary one.
+    """
     if len(feature_shape) != 3 or min(feature_shape[1:]) < 2 ** len(channels):
         raise ConfigurationError("model", "vgg", f"mlp or cnn for samples of shape {tuple(feature_shape)}")
     if not channels or any(width < 1 for width in channels):
@@ -32,11 +38,11 @@ def vgg(
     for fan_out in channels:
         layers += [
             Conv(fan_in, fan_out, 3),
-            ReLU(relu_at_zero),
+            ReLU(relu_derivative, relu_rule),
             Conv(fan_out, fan_out, 3),
-            ReLU(relu_at_zero),
+            ReLU(relu_derivative, relu_rule),
         ]
-        layers.append(MaxPool(2))
+        layers.append(BetaMaxPool2d(2, pool_beta))
         fan_in, size = fan_out, [side // 2 for side in size]
-    head = [nn.Linear(fan_in * math.prod(size), hidden), ReLU(relu_at_zero), nn.Linear(hidden, outputs)]
+    head = [nn.Linear(fan_in * math.prod(size), hidden), ReLU(relu_derivative, relu_rule), nn.Linear(hidden, outputs)]
     return nn.Sequential(*layers, nn.Flatten(), *head)

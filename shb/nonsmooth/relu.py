@@ -1,9 +1,15 @@
-"""ReLU whose derivative at 0 is a parameter t.
+"""ReLU whose derivative at 0 is a parameter t, under one of two rules.
 
-    relu(x) = max(x, 0),    backprop at x:  upstream * (1 if x > 0, 0 if x < 0, t if x == 0)
+    relu(x) = max(x, 0),    backprop with upstream gradient u:  u if x > 0,  0 if x < 0,  and at x == 0
 
-This is the chain rule with the selection t of the Clarke subdifferential [0, 1] of the scalar ReLU
-(theory.md section 3, "ReLU'(0) = t family"; rule `chain` of section 6). torch.relu is t = 0.
+    chain      t u   the chain rule with the selection t of the Clarke subdifferential [0, 1] of the scalar ReLU
+    injected   t     whatever u is: what the public code of Bertoin et al. (NeurIPS 2021) does
+
+(theory.md section 3, "ReLU'(0) = t family", and section 6.) torch.relu is t = 0, where the two rules agree.
+
+The injected rule is no derivative of the network: it does not scale with the loss (sum or mean, loss scaling in
+fp16), it loses the sign of u, and it puts t also where u = 0, so a branch that `torch.where` masks out still sends
+a gradient back.
 """
 
 from __future__ import annotations
@@ -11,48 +17,57 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, choose
+
+RULES = ("chain", "injected")
 
 
-class _ReLUAtZero(torch.autograd.Function):
+class _ReLU(torch.autograd.Function):
     """ReLU with derivative t at exact zeros; `generate_vmap_rule` lets it run inside a stack."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, at_zero: float) -> Tensor:
+    def forward(x: Tensor, derivative: float, rule: str) -> Tensor:
         return torch.relu(x)
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
-        x, ctx.at_zero = inputs
+        x, ctx.derivative, ctx.rule = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
+        at_kink = ctx.derivative * (upstream if ctx.rule == "chain" else torch.ones_like(upstream))
         zero = torch.zeros_like(upstream)
-        return torch.where(x > 0, upstream, torch.where(x == 0, ctx.at_zero * upstream, zero)), None
+        return torch.where(x > 0, upstream, torch.where(x == 0, at_kink, zero)), None, None
 
 
-def check_at_zero(at_zero: float) -> float:
+def check_derivative(derivative: float) -> float:
     """Return t if it is an element of the Clarke subdifferential [0, 1] of ReLU at 0, else raise."""
-    if not 0.0 <= at_zero <= 1.0:
-        raise ConfigurationError("relu_at_zero", at_zero, "a number in [0, 1]")
-    return float(at_zero)
+    if not 0.0 <= derivative <= 1.0:
+        raise ConfigurationError("relu_derivative", derivative, "a number in [0, 1]")
+    return float(derivative)
 
 
-def relu(x: Tensor, at_zero: float = 0.0) -> Tensor:
-    """ReLU of `x` (any shape) with derivative `at_zero` (t in [0, 1]) where x == 0."""
-    return torch.relu(x) if at_zero == 0.0 else _ReLUAtZero.apply(x, check_at_zero(at_zero))
+def check_rule(rule: str) -> str:
+    """Return `rule` if it is one of `RULES`, else raise."""
+    return choose("relu_rule", rule, RULES)
+
+
+def relu(x: Tensor, derivative: float = 0.0, rule: str = "chain") -> Tensor:
+    """ReLU of `x` (any shape) with `derivative` t in [0, 1] where x == 0, used as `rule` says (module docstring)."""
+    check_rule(rule)
+    return torch.relu(x) if derivative == 0.0 else _ReLU.apply(x, check_derivative(derivative), rule)
 
 
 class ReLU(nn.Module):
-    """`relu` as a layer: `ReLU(at_zero=t)`."""
+    """`relu` as a layer: `ReLU(derivative=t, rule="chain")`."""
 
-    def __init__(self, at_zero: float = 0.0) -> None:
+    def __init__(self, derivative: float = 0.0, rule: str = "chain") -> None:
         super().__init__()
-        self.at_zero = check_at_zero(at_zero)
+        self.derivative, self.rule = check_derivative(derivative), check_rule(rule)
 
     def forward(self, x: Tensor) -> Tensor:
-        return relu(x, self.at_zero)
+        return relu(x, self.derivative, self.rule)

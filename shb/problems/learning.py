@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from shb.datasets import Dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import check_initialization, draw_parameters
-from shb.problems.problem import EvaluationBatch, Params
+from shb.problems.problem import EvaluationBatch, Params, PerSeed
 from shb.streams import BLOCK, blocked, stream
 
 LOSSES = ("cross_entropy", "squared")
@@ -47,7 +47,7 @@ def _on_device(dataset: Dataset, dtype: torch.dtype, device: torch.device) -> di
     return {name: (split.x.to(device, dtype), targets(split.y).to(device, dtype)) for name, split in parts.items()}
 
 
-class LearningProblem:
+class LearningProblem(PerSeed):
     """A network trained on a data set.
 
     Args:

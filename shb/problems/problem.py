@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,11 @@ class EvaluationBatch(NamedTuple):
 
 
 class Problem(Protocol):
-    """An objective with its initialiser, its sampler and its evaluation."""
+    """An objective with its initialiser, its sampler and its evaluation.
+
+    A closed form also has `in_trap(params) -> bool [members]`: where the iterate is exactly in the trapping set.
+    A stack then counts who touched it and who is trapped in it.
+    """
 
     name: str
     dtype: torch.dtype
@@ -35,6 +40,12 @@ class Problem(Protocol):
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
         """Samples s_start .. s_{stop-1} of a seed on the CPU: [stop - start, *sample_shape]."""
+
+    def initial_parameters_of(self, seeds: np.ndarray) -> Params:
+        """w_0 of many seeds on the CPU: name -> [n, ...]; row i has the bits of `initial_parameters(seeds[i])`."""
+
+    def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        """Samples of many seeds on the CPU: [stop - start, n, *sample_shape]; column i is that of `sample`."""
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
         """What `loss` takes for samples of one step [members, *sample_shape]: tensors [members, ...]."""
@@ -47,3 +58,14 @@ class Problem(Protocol):
 
     def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
         """Batches whose metrics are evaluated: the cheap ones during a run, all of them if `full`."""
+
+
+class PerSeed:
+    """For problems that draw seed by seed: many seeds as a loop."""
+
+    def initial_parameters_of(self: Problem, seeds: np.ndarray) -> Params:
+        drawn = [self.initial_parameters(int(seed)) for seed in seeds]
+        return {name: torch.stack([params[name] for params in drawn]) for name in drawn[0]}
+
+    def samples_of(self: Problem, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        return torch.stack([self.sample(int(seed), start, stop) for seed in seeds], 1)

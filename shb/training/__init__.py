@@ -7,13 +7,14 @@ prepare_process()
 from shb.training.checkpoint import Checkpoint  # noqa: E402
 from shb.training.chunking import chunk_width, default_budget, run_chunked  # noqa: E402
 from shb.training.member import Member, Plan, Trajectory  # noqa: E402
-from shb.training.stack import Stack, minimal_width  # noqa: E402
+from shb.training.stack import Stack, StackStep, minimal_width  # noqa: E402
 
 __all__ = [
     "Checkpoint",
     "Member",
     "Plan",
     "Stack",
+    "StackStep",
     "Trajectory",
     "chunk_width",
     "default_budget",

@@ -8,6 +8,7 @@ what depends on floating-point functions (schedules) is computed per member outs
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,16 @@ def minimal_width() -> int:
     in the last bit; with a member for every thread, each product is computed by one thread.
     """
     return max(2, torch.get_num_threads())
+
+
+class StackStep(NamedTuple):
+    """One update of a stack: w_k, v_k, w_{k+1} by name [width, ...], and the hyperparameters of step k [width]."""
+
+    k: int
+    params: Params
+    grads: Params
+    new_params: Params
+    hyperparameters: dict[str, Tensor]
 
 
 class Stack:
@@ -59,7 +70,8 @@ class Stack:
             name: np.array([m.hyperparameters[name] for m in self._filled], dtype=np.float64)
             for name in self.members[0].hyperparameters
         }
-        self._sample_seeds, self._sample_rows = np.unique([m.seed for m in self._filled], return_inverse=True)
+        self._sample_seeds, rows = np.unique([m.seed for m in self._filled], return_inverse=True)
+        self._sample_rows = torch.from_numpy(rows)
 
     @property
     def width(self) -> int:
@@ -97,16 +109,13 @@ class Stack:
     def start(self) -> dict:
         """State at k = 0: nested dicts of tensors with a leading member axis (and the 0-d step k)."""
         device = self.problem.device
-        initial = {int(seed): self.problem.initial_parameters(int(seed)) for seed in self._sample_seeds}
-        params = {
-            name: torch.stack([initial[m.seed][name] for m in self._filled]).to(device)
-            for name in initial[self.members[0].seed]
-        }
+        initial = self.problem.initial_parameters_of(self._sample_seeds)
+        params = {name: p[self._sample_rows].to(device) for name, p in initial.items()}
         hyperparameters = {n: torch.from_numpy(v).to(device) for n, v in self._base.items()}
         options = {}
         if self.plan.velocity_std > 0:
             options["velocity"] = self._initial_velocity(params)
-        return {
+        state = {
             "k": torch.tensor(0),
             "params": params,
             # w_k of members that diverged at k; memory of its own, because a checkpoint refuses shared tensors
@@ -117,6 +126,14 @@ class Stack:
             "batch_loss": torch.zeros(self.width, dtype=torch.float64, device=device),
             "curve": {},
         }
+        inside = self._in_trap(params)
+        if inside is not None:
+            state |= {"inside": inside, "touched": inside.clone(), "trapped": torch.zeros_like(inside)}
+        return state
+
+    def _in_trap(self, params: Params) -> Tensor | None:
+        in_trap = getattr(self.problem, "in_trap", None)
+        return in_trap(params) if in_trap else None
 
     def _initial_velocity(self, params: Params) -> Params:
         drawn: dict[int, dict[str, Tensor]] = {}
@@ -152,10 +169,12 @@ class Stack:
                 tables[name] = np.broadcast_to(base, (stop - start, len(base)))
         return {n: torch.from_numpy(np.array(t)).to(self.problem.device) for n, t in tables.items()}
 
-    def advance(self, state: dict, start: int, stop: int) -> None:
-        """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples)."""
-        per_seed = [self.problem.sample(int(seed), start, stop) for seed in self._sample_seeds]
-        samples = torch.stack(per_seed, 1)[:, torch.from_numpy(self._sample_rows)]  # [steps, width, ...]
+    def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
+        """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
+
+        `observe` is called after every update.
+        """
+        samples = self.problem.samples_of(self._sample_seeds, start, stop)[:, self._sample_rows]  # [steps, width, ...]
         samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
         params, optimizer_state = state["params"], state["optimizer"]
@@ -165,15 +184,18 @@ class Stack:
                 batch = self.problem.batch(samples[k - start])
                 losses, *grads = self._gradients(*params.values(), *batch)
                 state["batch_loss"] += losses
-                new_params, new_state = self.optimizer.update(
-                    params,
-                    dict(zip(names, grads)),
-                    optimizer_state,
-                    {n: t[k - start] for n, t in hyperparameters.items()},
-                    k,
-                )
+                step_grads = dict(zip(names, grads))
+                step_numbers = {n: t[k - start] for n, t in hyperparameters.items()}
+                new_params, new_state = self.optimizer.update(params, step_grads, optimizer_state, step_numbers, k)
                 if not self.asks_device or bool((state["alive"] & ~_sums_finite(new_params)).any()):
                     _freeze(state, state["alive"] & ~_finite(new_params), params, k)
+                if "inside" in state:
+                    inside = self._in_trap(new_params)
+                    state["touched"] |= inside
+                    state["trapped"] = inside & state["inside"]
+                    state["inside"] = inside
+                if observe:
+                    observe(StackStep(k, params, step_grads, new_params, step_numbers))
                 params, optimizer_state = new_params, new_state
         state["params"], state["optimizer"] = params, optimizer_state
 
@@ -192,6 +214,7 @@ class Stack:
         if "train_loss" in row:
             _freeze(state, state["alive"] & ~row["train_loss"].isfinite(), state["params"], k)
         previous = int(curve["step"][-1]) if curve else 0
+        row |= {name: state[name].double() for name in ("touched", "trapped") if name in state}
         row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
         state["batch_loss"] = torch.zeros_like(state["batch_loss"])
         missing = torch.full((self.width,), torch.nan, dtype=torch.float64)

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from shb.errors import ConfigurationError
-from shb.models import MODELS, Conv, cnn, mlp, vgg
-from shb.nonsmooth import ReLU
+from shb.models import MODELS, Conv, MaxPool, cnn, mlp, vgg
+from shb.nonsmooth import RULES, BetaMaxPool2d, ReLU
 
 
 def filled(module):
@@ -57,13 +60,38 @@ def test_vgg_output_shape(shape):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_relu_at_zero_reaches_every_relu(name):
-    model = MODELS[name]((1, 8, 8), 3, relu_at_zero=0.25)
-    slopes = [layer.at_zero for layer in model.modules() if isinstance(layer, ReLU)]
-    assert slopes
-    assert set(slopes) == {0.25}
-    with pytest.raises(ConfigurationError, match="relu_at_zero"):
-        MODELS[name]((1, 8, 8), 3, relu_at_zero=1.5)
+def test_derivative_and_rule_reach_every_relu(name):
+    for rule in RULES:
+        model = MODELS[name]((1, 8, 8), 3, relu_derivative=0.25, relu_rule=rule)
+        found = [(layer.derivative, layer.rule) for layer in model.modules() if isinstance(layer, ReLU)]
+        assert found
+        assert set(found) == {(0.25, rule)}
+    assert {layer.rule for layer in MODELS[name]((1, 8, 8), 3).modules() if isinstance(layer, ReLU)} == {"chain"}
+    with pytest.raises(ConfigurationError, match="relu_derivative"):
+        MODELS[name]((1, 8, 8), 3, relu_derivative=1.5)
+    with pytest.raises(ConfigurationError, match="relu_rule"):
+        MODELS[name]((1, 8, 8), 3, relu_rule="injection")
+
+
+@pytest.mark.parametrize("build", [cnn, vgg])
+def test_pool_beta_reaches_every_pooling_layer(build):
+    for beta in (0.0, 10.0):
+        model = build((1, 8, 8), 3, channels=[4, 5], pool_beta=beta)
+        assert [layer.beta for layer in model.modules() if isinstance(layer, BetaMaxPool2d)] == [beta] * 2
+    assert {layer.beta for layer in build((1, 8, 8), 3).modules() if isinstance(layer, BetaMaxPool2d)} <= {0.0}
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 7), (2, 11)])
+def test_a_cnn_without_pool_beta_has_the_bits_of_torch_max_pooling(shape):
+    model = filled(cnn(shape, 3, channels=[4, 5]))
+    x = torch.randint(-1, 2, (6, *shape)).float()  # ties
+    found = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    y = x
+    for layer in model:
+        window = F.max_pool2d if y.dim() == 4 else F.max_pool1d
+        y = window(y, 2) if isinstance(layer, BetaMaxPool2d | MaxPool) else layer(y)
+    expected = torch.autograd.grad(y.square().sum(), list(model.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected))
 
 
 @pytest.mark.parametrize(
@@ -80,6 +108,10 @@ def test_relu_at_zero_reaches_every_relu(name):
         (lambda: cnn((1, 8, 9), 3, channels=[4] * 4), r"model.channels=.*allowed is at most 3 entries"),
         (lambda: cnn((1, 7), 3, channels=[4] * 3), "at most 2 entries"),
         (lambda: cnn((1, 8, 8), 3, downsample="maxpol"), r"model.downsample=maxpol.*did you mean maxpool\?"),
+        (lambda: cnn((1, 8, 8), 3, pool_beta=math.inf), "model.pool_beta=inf: allowed is a finite number"),
+        (lambda: cnn((1, 8, 8), 3, downsample="stride", pool_beta=1.0), "model.pool_beta=1.0: allowed is 0 without"),
+        (lambda: cnn((1, 8), 3, pool_beta=1.0), "model.pool_beta=1.0: allowed is 0 without"),
+        (lambda: vgg((1, 8, 8), 3, pool_beta=math.nan), "model.pool_beta=nan: allowed is a finite number"),
         (lambda: vgg((5,), 3), r"model=vgg: allowed is mlp or cnn for samples of shape \(5,\)"),
         (lambda: vgg((1, 40), 3), "model=vgg"),
         (lambda: vgg((1, 7, 32), 3), "model=vgg"),

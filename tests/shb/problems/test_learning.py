@@ -106,7 +106,7 @@ def test_batch_size_out_of_range_is_refused(batch_size):
         ({"loss": "crossentropy"}, r"loss=crossentropy.*did you mean cross_entropy\?"),
         ({"sampling": "reshufle"}, r"sampling=reshufle.*did you mean reshuffle\?"),
         ({"init": "kaimin"}, r"init=kaimin"),
-        ({"init": "scaled_normal", "std": 0.0}, "init.std=0.0"),
+        ({"init": "normal", "std": 0.0}, "init.std=0.0"),
         ({"dataset": TARGETS}, "loss=cross_entropy: allowed is squared for regression data"),
     ],
 )
@@ -160,6 +160,17 @@ def test_initial_parameters_depend_on_the_seed_alone():
     for name, tensor in a.initial_parameters(4).items():
         assert torch.equal(tensor, b.initial_parameters(4)[name])
         assert not torch.equal(tensor, a.initial_parameters(5)[name])
+
+
+@pytest.mark.parametrize("sampling", ["iid", "reshuffle"])
+def test_many_seeds_at_once_have_the_bits_of_each_alone(sampling):
+    p, seeds = problem(batch_size=9, sampling=sampling), np.array([5, 0, 12])
+    parameters, samples = p.initial_parameters_of(seeds), p.samples_of(seeds, 60, 70)
+    assert samples.shape == (10, 3, 9)
+    assert list(parameters) == list(p.initial_parameters(0))
+    for i, seed in enumerate(seeds):
+        assert torch.equal(samples[:, i], p.sample(int(seed), 60, 70))
+        assert all(torch.equal(t[i], p.initial_parameters(int(seed))[name]) for name, t in parameters.items())
 
 
 def test_parameters_and_data_have_the_dtype_of_the_problem():

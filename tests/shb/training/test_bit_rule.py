@@ -117,7 +117,7 @@ def test_the_rule_holds_for_any_number_of_threads(threads, name):
         torch.set_num_threads(1)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["mlp", "cnn 2-D, max-pooling"])
 def test_other_precisions_train_and_keep_the_rule(dtype, name):
     problem, optimizer = PROBLEMS[name](dtype=dtype), OPTIMIZERS["shb"]

@@ -131,11 +131,11 @@ def test_all_members_may_diverge(problem, lr):
 def test_a_loss_that_is_not_finite_is_a_divergence_even_if_the_parameters_are():
     """w = 1e200 is finite, w^2/2 is not."""
     members = [Member(0, {"lr": 0.1})]
-    (at_start,) = Stack(E1(init="constant", value=1e200), OPTIMIZERS["sgd"], members, Plan(5)).run()
+    (at_start,) = Stack(E1(init="point", value=1e200), OPTIMIZERS["sgd"], members, Plan(5)).run()
     assert (at_start.status, at_start.diverged_step) == ("diverged", 0)
     assert at_start.parameters["w"].item() == 1e200
     assert set(at_start.metrics.values()) == {None}
     # |1 - lr| = 2 per step: w_600 = 2^600 is finite, its loss is not; seen at the end of the run
-    (at_end,) = Stack(E2(init="constant", value=-2.0), OPTIMIZERS["sgd"], [Member(0, {"lr": 3.0})], Plan(600)).run()
+    (at_end,) = Stack(E2(init="point", value=-2.0), OPTIMIZERS["sgd"], [Member(0, {"lr": 3.0})], Plan(600)).run()
     assert (at_end.status, at_end.diverged_step) == ("diverged", 600)
     assert math.isfinite(at_end.parameters["w"].item())

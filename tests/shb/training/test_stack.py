@@ -9,12 +9,14 @@ from torch import nn
 
 from shb.errors import ConfigurationError
 from shb.optimizers import OPTIMIZERS
-from shb.problems import E1, E2, E6, LearningProblem
+from shb.problems import E1, E2, E3, E6, LearningProblem
 from shb.streams import stream
-from shb.training import Member, Plan, Stack
+from shb.training import Checkpoint, Member, Plan, Stack, run_chunked
 from tests.shb.problems.tiny import cnn_1d_problem, cnn_2d_problem, mlp_problem, same_bits, tiny_dataset
+from tests.shb.training.interruption import Interrupted, interrupt_after
 
 STEPS = 200
+CLOSED_FORM_METRICS = {"train_loss", "clarke_distance", "artificial_distance", "touched", "trapped"}
 
 
 def plain_mlp():
@@ -130,7 +132,7 @@ def e2_loop(w, lr, momentum, steps, velocity=0.0, trace=None):
 
 
 def run_e2(plan, members, optimizer="shb", value=3.3):
-    return Stack(E2(init="constant", value=value), OPTIMIZERS[optimizer], members, plan).run()
+    return Stack(E2(init="point", value=value), OPTIMIZERS[optimizer], members, plan).run()
 
 
 def test_members_with_different_schedules_in_one_stack_are_those_of_lone_runs():
@@ -207,7 +209,7 @@ def test_the_curve_has_the_mean_batch_loss_since_the_row_before():
     means = [sum(trace[a:b]) / (b - a) for a, b in ((0, 10), (10, 100), (100, 130))]
     assert curve["batch_loss"] == [None, *(pytest.approx(mean, rel=1e-10) for mean in means)]
     assert curve["train_loss"] == pytest.approx([trace[0], trace[10], trace[100], last + last * last / 2])
-    assert trajectory.metrics.keys() == {"train_loss", "distance_to_clarke", "at_artificial"}
+    assert trajectory.metrics.keys() == CLOSED_FORM_METRICS
     assert trajectory.metrics["train_loss"] == curve["train_loss"][-1]
 
 
@@ -254,8 +256,135 @@ def test_what_a_stack_cannot_run_is_refused():
 
 def test_large_but_finite_parameters_are_not_a_divergence():
     """Their sum overflows float32, they do not, and neither does the loss."""
-    problem = E6(torch.full((1, 20), 1e-30), torch.ones(1), init="constant", value=1e38, dtype=torch.float32)
+    problem = E6(1e-30 * torch.eye(20), torch.ones(20), init="point", value=1e38, dtype=torch.float32)
     start = problem.initial_parameters(0)["w"]
     assert not start.sum().isfinite() and start.isfinite().all()
     (trajectory,) = Stack(problem, OPTIMIZERS["sgd"], [Member(0, {"lr": 0.1})], Plan(3)).run()
     assert (trajectory.status, trajectory.diverged_step) == ("done", None)
+
+
+TRAPS = {  # rule: hyperparameters; with a step size of 1 both meet the kink of E1 exactly
+    "sgd": {"lr": 1.0},
+    "shb": {"lr": 1.0, "momentum": 0.5},
+}
+
+
+def e1_loop(w, samples, lr, momentum=0.0, t=0.0):
+    """Scalar heavy ball on E1: (w_K, some w_k was 0, the last two were)."""
+    iterates, velocity = [w], 0.0
+    for s in samples:
+        velocity = momentum * velocity - lr * (w + (2 if s * w > 0 else 2 * t if w == 0 else 0))
+        w += velocity
+        iterates.append(w)
+    return w, 0 in iterates, iterates[-2:] == [0, 0]
+
+
+def flags(trajectory):
+    return trajectory.metrics["touched"], trajectory.metrics["trapped"]
+
+
+@pytest.mark.parametrize("rule", TRAPS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 67])
+def test_touching_the_trap_and_staying_in_it_are_told_apart(rule, steps):
+    """From w_0 = 0.75 the first step of size 1 ends at 0 if s = -1: a trap without momentum, which carries w on."""
+    problem = E1(init="point", value=0.75)
+    members = [Member(seed, TRAPS[rule]) for seed in range(40)]
+    found = Stack(problem, OPTIMIZERS[rule], members, Plan(steps)).run()
+    for seed, trajectory in enumerate(found):
+        expected = e1_loop(0.75, problem.sample(seed, 0, steps).tolist(), **TRAPS[rule])
+        assert (trajectory.parameters["w"].item(), *flags(trajectory)) == expected
+        assert trajectory.metrics["artificial_distance"] == abs(expected[0])
+    touched, trapped = (sum(column) for column in zip(*map(flags, found)))
+    first = [problem.sample(seed, 0, 1).item() for seed in range(40)]
+    assert touched >= first.count(-1.0) > 0
+    if rule == "sgd":
+        assert (trapped == 0) if steps == 1 else (0 < trapped <= touched)
+        assert steps < 67 or trapped == touched == 40  # each has had 67 chances of one half
+    else:
+        assert trapped == 0
+
+
+@pytest.mark.parametrize("rule", TRAPS)
+@pytest.mark.parametrize("t", [0.0, 0.5])
+def test_started_in_the_trap(rule, t):
+    (trajectory,) = Stack(
+        E1(init="zeros", relu_derivative=t), OPTIMIZERS[rule], [Member(0, TRAPS[rule])], Plan(9, evaluate_at=(1,))
+    ).run()
+    assert trajectory.curve["touched"] == [1, 1, 1]
+    assert trajectory.curve["trapped"] == ([0, 1, 1] if t == 0 else [0, 0, 0])  # one iterate alone is no trap
+    assert (trajectory.metrics["artificial_distance"] == 0) == (t == 0)
+
+
+def test_the_trap_is_a_set_not_its_point():
+    (trajectory,) = Stack(
+        E3(init="point", value=(0.0, 3.0)), OPTIMIZERS["sgd"], [Member(0, {"lr": 0.1})], Plan(5)
+    ).run()
+    assert flags(trajectory) == (1, 1)
+    assert trajectory.metrics["artificial_distance"] == pytest.approx(2 * 0.9**5)
+
+
+def test_a_network_has_no_trap():
+    (trajectory,) = Stack(mlp_problem(), OPTIMIZERS["sgd"], [Member(0, {"lr": 0.1})], Plan(3)).run()
+    assert not {"touched", "trapped", "clarke_distance", "artificial_distance"} & trajectory.metrics.keys()
+
+
+CLOSED_FORMS = {
+    "e1": lambda: E1(init="point", value=0.75),
+    "e2": lambda: E2(noise="uniform"),
+    "e3": lambda: E3(init="point", value=(0.75, 2.0)),
+    "e6": lambda: E6(torch.eye(3, dtype=torch.float64), torch.tensor([1.0, 2.0, 3.0]), dtype=torch.float32),
+}
+
+
+@pytest.mark.parametrize("rule", TRAPS)
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_a_closed_form_keeps_its_bits_alone_in_chunks_and_after_a_resume(name, rule, tmp_path):
+    """Metrics and curves, and so touched and trapped, count as bits."""
+    problem, optimizer = CLOSED_FORMS[name](), OPTIMIZERS[rule]
+    plan = Plan(67, evaluate_at=(0, 1, 5, 40, 64))
+    members = [Member(i // 2, {**TRAPS[rule], "lr": 1.0 if i % 2 else 0.5}) for i in range(33)]
+    whole = Stack(problem, optimizer, members, plan).run()
+    assert {t.status for t in whole} == {"done"}
+    if name in ("e1", "e3"):
+        assert {t.metrics["touched"] for t in whole} == {0, 1}
+    for rows in ([0], [1], [32], range(32, -1, -1), (20, 3, 3, 31, 3, 0, 8)):
+        again = Stack(problem, optimizer, [members[i] for i in rows], plan).run()
+        assert all(map(same_bits, again, [whole[i] for i in rows]))
+    budget = 7 * Stack(problem, optimizer, members[:2], plan).bytes_per_member()
+    chunks = list(run_chunked(problem, optimizer, members, plan, budget=budget))
+    assert len(chunks) > 1
+    assert all(map(same_bits, [t for chunk in chunks for t in chunk], whole))
+    for calls, reached in ((2, 1), (3, 5), (4, 40), (5, 64)):
+        path = tmp_path / f"{calls}"
+        stack = Stack(problem, optimizer, members, plan)
+        with pytest.raises(Interrupted):
+            stack.run(progress=interrupt_after(calls), checkpoint=Checkpoint(path, "", interval=0))
+        checkpoint = Checkpoint(path, "", interval=0)
+        resumed = Stack(problem, optimizer, members, plan).run(checkpoint=checkpoint)
+        assert checkpoint.resumed_at == reached
+        assert all(map(same_bits, resumed, whole))
+
+
+def test_observe_sees_every_update_once():
+    problem = E1(init="point", value=0.75)
+    members = [Member(seed, {"lr": lr, "momentum": 0.5, "schedule.q": 0.5}) for seed, lr in ((0, 0.5), (3, 0.25))]
+    stack = Stack(problem, OPTIMIZERS["shb"], members, Plan(130, schedule="power"))
+    seen, state = [], stack.start()
+    for start, stop in ((0, 64), (64, 128), (128, 130)):
+        stack.advance(state, start, stop, observe=seen.append)
+    assert [step.k for step in seen] == list(range(130))
+    samples = [problem.sample(member.seed, 0, 130) for member in members]
+    w, previous = torch.full((2,), 0.75, dtype=torch.float64), torch.full((2,), 0.75, dtype=torch.float64)
+    for step in seen:
+        s = torch.stack([column[step.k] for column in samples])
+        lr = torch.tensor([0.5, 0.25], dtype=torch.float64) / (step.k + 11) ** 0.5
+        assert torch.equal(step.params["w"][:, 0], w)
+        torch.testing.assert_close(step.grads["w"][:, 0], w + 2 * (s * w > 0), rtol=0, atol=1e-14)
+        torch.testing.assert_close(step.hyperparameters["lr"], lr, rtol=1e-14, atol=0)
+        assert step.hyperparameters["momentum"].tolist() == [0.5, 0.5]
+        expected = w - lr * step.grads["w"][:, 0] + 0.5 * (w - previous)
+        torch.testing.assert_close(step.new_params["w"][:, 0], expected, rtol=0, atol=1e-13)
+        previous, w = w, step.new_params["w"][:, 0]
+    assert torch.equal(state["params"]["w"][:, 0], w)
+    unobserved = Stack(problem, OPTIMIZERS["shb"], members, Plan(130, schedule="power")).run()
+    assert [t.parameters["w"].item() for t in unobserved] == w.tolist()  # looking changes nothing

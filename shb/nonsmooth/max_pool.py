@@ -1,0 +1,76 @@
+"""Max-pooling with a parameter b that scales its Jacobian at ties (Boustany, TMLR 2024; theory.md E9, CL36).
+
+    y = b m(x) + (1 - b) p(x),    m = p = maximum of a window
+
+m backpropagates equal shares to all maxima of a window (the element of least norm of the Clarke subdifferential), p
+everything to the first one. Without a tie both do the same and b has no effect over the real numbers. At a tie of n
+maxima with upstream gradient u the first gets (1 - b + b/n) u and each other (b/n) u: still an element of a
+conservative gradient, but outside the Clarke subdifferential for b outside [0, 1] and growing with abs(b).
+
+In floating point b does have an effect without ties, because the published form, kept here, rounds: y differs from
+the maximum by about abs(b) eps relative to it, and so does the gradient. y is not finite where b x overflows
+(b = 1e3 in fp16: from abs(x) = 66 on). b = 0 is `F.max_pool2d` itself, bit for bit.
+
+Two other forms of the same function tell that rounding from the Jacobian at ties:
+
+    published    b m + (1 - b) p     value and gradient round
+    difference   p + b (m - p)       the value is exactly the maximum; the gradient rounds as before
+    ties         the form difference in windows with a tie, p elsewhere: b acts at ties only, nothing rounds
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shb.errors import ConfigurationError, choose
+
+FORMS = ("published", "difference", "ties")
+
+
+def check_beta(beta: float) -> float:
+    """Return b if it is a finite number, else raise."""
+    if not math.isfinite(beta):
+        raise ConfigurationError("model.pool_beta", beta, "a finite number (0 is ordinary max-pooling)")
+    return float(beta)
+
+
+def _windows(x: Tensor, kernel: int) -> Tensor:
+    """[..., rows, kernel, columns, kernel]; what fills no window is dropped, as in `F.max_pool2d`."""
+    height, width = (size // kernel for size in x.shape[-2:])
+    x = x[..., : height * kernel, : width * kernel]
+    return x.reshape(*x.shape[:-2], height, kernel, width, kernel)
+
+
+def even_max_pool2d(x: Tensor, kernel: int) -> Tensor:
+    """Max-pooling of `x` [..., height, width], window and stride `kernel`; at ties all maxima get equal shares."""
+    return _windows(x, kernel).amax(dim=(-3, -1))
+
+
+def beta_max_pool2d(x: Tensor, kernel: int, beta: float = 0.0, form: str = "published") -> Tensor:
+    """b m(x) + (1 - b) p(x) of the module docstring: `x` [n, channels, height, width], window and stride `kernel`."""
+    first = F.max_pool2d(x, kernel)
+    if beta == 0.0:
+        return first
+    even = even_max_pool2d(x, kernel)
+    if choose("model.pool_form", form, FORMS) == "published":
+        return beta * even + (1 - beta) * first
+    either = first + beta * (even - first)
+    if form == "difference":
+        return either
+    tie = (_windows(x, kernel) == first[..., :, None, :, None]).sum(dim=(-3, -1)) > 1
+    return torch.where(tie, either, first)
+
+
+class BetaMaxPool2d(nn.Module):
+    """`beta_max_pool2d` as a layer."""
+
+    def __init__(self, kernel: int = 2, beta: float = 0.0, form: str = "published") -> None:
+        super().__init__()
+        self.kernel, self.beta, self.form = kernel, check_beta(beta), choose("model.pool_form", form, FORMS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return beta_max_pool2d(x, self.kernel, self.beta, self.form)

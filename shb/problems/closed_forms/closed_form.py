@@ -1,0 +1,138 @@
+"""What the closed-form examples of theory.md section 4 share: initialiser, evaluation, and the facts that make
+every claim about them checkable (objective, Clarke points, artificial points, traps, stationarity).
+
+Facts are written for w [..., size], any number of trajectories at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shb.errors import ConfigurationError
+from shb.nonsmooth.relu import check_derivative, check_rule
+from shb.problems.problem import EvaluationBatch, Params
+from shb.streams import normal, uniform, words
+
+INITIALIZATIONS = ("normal", "uniform", "point", "zeros")
+
+
+class ClosedForm:
+    """Base of the examples. Parameters: {"w": [size]}.
+
+    A subclass sets `name`, `size` and `minimum`, and writes `objective`, `clarke_distance`, `samples_of`, `loss`
+    and, where they differ from the defaults, the other facts.
+
+    Args:
+        init: law of w_0, absolutely continuous for `normal` (N(0, std^2) per coordinate) and `uniform`
+            (U(low, high)); `point` is `value` (a number, or one per coordinate), `zeros` is 0.
+        std, value, low, high: in units of w.
+        relu_derivative: t = ReLU'(0) in [0, 1].
+        relu_rule: "chain" or "injected" (shb.nonsmooth.relu).
+        dtype, device: of the trajectories.
+    """
+
+    name: str
+    size: int = 1
+    minimum: float  # F* = min F, or -inf
+
+    def __init__(
+        self,
+        *,
+        init: str = "normal",
+        std: float = 2.0,
+        value: float | Sequence[float] = 0.0,
+        low: float = -1.0,
+        high: float = 1.0,
+        relu_derivative: float = 0.0,
+        relu_rule: str = "chain",
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if init not in INITIALIZATIONS:
+            raise ConfigurationError("init", init, f"one of {', '.join(INITIALIZATIONS)} for problem={self.name}")
+        if init == "normal" and not 0 < std < math.inf:
+            raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
+        if init == "uniform" and not -math.inf < low < high < math.inf:
+            raise ConfigurationError("init.low", low, f"a number < init.high={high}")
+        self._value = np.asarray(value, np.float64)
+        if self._value.shape not in ((), (self.size,)):
+            raise ConfigurationError(
+                "init.value", value, f"a number or a list of {self.size}, one for each coordinate of {self.name}"
+            )
+        self.init, self._std, self._low, self._high = init, std, low, high
+        self.relu_derivative, self.relu_rule = check_derivative(relu_derivative), check_rule(relu_rule)
+        self.dtype, self.device = dtype, torch.device(device)
+
+    # -- facts ----------------------------------------------------------------------------------------------
+
+    def objective(self, w: Tensor) -> Tensor:
+        """F(w) exactly: [..., size] -> [...]."""
+        raise NotImplementedError
+
+    def clarke_distance(self, w: Tensor) -> Tensor:
+        """Distance to the Clarke critical points: [..., size] -> [...]."""
+        raise NotImplementedError
+
+    def artificial_distance(self, w: Tensor) -> Tensor | None:
+        """Distance to the artificial points (0 in D_F but not in dF, for t = 0): [...]; None if there are none."""
+        return None
+
+    def in_trap(self, params: Params) -> Tensor | None:
+        """Where w is exactly in the trapping set, which two iterates in a row never leave: bool [...], or None."""
+        distance = self.artificial_distance(params["w"])
+        return None if distance is None else distance == 0
+
+    def stationarity(self, w: Tensor, radius: float) -> Tensor:
+        """dist(0, d_radius F(w)), the exact Goldstein min-norm: [..., size] -> [...] (theory.md 5.0)."""
+        raise NotImplementedError(f"no closed form of the Goldstein subdifferential for problem={self.name}")
+
+    # -- what a stack needs -----------------------------------------------------------------------------------
+
+    def initial_parameters_of(self, seeds: np.ndarray) -> Params:
+        """w_0 of every seed: {"w": [n, size]} on the CPU."""
+        shape = (len(seeds), self.size)
+        if self.init in ("point", "zeros"):
+            w = np.broadcast_to(self._value if self.init == "point" else np.zeros(()), shape).copy()
+        else:
+            drawn = words(seeds, "init", 0, self.size).T
+            w = self._std * normal(drawn) if self.init == "normal" else self._low + self._span() * uniform(drawn)
+        return {"w": torch.from_numpy(w).to(self.dtype)}
+
+    def _span(self) -> float:
+        return self._high - self._low
+
+    def initial_parameters(self, seed: int) -> Params:
+        return {"w": self.initial_parameters_of(np.array([seed]))["w"][0]}
+
+    def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        """Samples of steps start..stop-1: [stop - start, n, ...] on the CPU."""
+        raise NotImplementedError
+
+    def sample(self, seed: int, start: int, stop: int) -> Tensor:
+        return self.samples_of(np.array([seed]), start, stop)[:, 0]
+
+    def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
+        return (samples.to(self.device),)
+
+    def loss(self, params: Params, *batch: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def metrics(self, params: Params) -> dict[str, Tensor]:
+        w = params["w"]
+        values = {"train_loss": self.objective(w), "clarke_distance": self.clarke_distance(w)}
+        artificial = self.artificial_distance(w)
+        return values if artificial is None else {**values, "artificial_distance": artificial}
+
+    def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
+        return [EvaluationBatch("", (), 1)]
+
+
+def distance_to(w: Tensor, point: Sequence[float] | Tensor) -> Tensor:
+    """Euclidean distance of w [..., size] to a point: [...]."""
+    difference = w - torch.as_tensor(point, dtype=w.dtype, device=w.device)
+    return difference.abs()[..., 0] if w.shape[-1] == 1 else difference.norm(dim=-1)
