@@ -1,12 +1,13 @@
 # `make help` lists the targets. Everything runs in .venv, which is made once from requirements.lock.
 SUITE ?= default
+LEVEL ?= quick
 RESULTS ?= results/local
 ARGS ?=
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench leaderboard status test lint speed clean
+.PHONY: help bench claims leaderboard status test lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -21,6 +22,9 @@ help:  ## list the targets
 
 bench: .venv/ready  ## run the matrix of SUITE=smoke|default|full into RESULTS=results/local, print the leaderboard
 	@$(RUN) bench.run suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+claims: .venv/ready  ## a verdict for every claim of the theory, LEVEL=quick|full, beside controls that must fail
+	@$(RUN) bench.claims level=$(LEVEL) results_dir=$(RESULTS) $(ARGS)
 
 leaderboard: .venv/ready  ## rebuild the leaderboard from the store, compute nothing
 	@$(RUN) bench.leaderboard suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.config import Config
+from bench.config import Config, numbers
 from bench.problem import build_problem, problem_spec
 from bench.settings import is_unstable, settings_grid
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
 from shb.training import Member, Plan
@@ -84,20 +84,15 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         _at_least("threads", config.threads, 1)
     if config.memory is not None and not config.memory > 0:
         raise ConfigurationError("memory", config.memory, "a number of GiB > 0")
-    if not (math.isfinite(config.velocity_std) and config.velocity_std >= 0):
-        raise ConfigurationError("velocity_std", config.velocity_std, "a number >= 0")
     spec, label, train_size = problem_spec(config)
     optimizer = get_optimizer(config.optimizer["name"])
-    if config.velocity_std > 0 and not optimizer.takes_velocity:
-        raise ConfigurationError(
-            "velocity_std", config.velocity_std, f"0 for optimizer={optimizer.name}; only shb has it"
-        )
+    velocity_std = _velocity_std(config, optimizer)
     plan = Plan.with_evaluations(
         _steps(config, train_size),
         config.evaluations,
         schedule=config.schedule["name"],
         momentum_schedule=config.momentum_schedule["name"],
-        velocity_std=config.velocity_std,
+        velocity_std=velocity_std,
     )
     grid = settings_grid(config, optimizer, trials)
     seeds = range(config.seed_offset, config.seed_offset + config.seeds)
@@ -130,6 +125,19 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigurationError(name, value, f"a whole number >= {least}")
+
+
+def _velocity_std(config: Config, optimizer: Optimizer) -> float:
+    """Standard deviation of the initial velocity, 0 for velocity=zero."""
+    name = choose("velocity", config.velocity["name"], ("zero", "normal"))
+    if name == "zero":
+        return 0.0
+    if not optimizer.takes_velocity:
+        raise ConfigurationError("velocity", name, f"zero for optimizer={optimizer.name}; only shb has a velocity")
+    (std,) = numbers("velocity.std", [config.velocity.get("std")])
+    if not std > 0:
+        raise ConfigurationError("velocity.std", std, "a number > 0 (velocity=zero for 0)")
+    return std
 
 
 def _steps(config: Config, train_size: int | None) -> int:

@@ -18,10 +18,10 @@ from bench.suite import Suite, load_suite
 from shb.errors import ConfigurationError
 
 
-def make_console() -> Console:
-    """A console on stdout; wide enough for the tables where the output is not a terminal."""
+def make_console(width: int = 120) -> Console:
+    """A console on stdout; `width` columns, wide enough for the tables, where the output is not a terminal."""
     console = Console()
-    return console if console.is_terminal else Console(width=120, soft_wrap=False)
+    return console if console.is_terminal else Console(width=width, soft_wrap=False)
 
 
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:

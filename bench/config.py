@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -17,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from shb.errors import ConfigurationError, choose
 
+Schema = TypeVar("Schema")
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
-_ADVICE = "see conf/config.yaml"
 _WORDS = {
     " | None": " or null",
     "int": "a whole number",
@@ -39,6 +40,7 @@ class Config:
     schedule: dict[str, Any]
     momentum_schedule: dict[str, Any]
     init: dict[str, Any]
+    velocity: dict[str, Any]
     logger: dict[str, Any]
     suite: dict[str, Any]
     seeds: int
@@ -48,8 +50,8 @@ class Config:
     batch_size: int
     sampling: str
     loss: str
-    relu_at_zero: float
-    velocity_std: float
+    relu_derivative: float
+    relu_rule: str
     evaluations: int
     dtype: str
     device: str
@@ -60,28 +62,49 @@ class Config:
     results_dir: str
 
 
+@dataclass
+class ClaimsConfig:
+    """Types of `conf/claims.yaml`."""
+
+    claim: dict[str, Any]
+    level: str
+    device: str
+    threads: int | None
+    data_root: str | None
+    figures: bool
+    results_dir: str
+
+
+_FILES: dict[type, str] = {Config: "config", ClaimsConfig: "claims"}  # schema -> file in conf/
+
+
 def compose_config(overrides: Sequence[str]) -> Config:
     """Compose and type-check; every mistake becomes a ConfigurationError of one line."""
+    return compose_as(Config, overrides)
+
+
+def compose_as(schema: type[Schema], overrides: Sequence[str]) -> Schema:
+    """As `compose_config`, for the file of any schema."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return typed(compose("config", overrides=list(overrides)))
+            return typed(compose(_FILES[schema], overrides=list(overrides)), schema)
     except (HydraException, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise _explained(error, overrides) from None
+        raise _explained(error, overrides, schema) from None
 
 
-def typed(composed: DictConfig) -> Config:
-    """Check the types of a composed configuration and return it as a `Config`."""
+def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
+    """Check the types of a composed configuration and return it as a `Config` (or another schema)."""
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), composed))
     except OmegaConfBaseException as error:
         key = error.full_key or str(error.key)
         value = OmegaConf.select(composed, key)
-        if key.split(".")[0] not in Config.__annotations__:
-            raise _unknown_field(key, [f"{key}={value}"]) from None
-        words = str(Config.__annotations__[key.split(".")[0]])
+        if key.split(".")[0] not in schema.__annotations__:
+            raise _unknown_field(key, [f"{key}={value}"], schema) from None
+        words = str(schema.__annotations__[key.split(".")[0]])
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
@@ -96,7 +119,7 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def _explained(error: Exception, overrides: Sequence[str]) -> ConfigurationError:
+def _explained(error: Exception, overrides: Sequence[str], schema: type) -> ConfigurationError:
     """Say in one line which override is wrong and what is allowed."""
     text = str(error)
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
@@ -112,17 +135,17 @@ def _explained(error: Exception, overrides: Sequence[str]) -> ConfigurationError
         r"Could not (?:override|append to config\. An item is already at) '([\w./@]+)'", text
     ):
         full = re.search(r"full_key: ([\w.]+)", text)
-        return _unknown_field(full.group(1) if full else match.group(1), overrides)
+        return _unknown_field(full.group(1) if full else match.group(1), overrides, schema)
     wrong = next((o for o in overrides if o in text), " ".join(overrides))
-    return ConfigurationError("override", wrong, f"name=value, {_ADVICE} ({text.splitlines()[0]})")
+    return ConfigurationError("override", wrong, f"name=value, see conf/{_FILES[schema]}.yaml ({text.splitlines()[0]})")
 
 
-def _unknown_field(name: str, overrides: Sequence[str]) -> ConfigurationError:
+def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> ConfigurationError:
     value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
     group = name.split(".")[0] if "." in name else ""
-    known = list(Config.__annotations__)
+    known = list(schema.__annotations__)
     if group and (CONF / group).is_dir():
-        default = next(e[group] for e in OmegaConf.load(CONF / "config.yaml").defaults if group in e)
+        default = next(e[group] for e in OmegaConf.load(CONF / f"{_FILES[schema]}.yaml").defaults if group in e)
         chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), default)
         known = sorted({f"{group}.{key}" for entry in options(group) for key in _keys(group, entry)})
         hint = f" for {group}={chosen}"

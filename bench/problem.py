@@ -14,9 +14,10 @@ from bench.config import Config, numbers
 from shb.datasets import DATASETS, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import MODELS, check_initialization
-from shb.problems import CLOSED_FORMS, E6, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
+from shb.nonsmooth.relu import check_derivative, check_rule
+from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -38,19 +39,26 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     closed = kind != "learning"
     init = dict(config.init)
     if init["name"] == "auto":
-        init = {"name": "scaled_normal", "std": None} if closed else {"name": "torch_default"}
-    for name in ("std", "value"):
-        if name in init and init[name] is None:
-            init[name] = 2.0 if closed else 0.1
-        elif name in init:
-            (init[name],) = numbers(f"init.{name}", [init[name]])
-    check_initialization(init["name"], init.get("std", 1.0))
+        init = {"name": "normal", "std": None} if closed else {"name": "torch_default"}
+    if "std" in init and init["std"] is None:
+        init["std"] = 2.0 if closed else 0.1
+    for name in ("std", "value", "low", "high"):
+        if name in init:
+            values = numbers(f"init.{name}", init[name])
+            init[name] = values[0] if len(values) == 1 else values
+            if len(values) > 1 and not (closed and name == "value"):
+                raise ConfigurationError(f"init.{name}", values, "one number")
+    if not closed:
+        check_initialization(init["name"], init.get("std", 1.0))
+    check_derivative(config.relu_derivative)
+    check_rule(config.relu_rule)
     choose("loss", config.loss, ("auto", *LOSSES))
     choose("sampling", config.sampling, SAMPLINGS)
     spec = {
         "name": kind,
         "init": init,
-        "relu_at_zero": config.relu_at_zero,
+        "relu_derivative": config.relu_derivative,
+        "relu_rule": config.relu_rule,
         "dtype": config.dtype,
         "device": resolve_device(config.device),
     }
@@ -59,10 +67,13 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
 
 def _closed_form_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, None]:
     kind = spec["name"]
-    spec |= {name: value for name, value in config.problem.items() if name != "name"}
-    if "b" in spec:
-        (spec["b"],) = numbers("problem.b", [spec["b"]])
-    if kind == "e6" and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
+    defaults = inspect.signature(CLOSED_FORMS[kind]).parameters
+    for name, value in config.problem.items():
+        if name in defaults and isinstance(defaults[name].default, int | float):
+            (value,) = numbers(f"problem.{name}", [value])
+        if name != "name":
+            spec[name] = value
+    if "data" in spec and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
         spec["checksum"] = load_dataset("diabetes").checksum
     build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks
     return spec, kind, None
@@ -101,7 +112,9 @@ def _model(spec: Mapping[str, Any]) -> functools.partial:
         items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
         if any(isinstance(item, bool) or not isinstance(item, int) for item in items):
             raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
-    return functools.partial(model, **options, relu_at_zero=spec["relu_at_zero"])
+    if "pool_beta" in options:
+        (options["pool_beta"],) = numbers("model.pool_beta", [options["pool_beta"]])
+    return functools.partial(model, **options, relu_derivative=spec["relu_derivative"], relu_rule=spec["relu_rule"])
 
 
 @functools.lru_cache(maxsize=4)
@@ -119,12 +132,9 @@ def build_problem(spec_json: str, data_root: str | None) -> Problem:
             sampling=spec["sampling"],
             **shared,
         )
-    shared["relu_at_zero"] = spec["relu_at_zero"]
-    if spec["name"] == "e6":
-        data = {}
-        if spec["data"] == "diabetes":
-            train = load_dataset("diabetes", data_root).train
-            data = {"x": train.x, "y": train.y[:, 0]}
-        return E6(**data, **shared)
-    options = {name: spec[name] for name in ("noise", "b") if name in spec}
+    shared |= {"relu_derivative": spec["relu_derivative"], "relu_rule": spec["relu_rule"]}
+    options = {name: value for name, value in spec.items() if name not in ("name", "init", "checksum", *shared)}
+    if options.pop("data", "pair") == "diabetes":
+        train = load_dataset("diabetes", data_root).train
+        options |= {"x": train.x, "y": train.y[:, 0]}
     return CLOSED_FORMS[spec["name"]](**options, **shared)

@@ -22,15 +22,18 @@ class _TimeLeft(TextColumn):
 
 
 class Reporter:
-    """Progress of a run of `members` members that together are `work` (any unit, proportional to time)."""
+    """Progress of a run of `members` members that together are `work` (any unit, proportional to time).
 
-    def __init__(self, console: Console, members: int, work: float) -> None:
+    `unit` is what the display calls the members.
+    """
+
+    def __init__(self, console: Console, members: int, work: float, unit: str = "members") -> None:
         self._console, self._work, self._done, self._started = console, work, 0.0, time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("members"),
+            TextColumn(unit),
             TimeElapsedColumn(),
             _TimeLeft(),
             console=console,

@@ -48,8 +48,10 @@ def _schedule_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float
             if group == "schedule" or "momentum" not in optimizer.hyperparameters:
                 raise ConfigurationError(group, values["name"], "constant for an optimizer without momentum")
             axes["momentum_schedule.r"] = numbers("momentum_schedule.r", values["r"])
-            if min(axes["momentum_schedule.r"]) <= 0:
-                raise ConfigurationError("momentum_schedule.r", values["r"], "a number > 0")
+            smallest = min(axes["momentum_schedule.r"])
+            if smallest < 0 or (smallest == 0 and not config.optimizer.get("allow_unstable", False)):
+                allowed = "a number > 0, or 0 with optimizer.allow_unstable=true (undamped, does not converge)"
+                raise ConfigurationError("momentum_schedule.r", values["r"], allowed)
             continue
         schedule = get_schedule(values["name"])
         if group == "momentum_schedule" and schedule.name != "constant" and "momentum" not in optimizer.hyperparameters:

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from shb.errors import ConfigurationError
 from shb.schedules import SCHEDULES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 METRICS = (
     "train_loss",
@@ -29,8 +30,10 @@ METRICS = (
     "val_accuracy",
     "test_loss",
     "test_accuracy",
-    "distance_to_clarke",
-    "at_artificial",
+    "clarke_distance",
+    "artificial_distance",
+    "touched",
+    "trapped",
 )
 _HYPERPARAMETERS = ("lr", "momentum", "dampening", "beta1", "beta2", "eps")
 _SCHEDULE_PARAMETERS = (
@@ -62,7 +65,8 @@ MEMBER_SCHEMA: dict[str, Any] = {
     "init_value": pl.Float64,
     "loss": pl.String,
     "sampling": pl.String,
-    "relu_at_zero": pl.Float64,
+    "relu_derivative": pl.Float64,
+    "relu_rule": pl.String,
     "dtype": pl.String,
     "device": pl.String,
     "engine": pl.String,
@@ -91,7 +95,29 @@ CURVE_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(METRICS, pl.Float64),
     "schema_version": pl.Int64,
 }
-_SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA}
+_RENAMED_IN_2 = {"relu_at_zero": "relu_derivative", "distance_to_clarke": "clarke_distance", "at_artificial": "trapped"}
+ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
+    "ensemble_id": pl.String,
+    "measure": pl.String,
+    "spec": pl.String,
+    "seed_start": pl.Int64,
+    "seed_stop": pl.Int64,
+    "column": pl.String,
+    "width": pl.Int64,
+    "values": pl.List(pl.Float64),
+    "seconds": pl.Float64,
+    "code_commit": pl.String,
+    "code_dirty": pl.Boolean,
+    "python": pl.String,
+    "torch": pl.String,
+    "platform": pl.String,
+    "cpu": pl.String,
+    "device_name": pl.String,
+    "threads": pl.Int64,
+    "created": pl.String,
+    "schema_version": pl.Int64,
+}
+_SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA, "ensembles": ENSEMBLE_SCHEMA}
 _RANK = {"done": 0, "diverged": 0, "failed": 1}  # a failed member never hides a computed one
 
 
@@ -140,6 +166,33 @@ class Store:
     def computed(self) -> set[str]:
         """Ids of the members that are done or diverged; failed ones are computed again."""
         return set(self.members().filter(pl.col("status") != "failed")["member_id"])
+
+    def ensemble_ids(self) -> set[str]:
+        """Ids of the stored ensembles."""
+        return set(self._read("ensembles")["ensemble_id"])
+
+    def ensemble(self, ensemble_id: str) -> dict[str, np.ndarray]:
+        """Columns of one ensemble: name -> float64 [seeds], or [seeds, width]."""
+        frame = self._read("ensembles").filter(pl.col("ensemble_id") == ensemble_id).unique("column", keep="first")
+        columns = {}
+        for name, width, values in zip(frame["column"], frame["width"], frame["values"]):
+            numbers = values.to_numpy()
+            columns[name] = numbers if width == 0 else numbers.reshape(-1, width)
+        return columns
+
+    def write_ensemble(self, columns: Mapping[str, np.ndarray], **facts: Any) -> None:
+        """Store the `columns` ([seeds] or [seeds, width]) of an ensemble; `facts` are the other columns."""
+        rows = [
+            {
+                **facts,
+                "column": name,
+                "width": 0 if values.ndim == 1 else values.shape[1],
+                "values": values.ravel(),
+                "schema_version": SCHEMA_VERSION,
+            }
+            for name, values in columns.items()
+        ]
+        self._write_shard("ensembles", pl.DataFrame(rows, schema=ENSEMBLE_SCHEMA))
 
     def write(self, members: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
         """Append rows (missing columns are null); curves first, so that a listed member has its curve."""
@@ -193,6 +246,8 @@ def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
             f"schema_version <= {SCHEMA_VERSION} (this one has {newest}: update the code)",
         )
     schema = _SCHEMAS[kind]
+    if newest < 2:
+        frame = frame.rename({old: new for old, new in _RENAMED_IN_2.items() if old in frame.columns})
     return frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
         for name, dtype in schema.items()

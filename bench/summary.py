@@ -13,6 +13,11 @@ from bench.store import METRICS, Store
 from bench.tables import header, interval_text, print_table
 
 _LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line
+_SHARES = ("touched", "trapped")  # of the seeds that did not diverge: a yes or no per seed has no median
+_LEGEND = (
+    "Distances of the last iterate to the Clarke critical points and to the artificial points. Seeds that touched the "
+    "trapping set (some iterate exactly in it), and that are trapped in it (the last two iterates are)."
+)
 
 
 def print_summary(cell: Cell, store: Store, console: Console) -> None:
@@ -32,10 +37,22 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
     for setting, values in zip(settings, parsed):
         own = members.filter((pl.col("hyperparameters") == setting) & (pl.col("status") != "failed"))
         line = [f"{values[name]:g}" for name in varying] + [str(len(own)), str((own["status"] == "diverged").sum())]
-        for metric in metrics:
-            line.append(interval_text(metric, *median_interval(seed_values(own, metric))) if len(own) else "-")
-        lines.append(line)
+        lines.append(line + [_text(own, metric) for metric in metrics])
     title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
     print_table(console, title, [*varying, "seeds", "diverged", *map(header, metrics)], lines)
+    if not metrics and len(last := members["diverged_step"].drop_nulls()):
+        console.print(
+            f"No metrics: every seed diverged, the last one at step {last.max()}. Try a smaller optimizer.lr."
+        )
+    if "clarke_distance" in metrics:
+        console.print(_LEGEND, highlight=False)
     if members["unstable_momentum"].any():
         console.print("momentum outside (-1, 1): the theory does not hold for the members with it")
+
+
+def _text(members: pl.DataFrame, metric: str) -> str:
+    """One cell of the table: a metric over the seeds of a setting."""
+    if metric in _SHARES:
+        known = members[metric].drop_nulls()
+        return f"{known.sum():g} of {len(known)}" if len(known) else "-"
+    return interval_text(metric, *median_interval(seed_values(members, metric))) if len(members) else "-"

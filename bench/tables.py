@@ -22,10 +22,30 @@ def interval_text(metric: str, median: float, low: float, high: float) -> str:
 
 
 def print_table(console: Console, title: str, names: list[str], lines: list[list[str]], *, text: int = 0) -> None:
-    """Print a table; the first `text` columns are aligned left, the others right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    """Print a table; the first `text` columns are aligned left, the others right.
+
+    Where the console is too narrow, intervals go below their medians, then their ends below each other, and
+    last words are folded: no column is ever cut off.
+    """
+    console.print(title, style="bold", highlight=False, markup=False)
+    unlimited = console.options.update(max_width=10_000)
+    table = _table(names, lines, text, whole=True)
+    for old, new in ((" [", "\n["), (", ", ",\n")):
+        if console.measure(table, options=unlimited).maximum > console.width:
+            lines = [[cell.replace(old, new) for cell in line] for line in lines]
+            table = _table(names, lines, text, whole=True)
+    if console.measure(table, options=unlimited).minimum > console.width:
+        table = _table(names, lines, text, whole=False)
+    console.print(table)
+
+
+def _table(names: list[str], lines: list[list[str]], text: int, *, whole: bool) -> Table:
+    """`whole`: no word of a header and no row of a cell is broken."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(names):
-        table.add_column(name, justify="left" if i < text else "right", no_wrap=console.width >= 112)
+        rows = [*name.split(), *(row for line in lines for row in line[i].split("\n"))]
+        width = max(map(len, rows)) if whole else None
+        table.add_column(name, justify="left" if i < text else "right", min_width=width, overflow="fold")
     for line in lines:
         table.add_row(*line)
-    console.print(table)
+    return table

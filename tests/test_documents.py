@@ -10,7 +10,7 @@ import torch
 
 from bench.environment import cpu_name
 from bench.leaderboard import leaderboard_rows
-from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, Store
+from bench.store import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
@@ -44,11 +44,11 @@ def test_the_optimizer_of_the_readme_runs_in_a_stack():
     exec(block, names)
     assert "signsgd" not in OPTIMIZERS
     members = [Member(seed, {"lr": 2.0**-4}) for seed in range(3)]
-    problem = E1(init="constant", value=0.5)
+    problem = E1(init="point", value=0.5)
     for trajectory in Stack(problem, names["SIGNSGD"], members, Plan(9)).run():
         w = 0.5
         for s in problem.sample(trajectory.member.seed, 0, 9).tolist():
-            slope = w + (2 * s if w * s > 0 else 0)  # v(w, s) of E1 away from 0
+            slope = w + (2 if w * s > 0 else 0)  # v(w, s) of E1 away from 0
             w -= 2.0**-4 * ((slope > 0) - (slope < 0))
         assert trajectory.parameters["w"].item() == w
 
@@ -86,7 +86,9 @@ def test_reference_members_can_be_computed_again(suite):
             assert again.metrics[metric] == (row[metric] if same else pytest.approx(row[metric], rel=1e-3))
 
 
-@pytest.mark.parametrize("schema", [MEMBER_SCHEMA, CURVE_SCHEMA], ids=["members", "curves"])
+@pytest.mark.parametrize(
+    "schema", [MEMBER_SCHEMA, CURVE_SCHEMA, ENSEMBLE_SCHEMA], ids=["members", "curves", "ensembles"]
+)
 def test_every_column_is_explained(schema):
     text = (ROOT / "docs" / "results.md").read_text()
     named = set(re.findall(r"`(\w+)`", text))

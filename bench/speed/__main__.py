@@ -41,8 +41,9 @@ def ratio_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     `ratio_low` and `ratio_high` pair the slower quartile of one side with the faster quartile of the other.
     """
     rows = []
-    for work in dict.fromkeys(r["extra_info"]["work"] for r in records):
-        own = [r for r in records if r["extra_info"]["work"] == work]
+    compared = [r for r in records if r["extra_info"]["kind"] != "alone"]
+    for work in dict.fromkeys(r["extra_info"]["work"] for r in compared):
+        own = [r for r in compared if r["extra_info"]["work"] == work]
         (stacked,) = (r for r in own if r["extra_info"]["kind"] == "stacked")
         loop = max((r for r in own if r["extra_info"]["kind"] == "loop"), key=lambda r: _rate(r, "median"))
         rows.append(
@@ -62,6 +63,13 @@ def ratio_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def alone_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row per work that is compared with nothing: its rate, seconds and peak memory."""
+    alone = [record["extra_info"] for record in records if record["extra_info"]["kind"] == "alone"]
+    kept = ("work", "members", "member_steps_per_second", "seconds", "peak_gib", "trapped", "upper_bound")
+    return [{"engine": "eager", "ratio_to_loop": None, **{name: one[name] for name in kept}} for one in alone]
+
+
 def _rate(record: Mapping[str, Any], statistic: str) -> float:
     return record["extra_info"]["member_steps"] / record["stats"][statistic]
 
@@ -77,7 +85,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+def print_rows(rows: Sequence[Mapping[str, Any]], alone: Sequence[Mapping[str, Any]], console: Console) -> None:
     """The table of `make speed`."""
     table = Table(title="stacked against one-at-a-time torch.optim", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("work", "members", "stacked, member-steps/s", "best loop, steps/s", "ratio [quartiles]"):
@@ -91,6 +99,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
             f"{row['ratio_to_loop']:.1f}x [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]",
         )
     console.print(table)
+    for row in alone:
+        console.print(
+            f"{row['work']}: {row['seconds']:.1f} s, peak {row['peak_gib']:.2f} GiB, "
+            f"{row['member_steps_per_second']:,.0f} member-steps/s, {row['trapped']} trapped",
+            highlight=False,
+        )
     facts = machine()
     console.print(
         f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}; median of rounds", highlight=False
@@ -100,10 +114,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, write."""
     console = make_console()
-    rows = ratio_rows(measure())
-    print_rows(rows, console)
+    records = measure()
+    rows, alone = ratio_rows(records), alone_rows(records)
+    print_rows(rows, alone, console)
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    document = {"schema_version": SCHEMA_VERSION, "machine": machine(), "rows": rows}
+    document = {"schema_version": SCHEMA_VERSION, "machine": machine(), "rows": rows + alone}
     OUTPUT.write_text(json.dumps(document, indent=1))
     console.print(f"wrote {OUTPUT}", highlight=False)
     return 0

@@ -1,5 +1,9 @@
 """pytest-benchmark cases; `make speed` runs them and prints the ratios. Nothing here is a timed test."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -30,3 +34,14 @@ def test_loop(benchmark, work, threads):
     benchmark.extra_info["threads"] = torch.get_num_threads()
     benchmark.extra_info["member_steps"] = LOOP_MEMBERS * work.steps
     benchmark.pedantic(loop_round(work, LOOP_MEMBERS), rounds=12, warmup_rounds=2)
+
+
+def test_million(benchmark):
+    """In a process of its own, so that its peak memory is its own."""
+
+    def run():
+        command = [sys.executable, "-m", "bench.speed.million"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    result = benchmark.pedantic(run, rounds=1)
+    benchmark.extra_info.update(work="E1, 10^6 members, 1,000 steps", kind="alone", **result)

@@ -87,8 +87,9 @@ def torch_to_polyak(lr: ArrayLike, momentum: ArrayLike, dampening: ArrayLike = 0
 def polyak_to_torch(alpha: ArrayLike, beta: ArrayLike) -> tuple[Array, Array]:
     """Polyak, started at rest (w_{-1} = w_0), to (lr [K], momentum [K]) of torch.optim.SGD with dampening 0.
 
-    lr_k = alpha_k, momentum_k = beta_k alpha_{k-1} / alpha_k for k >= 1; momentum_0 = 0, which torch does
-    not use. momentum_k may exceed 1 where alpha decays fast. torch cannot start with a velocity.
+    lr_k = alpha_k, momentum_k = beta_k alpha_{k-1} / alpha_k for k >= 1. torch does not use the value of
+    momentum_0, but forgets the first gradient if it is 0: it is beta_0 here, or 0.5 where that is 0. momentum_k may
+    exceed 1 where alpha decays fast. torch cannot start with a velocity.
 
     Args:
         alpha: [K], > 0. beta: [K] or scalar.
@@ -96,6 +97,7 @@ def polyak_to_torch(alpha: ArrayLike, beta: ArrayLike) -> tuple[Array, Array]:
     alpha, beta = _sequences(alpha=alpha, beta=beta)
     _positive("alpha", alpha)
     momentum = np.zeros_like(alpha)
+    momentum[0] = np.where(beta[0] == 0, 0.5, beta[0])
     momentum[1:] = beta[1:] * alpha[:-1] / alpha[1:]
     return alpha, momentum
 

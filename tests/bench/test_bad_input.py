@@ -25,8 +25,13 @@ UNKNOWN_OPTION = [  # override, nearest match
     ("loss=sqared", "squared"),
     ("sampling=iidd", "iid"),
     ("dtype=float31", "float32"),
+    ("dtype=flot16", "float16"),
     ("device=cudaa", "cuda"),
     ("logger=wandbb", "wandb"),
+    ("velocity=norml", "normal"),
+    ("relu_rule=chian", "chain"),
+    ("model.hidden=[] relu_rule=injectd", "injected"),
+    ("problem=e1 relu_rule=chian", "chain"),
     ("problem=learnin", "learning"),
 ]
 WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is allowed
@@ -34,10 +39,17 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("optimizer.lr.x=1", "optimizer.lr.x=1", "(did you mean optimizer.lr?)"),
     ("foo=1", "foo=1", "one of batch_size, data_root"),
     ("+foo=1", "foo=1", "one of batch_size, data_root"),
-    ("model=cnn model.hidden=[3]", "model.hidden=[3]", "model.channels model.kernel model.downsample: this field"),
+    (
+        "model=cnn model.hidden=[3]",
+        "model.hidden=[3]",
+        "model.channels model.kernel model.downsample model.pool_beta: this field",
+    ),
     ("init.std=1", "init.std=1", "nothing: this field does not apply for init=auto"),
+    ("init=normal init.std=[1,2]", "init.std=[1.0, 2.0]", "one number"),
+    ("init=point init.value=[1,2]", "init.value=[1.0, 2.0]", "one number"),
+    ("init=point init.value=null", "init.value=None", "a finite number"),
     ("init=kaiming init.std=1", "init.std=1", "nothing: this field does not apply for init=kaiming"),
-    ("init=constant init.std=1", "init.std=1", "init.value: this field does not apply for init=constant"),
+    ("init=point init.std=1", "init.std=1", "init.value: this field does not apply for init=point"),
     ("optimizer=sgd optimizer.momentum=0.5", "optimizer.momentum=0.5", "does not apply for optimizer=sgd"),
     ("problem.b=3", "problem.b=3", "nothing: this field does not apply for problem=learning"),
     ("seeds=abc", "seeds=abc", "a whole number"),
@@ -84,20 +96,35 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("batch_size=0", "batch_size=0", "1..1149, the training part of digits"),
     ("batch_size=1150", "batch_size=1150", "1..1149, the training part of digits"),
     ("dataset=diabetes loss=cross_entropy", "loss=cross_entropy", "squared for regression data"),
-    ("relu_at_zero=2", "relu_at_zero=2.0", "a number in [0, 1]"),
-    ("problem=e1 relu_at_zero=2", "relu_at_zero=2.0", "a number in [0, 1]"),
-    ("velocity_std=-1", "velocity_std=-1.0", "a number >= 0"),
-    ("velocity_std=1 optimizer=sgd", "velocity_std=1.0", "0 for optimizer=sgd"),
+    ("relu_derivative=2", "relu_derivative=2.0", "a number in [0, 1]"),
+    ("problem=e1 relu_derivative=2", "relu_derivative=2.0", "a number in [0, 1]"),
+    ("model.hidden=[] relu_derivative=2", "relu_derivative=2.0", "a number in [0, 1]"),
+    ("velocity=normal optimizer=sgd", "velocity=normal", "zero for optimizer=sgd; only shb has a velocity"),
+    ("velocity=normal velocity.std=-1", "velocity.std=-1.0", "a number > 0 (velocity=zero for 0)"),
+    ("velocity=normal velocity.std=0", "velocity.std=0.0", "a number > 0 (velocity=zero for 0)"),
+    ("velocity=normal velocity.std=abc", "velocity.std=abc", "a finite number"),
+    ("velocity.std=1", "velocity.std=1", "nothing: this field does not apply for velocity=zero"),
+    ("velocity_std=1", "velocity_std=1", "one of batch_size"),
+    ("relu_at_zero=1", "relu_at_zero=1", "one of batch_size"),
+    ("model=cnn dataset=digits model.pool_beta=abc", "model.pool_beta=abc", "a finite number"),
+    ("model=vgg dataset=mnist model.pool_beta=[1]", "model.pool_beta=[1]", "a finite number"),
     ("evaluations=0", "evaluations=0", "a whole number >= 1"),
     ("threads=0", "threads=0", "a whole number >= 1"),
     ("memory=0", "memory=0.0", "a number of GiB > 0"),
-    ("init=scaled_normal init.std=-1", "init.std=-1.0", "a number > 0"),
-    ("init=constant init.value=abc", "init.value=abc", "a finite number"),
+    ("init=normal init.std=-1", "init.std=-1.0", "a number > 0"),
+    ("init=point init.value=abc", "init.value=abc", "a finite number"),
     ("schedule=power schedule.q=-1", "schedule.q=-1.0", "0 .. 100"),
     ("momentum_schedule=power optimizer=sgd", "momentum_schedule=power", "constant for optimizer=sgd"),
     ("momentum_schedule=second_order optimizer=sgd", "momentum_schedule=second_order", "constant"),
     ("momentum_schedule=second_order momentum_schedule.r=0", "momentum_schedule.r=0", "a number > 0"),
-    ("problem=e1 init=kaiming", "init=kaiming", "scaled_normal, zeros, constant for problem=e1"),
+    ("problem=e1 init=kaiming", "init=kaiming", "one of normal, uniform, point, zeros for problem=e1"),
+    ("init=uniform", "init=uniform", "one of kaiming"),
+    ("problem=e1 init=uniform init.low=3", "init.low=3.0", "a number < init.high=1.0"),
+    ("problem=e1 init=uniform init.low=null", "init.low=None", "a finite number"),
+    ("problem=e1 init=uniform init.high=[1,2]", "init.high=[1.0, 2.0]", "one number"),
+    ("problem=e1 init=normal init.std=0", "init.std=0.0", "a number > 0 (init=zeros for 0)"),
+    ("problem=e1 init=point init.value=[1,2]", "init.value=[1.0, 2.0]", "a list of 1, one for each coordinate of e1"),
+    ("problem=e3 init=point init.value=[1,2,3]", "init.value=[1.0, 2.0, 3.0]", "a list of 2, one for each"),
     ("problem=e1 epochs=3", "epochs=3.0", "null for closed forms"),
     ("problem=e1 loss=foo", "loss=foo", "one of auto, cross_entropy, squared"),
     ("problem=e1 sampling=foo", "sampling=foo", "one of iid, reshuffle"),
@@ -139,8 +166,8 @@ def rejected(tmp_path, capsys, contents):
 
 @pytest.mark.parametrize(("override", "nearest"), UNKNOWN_OPTION)
 def test_unknown_option(rejected, override, nearest):
-    line = rejected([override])
-    assert f"{override}: allowed is one of " in line and f"(did you mean {nearest}?)" in line
+    line = rejected(override.split())
+    assert f"{override.split()[-1]}: allowed is one of " in line and f"(did you mean {nearest}?)" in line
 
 
 @pytest.mark.parametrize(("arguments", "given", "allowed"), WRONG_VALUE)

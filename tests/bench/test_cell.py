@@ -25,8 +25,8 @@ def base():
 @pytest.mark.parametrize(
     ("overrides", "identity"),
     [
-        (["problem=e1", "optimizer=shb", "steps=5", "evaluations=2", "device=cpu"], "bc137f4142b40487"),
-        (["dataset=digits", "model.hidden=[4]", "optimizer=adam", "steps=5", "device=cpu"], "b76854acff817f00"),
+        (["problem=e1", "optimizer=shb", "steps=5", "evaluations=2", "device=cpu"], "1045c1161c477b6c"),
+        (["dataset=digits", "model.hidden=[4]", "optimizer=adam", "steps=5", "device=cpu"], "997555df1708e4ce"),
     ],
 )
 def test_identity_is_stable_across_versions(overrides, identity):
@@ -48,7 +48,7 @@ def test_identity_is_stable_across_versions(overrides, identity):
         "batch_size=31",
         "sampling=reshuffle",
         "init=kaiming",
-        "init=scaled_normal",
+        "init=normal",
         "dtype=float64",
         "dtype=bfloat16",
         "model.hidden=[5]",
@@ -59,9 +59,11 @@ def test_identity_is_stable_across_versions(overrides, identity):
         "schedule=power",
         "momentum_schedule=cosine",
         "evaluations=4",
-        "relu_at_zero=1",
-        "velocity_std=0.1",
+        "relu_derivative=1",
+        "relu_rule=injected",
+        "velocity=normal",
         "problem=e1",
+        "problem=e1 dtype=float16",
     ],
 )
 def test_identity_depends_on(base, change):
@@ -75,7 +77,12 @@ def test_identity_depends_on(base, change):
 
 @pytest.mark.parametrize(
     ("group", "parameter"),
-    [("schedule=power", "schedule.q=0.6"), ("init=scaled_normal", "init.std=0.2"), ("init=constant", "init.value=1")],
+    [
+        ("schedule=power", "schedule.q=0.6"),
+        ("init=normal", "init.std=0.2"),
+        ("init=point", "init.value=1"),
+        ("velocity=normal", "velocity.std=0.3"),
+    ],
 )
 def test_identity_depends_on_parameters_of_groups(group, parameter):
     assert not set(cell_of(group).ids) & set(cell_of(group, parameter).ids)

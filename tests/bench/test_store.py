@@ -15,6 +15,7 @@ from bench.cell import build_cell
 from bench.command import run_command
 from bench.run import main
 from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, Store, member_spec
+from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
 from tests.bench.shards import write_shard
 
@@ -218,6 +219,54 @@ def test_an_older_shard_reads_with_null(store):
     read = store.members().sort("member_id")
     assert read.schema == pl.Schema(MEMBER_SCHEMA)
     assert read["engine"].to_list() == ["eager", None] and read["lr"].to_list() == [0.25, 0.5]
+
+
+VERSION_1_NAMES = {
+    "relu_derivative": "relu_at_zero",
+    "clarke_distance": "distance_to_clarke",
+    "trapped": "at_artificial",
+}
+NEW_IN_2 = {"relu_rule", "artificial_distance", "touched"}
+
+
+def version_1(schema):
+    """The columns of a schema as version 1 had them."""
+    return {VERSION_1_NAMES.get(name, name): dtype for name, dtype in schema.items() if name not in NEW_IN_2}
+
+
+def test_a_shard_of_version_1_reads_under_the_new_names(store):
+    values = {"relu_at_zero": 0.25, "distance_to_clarke": 0.5, "at_artificial": 1.0, "train_loss": 2.0}
+    rows = [member("old", **values, schema_version=1)]
+    write_shard(store.folder / "members", pl.DataFrame(rows, schema=version_1(MEMBER_SCHEMA)))
+    rows = [{"member_id": "old", "step": 3, "distance_to_clarke": 0.75, "at_artificial": 0.0, "schema_version": 1}]
+    write_shard(store.folder / "curves", pl.DataFrame(rows, schema=version_1(CURVE_SCHEMA)))
+    store.write([member("new", relu_derivative=1.0, trapped=0.0, relu_rule="chain")], [])
+    new, old = store.members().sort("member_id").iter_rows(named=True)
+    assert list(old) == list(MEMBER_SCHEMA)
+    assert (old["relu_derivative"], old["clarke_distance"], old["trapped"], old["train_loss"]) == (0.25, 0.5, 1.0, 2.0)
+    assert {old[name] for name in NEW_IN_2} == {None}
+    assert old["schema_version"] == 1
+    assert (new["relu_derivative"], new["trapped"], new["relu_rule"], new["schema_version"]) == (1.0, 0.0, "chain", 2)
+    (point,) = store.curves(["old"]).iter_rows(named=True)
+    assert list(point) == list(CURVE_SCHEMA)
+    assert (point["step"], point["clarke_distance"], point["trapped"], point["touched"]) == (3, 0.75, 0.0, None)
+
+
+@pytest.mark.parametrize(("kind", "schema"), [("members", MEMBER_SCHEMA), ("curves", CURVE_SCHEMA)])
+def test_a_shard_of_a_newer_version_is_refused(store, kind, schema):
+    path = write_shard(
+        store.folder / kind, pl.DataFrame([{"member_id": "a", "schema_version": SCHEMA_VERSION + 1}], schema=schema)
+    )
+    with pytest.raises(
+        ConfigurationError, match=rf"schema_version <= {SCHEMA_VERSION} \(this one has 3: update"
+    ) as error:
+        store.check()
+    assert error.value.value == path
+    write_shard(
+        store.folder / kind, pl.DataFrame([{"member_id": "b", "schema_version": SCHEMA_VERSION}], schema=schema)
+    )
+    path.unlink()
+    Store(store.folder).check()
 
 
 def test_shards_of_another_process_appear(store):

@@ -81,7 +81,7 @@ def test_members_computed_on_different_machines_give_lists(tmp_path, computed):
     ("overrides", "group", "metrics"),
     [
         (REGRESSION, "diabetes/mlp/sgd", {"train_loss", "val_loss", "test_loss"}),
-        (CLOSED, "e3/sgd", {"train_loss", "distance_to_clarke", "at_artificial"}),
+        (CLOSED, "e3/sgd", {"train_loss", "clarke_distance", "artificial_distance", "touched", "trapped"}),
     ],
 )
 def test_one_run_per_setting_and_a_diverged_one_ends_early(tmp_path, computed, overrides, group, metrics):
@@ -135,7 +135,7 @@ def test_the_summary_of_partly_diverged_seeds_agrees_with_the_leaderboard(comput
     )
     summary = seed_summary(members)
     assert (summary["val_loss"], summary["val_accuracy"]) == (3.0, 0.5)
-    assert "test_loss" not in summary and "distance_to_clarke" not in summary
+    assert "test_loss" not in summary and "clarke_distance" not in summary
     assert (summary["n_seeds"], summary["n_diverged"]) == (3, 1)
 
 

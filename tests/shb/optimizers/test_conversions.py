@@ -100,6 +100,21 @@ def test_polyak_to_torch():
     assert gap(path, run("torch_momentum", lr=LR, momentum=MOMENTUM, dampening=0.0)) > 1e-3
 
 
+def test_polyak_to_torch_with_torchs_own_optimizer():
+    """beta_0 = 0 must not become momentum_0 = 0: torch.optim.SGD then keeps no buffer of its first gradient."""
+    beta = np.where(K == 0, 0.0, MOMENTUM)
+    lr, momentum = polyak_to_torch(LR, beta)
+    w = torch.tensor(START, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=1.0, momentum=0.9)
+    path = [START]
+    for k in range(STEPS):
+        optimizer.param_groups[0].update(lr=lr[k], momentum=momentum[k])
+        w.grad = torch.from_numpy(gradient(path[-1], k))
+        optimizer.step()
+        path.append(w.detach().numpy().copy())
+    assert gap(np.array(path), run("shb", lr=LR, momentum=beta)) <= 1e-10
+
+
 def test_polyak_to_torch_may_exceed_one():
     _, momentum = polyak_to_torch(1 / (K + 1), 0.9)
     assert momentum[1] == pytest.approx(1.8)

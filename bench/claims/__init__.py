@@ -1,0 +1,1 @@
+"""Claims of the theory, their evidence and their verdicts."""

@@ -1,0 +1,189 @@
+"""Verdicts on the claims of the theory, each beside a control that must fail.
+
+python -m bench.claims                              all claims, minutes
+python -m bench.claims claim=CL25 level=full
+python -m bench.claims -m 'claim=glob(CL2*)'
+
+Every field is explained in conf/claims.yaml, every claim in docs/theory.md. What the store has is not computed again.
+Exit code: 0 if every verdict is one that conf/expectations.yaml lists, 1 if not, 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from bench.claims.catalogue import CLAIMS, number
+from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
+from bench.claims.figures import draw
+from bench.claims.report import print_table, rows, write
+from bench.command import make_console, run_command
+from bench.config import CONF, ClaimsConfig, compose_as
+from bench.environment import environment
+from bench.inference import Region
+from bench.problem import resolve_device
+from bench.progress import Reporter
+from bench.store import Store
+from shb.datasets import check_files
+from shb.errors import ConfigurationError, choose
+
+CONSOLE = make_console(width=170)  # seven columns
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module's docstring."""
+    if {"-h", "--help"} & set(arguments):
+        CONSOLE.print(__doc__, markup=False, highlight=False)
+        return 0
+    config, selected = _selected(arguments)
+    choose("level", config.level, LEVELS)
+    device = resolve_device(config.device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.data_root:
+        os.environ["SHB_DATA"] = config.data_root
+    store = Store(config.results_dir)
+    store.check()
+    protocols = {
+        claim: Protocol(config.level, _sizes(claim, entry, config.level), device) for claim, entry in selected.items()
+    }
+    absent = {claim: why for claim in selected if (why := _absent(CLAIMS[claim]))}
+    started = time.monotonic()
+    failures = _compute({c: p for c, p in protocols.items() if c not in absent}, store)
+    parts: dict[str, list[Part]] = {}
+    results: dict[str, Results] = {}
+    for claim, protocol in protocols.items():
+        if claim in absent:
+            parts[claim] = [_without_data(CLAIMS[claim], absent[claim])]
+        elif claim not in failures:
+            results[claim] = _load(claim, protocol, store)
+            parts[claim] = list(CLAIMS[claim].parts(protocol, results[claim]))
+    report = rows(parts)
+    print_table(report, CONSOLE)
+    folder = Path(config.results_dir) / "claims"
+    facts = {"computed_with": _computed_with(device), "wall_seconds": round(time.monotonic() - started, 1)}
+    facts["failures"] = failures
+    appendices = {c: CLAIMS[c].appendix(own) for c, own in results.items() if CLAIMS[c].appendix}
+    written = write(report, folder, config.level, facts, appendices)
+    if config.figures:
+        written += draw(protocols, results, folder / "figures")
+    for path in written:
+        CONSOLE.print(f"wrote {path}", highlight=False)
+    for claim, error in failures.items():
+        CONSOLE.print(f"failed: {claim}: {error}", style="red", markup=False, highlight=False)
+    return 1 if failures or not all(row.expected for row in report) else 0
+
+
+def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping[str, Any]]]:
+    """The configuration, and per claim its entry in conf/claim (with what the command line changed)."""
+    flags = [a for a in arguments if a.startswith("-")]
+    overrides = [a for a in arguments if not a.startswith("-")]
+    for flag in flags:
+        if flag not in ("-m", "--multirun"):
+            raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")
+    configs = [compose_as(ClaimsConfig, job) for job in (_jobs(overrides) if flags else [overrides])]
+    selected: dict[str, Mapping[str, Any]] = {}
+    for config in configs:
+        if config.claim["name"] == "all":
+            selected |= {c: OmegaConf.to_container(OmegaConf.load(CONF / "claim" / f"{c}.yaml")) for c in CLAIMS}
+        else:
+            selected[config.claim["name"]] = config.claim
+    return configs[0], {claim: selected[claim] for claim in sorted(selected, key=number)}
+
+
+def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job of a matrix; globs run over the files of a group."""
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+            (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except (HydraException, ValueError) as error:
+        raise ConfigurationError(
+            "override", " ".join(overrides), f"name=value ({str(error).splitlines()[0]})"
+        ) from None
+    return [list(job) for job in batch]
+
+
+def _sizes(claim: str, entry: Mapping[str, Any], level: str) -> Mapping[str, Any]:
+    if level not in entry:
+        raise ConfigurationError(f"claim.{level}", "(missing)", f"the sizes of {claim} at this level")
+    return entry[level]
+
+
+def _absent(claim: Claim) -> str | None:
+    """Why the claim's data cannot be used, or None."""
+    for dataset in claim.datasets:
+        try:
+            check_files(dataset)
+        except ConfigurationError as error:
+            return f"data set {dataset} absent: {error}"
+    return None
+
+
+def _without_data(claim: Claim, why: str) -> Part:
+    return Part(claim.id, claim.title, claim.source, "", None, "exact", (), Region(), out_of_scope=why)
+
+
+def _compute(protocols: Mapping[str, Protocol], store: Store) -> dict[str, str]:
+    """Compute what the store lacks; claim -> error in one line for those that failed."""
+    planned = {claim: CLAIMS[claim].experiments(protocol) for claim, protocol in protocols.items()}
+    lacking = {
+        claim: [(one, len(one.missing(store)), len(one.blocks())) for one in experiments.values()]
+        for claim, experiments in planned.items()
+    }
+    total = sum(count for own in lacking.values() for _, count, _ in own)
+    everything = sum(blocks for own in lacking.values() for _, _, blocks in own)
+    seconds = sum(one.seconds * count / blocks for own in lacking.values() for one, count, blocks in own)
+    CONSOLE.print(
+        f"{total} ensembles to compute ({everything - total} of {everything} in {store.folder})", highlight=False
+    )
+    failures: dict[str, str] = {}
+    with Reporter(CONSOLE, total, seconds, unit="ensembles") as reporter:
+
+        def finished(amount: float) -> None:
+            reporter.work(amount)
+            reporter.members(1)
+
+        for claim, experiments in planned.items():
+            count = sum(count for _, count, _ in lacking[claim])
+            clock = time.monotonic()
+            for name, experiment in experiments.items():
+                reporter.describe(f"{claim} {name}")
+                try:
+                    experiment.compute(store, finished)
+                except Exception as error:
+                    failures[claim] = " ".join(f"{name}: {type(error).__name__}: {error}".split())[:500]
+                    reporter.line(traceback.format_exc())
+                    break
+            if count:
+                reporter.line(f"  {claim:<5} {CLAIMS[claim].title:<90} {time.monotonic() - clock:6.1f} s")
+    return failures
+
+
+def _load(claim: str, protocol: Protocol, store: Store) -> Results:
+    return {name: experiment.load(store) for name, experiment in CLAIMS[claim].experiments(protocol).items()}
+
+
+def _computed_with(device: str) -> str:
+    facts = environment(device)
+    where = facts["device_name"] if device == "cuda" else f"{facts['threads']} threads of {facts['cpu']}"
+    return f"torch {facts['torch']}, Python {facts['python']}, {where}, commit {facts['code_commit'][:12]}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,94 @@
+"""CL25: at E1 one SGD step of size alpha = 1 lands exactly on the artificial point with probability 1/2.
+
+From w_0 > 0: v = w_0 + 1 + s with s = +-1, so w_1 = w_0 - (w_0 + 1 + s) = -1 - s is 0 for s = -1; from w_0 < 0
+likewise with the other sign. alpha_k = 1/(k+1) has that first step. The heavy ball makes the same first step, but
+keeps the velocity and leaves (theory.md D4 C, D; example E1 ii).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.trajectories import trajectories
+from bench.estimates import Proportion
+from bench.inference import Region
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(optimizer: str, lr: float) -> Experiment:
+        momentum = ["optimizer.momentum=0.9"] if optimizer == "shb" else []
+        return trajectories(
+            "problem=e1",
+            f"optimizer={optimizer}",
+            f"optimizer.lr={lr}",
+            *momentum,
+            "schedule=power",
+            "schedule.q=1.0",
+            "schedule.k0=0",
+            f"steps={protocol['steps']}",
+            seeds=protocol["seeds"],
+            device=protocol.device,
+        )
+
+    return {"sgd": run("sgd", 1.0), "shb": run("shb", 1.0), "sgd_generic": run("sgd", 0.999)}
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    n = protocol["seeds"]
+    trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items()}
+    touched = int((results["shb"]["first_touch"] == 1).sum())
+    generic = Control(
+        "SGD with alpha_0 = 0.999",
+        trapped["sgd_generic"] == 0,
+        f"{trapped['sgd_generic']} of {n} trapped",
+    )
+    sgd = Control("SGD, same steps and samples", trapped["sgd"] > 0, f"{trapped['sgd']} of {n} trapped")
+    return [
+        Part(
+            "CL25a",
+            "One exceptional step size (alpha_0 = 1) traps SGD at the artificial point of E1 half of the time.",
+            "D4(C), E1(ii)",
+            "trapped share 1/2",
+            Proportion(trapped["sgd"], n),
+            "contains",
+            (generic,),
+            target=0.5,
+            resolution=0.02,
+            unit="share",
+        ),
+        Part(
+            "CL25b",
+            "The heavy ball with the same exceptional step is not trapped.",
+            "D4(D), E1(ii)",
+            "trapped share < 0.001",
+            Proportion(trapped["shb"], n),
+            "tost",
+            (sgd,),
+            region=Region(0.0, 1e-3),
+            unit="share",
+        ),
+        Part(
+            "CL25c",
+            "The heavy ball touches the artificial point at its first step as often as SGD, and leaves.",
+            "D4(D)",
+            "share with w_1 = 0 exactly: 1/2",
+            Proportion(touched, n),
+            "contains",
+            (generic,),
+            target=0.5,
+            resolution=0.02,
+            unit="share",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL25",
+    "artificial",
+    "Exceptional step sizes trap SGD, not the heavy ball.",
+    "D4(C), D4(D)",
+    experiments,
+    parts,
+)

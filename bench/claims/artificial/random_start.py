@@ -1,0 +1,185 @@
+"""CL23: from a random w_0 with zero velocity (torch's default) and generic steps, no run is trapped.
+
+E1, alpha_k = a / (k + 11)^q, float64. Theory: w_0 with a density and almost every step sequence (theory.md D4 B for
+SHB, D4 C for SGD); piecewise quadratic f, so all but countably many a. What can be measured is a bound: no hit in N
+runs bounds the share by 1 - 0.05^(1/N). The runs that are not trapped end where law L3 says:
+E F(w_K) - F* = alpha_K tr Cov(v) / (4 (1 - beta)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bench.claims.artificial.shares import count, frozen, never, shown
+from bench.claims.artificial.trap import LINE_START
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.trajectories import _cell, trajectories
+from bench.estimates import Mean
+from bench.inference import Region
+from shb.problems import E1
+from shb.streams import BLOCK
+from shb.training import Member, Stack
+
+Q, K0, EFFECTIVE = 0.6, 10, 1.0  # alpha_k / (1 - beta) = EFFECTIVE / (k + 1 + K0)^Q
+MOMENTUM = {"sgd": 0.0, "shb": 0.9}
+SCHEDULE = ("schedule=power", f"schedule.q={Q}", f"schedule.k0={K0}")
+MILLION = 16_384  # members that advance together
+
+
+@measure("trap_shares")
+def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
+    """Only whether a run of the cell `overrides` was trapped, touched the trap, diverged: no other column is kept."""
+    cell = _cell(tuple(settings["overrides"]), settings["device"])
+    hyperparameters = cell.members[0].hyperparameters
+    stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), hyperparameters) for s in seeds], cell.plan)
+    state = stack.start()
+    for start in range(0, cell.plan.steps, BLOCK):
+        stack.advance(state, start, min(start + BLOCK, cell.plan.steps))
+    columns = {"trapped": state["trapped"], "touched": state["touched"], "diverged": ~state["alive"]}
+    return {name: values[: len(seeds)].cpu().numpy() for name, values in columns.items()}
+
+
+def cell_of(optimizer: str) -> list[str]:
+    """Overrides of SGD or SHB at E1 with the schedule above."""
+    beta = MOMENTUM[optimizer]
+    momentum = [f"optimizer.momentum={beta}"] if beta else []
+    return ["problem=e1", f"optimizer={optimizer}", f"optimizer.lr={EFFECTIVE * (1 - beta)}", *momentum, *SCHEDULE]
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    planned = {}
+    for optimizer in MOMENTUM:
+        cell = cell_of(optimizer)
+        steps, few = f"steps={protocol['steps']}", protocol["control_seeds"]
+        planned[optimizer] = trajectories(*cell, steps, seeds=protocol["seeds"], device=protocol.device)
+        planned[f"{optimizer}_zeros"] = trajectories(
+            *cell, "init=zeros", "steps=100", seeds=few, device=protocol.device
+        )
+    exceptional = ("schedule=power", "schedule.q=1.0", "schedule.k0=0", "steps=100")
+    planned["sgd_exceptional"] = trajectories(
+        "problem=e1", "optimizer=sgd", "optimizer.lr=1.0", *exceptional, seeds=few, device=protocol.device
+    )
+    settings = {"overrides": [*cell_of("shb"), f"steps={protocol['million_steps']}"], "device": protocol.device}
+    n = protocol["million"]
+    planned["million"] = Experiment(
+        "trap_shares", settings, seeds=n, chunk=MILLION, seconds=4e-8 * n * protocol["million_steps"]
+    )
+    return planned | {f"{problem}_{o}": _path(problem, o, protocol) for problem in ("e1", "e3") for o in PATHS}
+
+
+PATHS = {  # small steps: curves that can be followed with the eye
+    "sgd": ("optimizer=sgd", "optimizer.lr=0.05"),
+    "shb": ("optimizer=shb", "optimizer.lr=0.005", "optimizer.momentum=0.9"),
+    "adam": ("optimizer=adam", "optimizer.lr=0.03"),
+}
+
+
+def _path(problem: str, optimizer: str, protocol: Protocol) -> Experiment:
+    """A few whole paths, for the figure only; all start where the way to the Clarke point leads through w_1 = 0."""
+    start = ("init=uniform", "init.low=0.5", "init.high=2.5")
+    if problem == "e3":
+        start = ("init=point", f"init.value=[1.5,{LINE_START[1]}]")
+    return trajectories(
+        f"problem={problem}",
+        *start,
+        *PATHS[optimizer],
+        "steps=200",
+        observe={"path": {"every": 1}},
+        seeds=protocol["paths"],
+        device=protocol.device,
+    )
+
+
+def last_effective_step(protocol: Protocol) -> float:
+    """alpha_K / (1 - beta)."""
+    return EFFECTIVE / (protocol["steps"] + 1 + K0) ** Q
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    rows = []
+    exceptional = results["sgd_exceptional"]
+    landed = Control(
+        "SGD with alpha_0 = 1",
+        count(exceptional, "trapped") > 0,
+        shown(count(exceptional, "trapped"), len(exceptional["trapped"]), "trapped"),
+    )
+    names = {"sgd": "SGD", "shb": "SHB (beta = 0.9)"}
+
+    def stayed(optimizer: str) -> Control:
+        columns = results[f"{optimizer}_zeros"]
+        hits, n = int(frozen(columns).sum()), len(columns["trapped"])
+        return Control(f"{names[optimizer]} started at 0", hits == n, f"{hits} of {n} frozen")
+
+    for letter, optimizer in zip("ab", MOMENTUM):
+        columns = results[optimizer]
+        touched = count(columns, "touched")
+        rows.append(
+            never(
+                f"CL23{letter}",
+                f"From a random start at rest with generic steps, {names[optimizer]} is not trapped at E1.",
+                "paper C-f, D4(C)" if optimizer == "sgd" else "paper C-f, D4(B)",
+                count(columns, "trapped"),
+                len(columns["trapped"]),
+                (stayed(optimizer), landed) if optimizer == "sgd" else (stayed(optimizer),),
+                note=f"{touched} touched the artificial point.",
+            )
+        )
+    variance = float(E1().noise_covariance().trace())
+    for letter, optimizer in zip("cd", MOMENTUM):
+        columns = results[optimizer]
+        gap = columns["objective"] - E1.minimum
+        ratio = gap / (last_effective_step(protocol) * variance / 4)
+        lost = int((columns["diverged"] != 0).sum())
+        if optimizer == "shb":
+            wrong = Mean(ratio / (1 - MOMENTUM["shb"])).interval() if not lost else (np.nan, np.nan)
+            control = Control(
+                "law without 1 - beta", wrong[0] > 1.1, f"ratio to it in [{wrong[0]:.3g}, {wrong[1]:.3g}]"
+            )
+        else:
+            stuck = results["sgd_zeros"]["objective"] - E1.minimum
+            worst = float(stuck.min() / (last_effective_step(protocol) * variance / 4))
+            control = Control("SGD started at 0", worst > 1.1, f"smallest ratio {worst:.3g}")
+        rows.append(
+            Part(
+                f"CL23{letter}",
+                f"Those runs of {names[optimizer]} end around the Clarke point, as far off as its noise explains.",
+                "L3",
+                "E F(w_K) - F* over alpha_K / (4 (1 - beta)) in [0.9, 1.1]",
+                None if lost else Mean(ratio),
+                "inside",
+                (control,),
+                region=Region(0.9, 1.1),
+                out_of_scope=f"{lost} runs diverged: boundedness (A5) is violated" if lost else None,
+                unit="ratio",
+            )
+        )
+    million = results["million"]
+    n = len(million["trapped"])
+    touched = count(million, "touched")
+    rows.append(
+        never(
+            "CL23e",
+            f"Of {n:,} random starts of SHB at E1, {protocol['million_steps']:,} steps each, none is trapped.",
+            "paper C-f, D4(B)",
+            count(million, "trapped"),
+            n,
+            (stayed("shb"), landed),
+            most=10.0 / n,
+            note=f"{touched} touched the artificial point.",
+        )
+    )
+    return rows
+
+
+CLAIM = Claim(
+    "CL23",
+    "artificial",
+    "Random initialisation with zero velocity and generic steps avoids the artificial point.",
+    "paper C-f, D4(B), D4(C)",
+    experiments,
+    parts,
+)

@@ -1,0 +1,92 @@
+"""CL24: randomised in phase space (w_0 and w_0 - w_{-1} normal), SHB avoids the trap for every step sequence.
+
+(w, u) -> (w - alpha v + beta (w - u), w) has |det| = beta^p whatever alpha is, so null sets have null preimages
+(theory.md D4 A): the steps that are exceptional for SGD, alpha_0 = 1 and a constant 1/2, are harmless. Even w_0 = 0
+with a random velocity leaves, and the touch of 0 at the first step that alpha_0 = 1 causes at rest (CL25) disappears.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.claims.artificial.shares import count, frozen, never, shown
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.trajectories import trajectories
+
+HARMONIC = ("optimizer.lr=1.0", "schedule=power", "schedule.q=1.0", "schedule.k0=0")  # alpha_k = 1 / (k + 1)
+HALF = ("optimizer.lr=0.5",)
+EVEN_START = 2  # SGD with constant step 1/2 falls from here into 0 with probability 1/2 (CL26)
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(optimizer: str, steps: tuple[str, ...], *more: str, seeds: str = "seeds") -> Experiment:
+        momentum = ["optimizer.momentum=0.9"] if optimizer == "shb" else []
+        chosen = ["problem=e1", f"optimizer={optimizer}", *momentum, *steps, *more, f"steps={protocol['steps']}"]
+        return trajectories(*chosen, seeds=protocol[seeds], device=protocol.device)
+
+    few = {"seeds": "control_seeds"}
+    return {
+        "harmonic": run("shb", HARMONIC, "velocity=normal"),
+        "half": run("shb", HALF, "velocity=normal"),
+        "from_zero": run("shb", HALF, "velocity=normal", "init=zeros"),
+        "sgd_harmonic": run("sgd", HARMONIC, **few),
+        "sgd_half": run("sgd", HALF, "init=point", f"init.value={EVEN_START}", **few),
+        "rest_harmonic": run("shb", HARMONIC, **few),
+        "rest_from_zero": run("shb", HALF, "init=zeros", **few),
+    }
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    def hits(name: str, column: str = "trapped") -> tuple[int, int]:
+        return count(results[name], column), len(results[name][column])
+
+    def control(name: str, description: str, column: str = "trapped") -> Control:
+        seen, n = hits(name, column)
+        return Control(description, seen > 0, shown(seen, n, column))
+
+    note = "{} of them touched the artificial point and left."
+    stuck, n = int(frozen(results["rest_from_zero"]).sum()), len(results["rest_from_zero"]["trapped"])
+    return [
+        never(
+            "CL24a",
+            "With a random velocity SHB is not trapped at E1 by the exceptional steps alpha_k = 1/(k+1).",
+            "D4(A)",
+            *hits("harmonic"),
+            (control("sgd_harmonic", "SGD, same steps"),),
+            note=note.format(hits("harmonic", "touched")[0]),
+        ),
+        never(
+            "CL24b",
+            "With a random velocity SHB is not trapped at E1 by the exceptional constant step 1/2.",
+            "D4(A)",
+            *hits("half"),
+            (control("sgd_half", f"SGD, same step, from w_0 = {EVEN_START}"),),
+            note=note.format(hits("half", "touched")[0]),
+        ),
+        never(
+            "CL24c",
+            "Started on the artificial point with a random velocity, SHB leaves.",
+            "D4(D), E1(v)",
+            *hits("from_zero"),
+            (Control("zero velocity", stuck == n, f"{stuck} of {n} frozen"),),
+        ),
+        never(
+            "CL24d",
+            "With a random velocity the exceptional step alpha_0 = 1 does not even touch the artificial point.",
+            "D4(A)",
+            *hits("harmonic", "touched"),
+            (control("rest_harmonic", "zero velocity", "touched"),),
+            what="touched",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL24",
+    "artificial",
+    "Random position and velocity avoid the artificial point for every step sequence.",
+    "D4(A)",
+    experiments,
+    parts,
+)

@@ -1,0 +1,110 @@
+"""CL30: convex (Clarke regular) samples create no artificial subgradients: E d f(., s) = dF at every kink.
+
+Clarke's sum rule d(E f) in E d f(., s) is an equality for regular f(., s) (theory.md section 3, type S). In one
+dimension df is the interval between the one-sided derivatives, so E df(., s) is the interval between their means over
+s, from the smaller and the larger one of each sample, and dF the one between those of F. Random convex samples
+f(w, s) = max_i (a_i w + b_i) have their kinks at shared places. At E1 the two intervals are [0, 2] and {1}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment, measure
+from bench.estimates import Exact
+from bench.inference import Region
+from shb.problems import CLOSED_FORMS
+from shb.streams import normal, words
+
+OFFSET = 1e-9  # beside a kink; slopes are locally constant up to O(OFFSET)
+SAMPLES, LINES = 8, 4
+
+
+def hausdorff(kink: float, derivatives: Callable[[Tensor], Tensor]) -> float:
+    """Distance of E df(., s) and dF at `kink`; `derivatives`: w [points] -> v(w, s) [samples, points]."""
+    sides = derivatives(torch.tensor([kink - OFFSET, kink + OFFSET], dtype=torch.float64))
+    sampled = sides.amin(1).mean(), sides.amax(1).mean()
+    mean = sides.mean(0)
+    return max(abs(sampled[0] - mean.min()).item(), abs(sampled[1] - mean.max()).item())
+
+
+def oracle(problem: str, options: Mapping[str, Any], samples: list[float]) -> Callable[[Tensor], Tensor]:
+    """Backpropagated derivatives of a closed form at many points, for given samples."""
+    one = CLOSED_FORMS[problem](**options)
+
+    def derivative(w: Tensor, s: Tensor) -> Tensor:
+        return torch.func.grad(lambda x: one.loss({"w": x[None]}, s))(w)
+
+    over_points = torch.func.vmap(derivative, (0, None))
+    return lambda w: torch.stack([over_points(w, torch.tensor(s, dtype=torch.float64)) for s in samples])
+
+
+def max_affine(slopes: Tensor, kink: float) -> Callable[[Tensor], Tensor]:
+    """Derivatives of f(w, s) = max_i slopes[s, i] (w - kink), a convex kink of every sample at one place."""
+
+    def derivatives(w: Tensor) -> Tensor:
+        x = (w - kink).requires_grad_()
+        values = (slopes[:, :, None] * x).amax(1)  # [samples, points]
+        return torch.stack([torch.autograd.grad(row.sum(), x, retain_graph=True)[0] for row in values])
+
+    return derivatives
+
+
+@measure("kink_intervals")
+def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
+    """Hausdorff distance of E df(., s) and dF at one kink per seed."""
+    if settings["kind"] == "max_affine":
+        drawn = normal(words(seeds, "slopes", 0, SAMPLES * LINES + 1)).T
+        slopes = torch.from_numpy(drawn[:, 1:]).reshape(-1, SAMPLES, LINES)
+        return {"distance": np.array([hausdorff(k, max_affine(a, k)) for k, a in zip(drawn[:, 0], slopes)])}
+    derivatives = oracle(settings["kind"], settings["options"], settings["samples"])
+    kinks = settings["kinks"]
+    return {"distance": np.array([hausdorff(kinks[seed % len(kinks)], derivatives) for seed in seeds])}
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def fixed(kind: str, options: Mapping[str, Any], samples: list[float], kinks: list[float]) -> Experiment:
+        settings = {"kind": kind, "options": options, "samples": samples, "kinks": kinks}
+        return Experiment("kink_intervals", settings, seeds=len(kinks))
+
+    atoms = [-1.5, -0.5, 0.0, 0.25, 2.0]  # a sample of the normal law of E7
+    return {
+        "max_affine": Experiment("kink_intervals", {"kind": "max_affine"}, seeds=protocol["kinks"]),
+        "e7_signs": fixed("e7", {"noise": "signs"}, [-1.0, 1.0], [-1.0, 1.0]),
+        "e7_atoms": fixed("e7", {"noise": "normal"}, atoms, atoms),
+        "e1": fixed("e1", {}, [-1.0, 1.0], [0.0]),
+    }
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    artefact = results["e1"]["distance"].max()
+    distances = np.concatenate([results[name]["distance"] for name in ("max_affine", "e7_signs", "e7_atoms")])
+    return [
+        Part(
+            "CL30",
+            "Where every sample is convex, sampling adds no subgradient: no artificial point can arise.",
+            "Clarke's sum rule (theory.md section 3)",
+            "distance of E df(., s) and dF <= 1e-6 at every kink",
+            Exact(float(distances.max()), len(distances)),
+            "exact",
+            (Control("E1, whose samples are not regular", artefact > 0.5, f"distance {artefact:.3g}"),),
+            region=Region(0.0, 1e-6),
+            unit="distance",
+        )
+    ]
+
+
+CLAIM = Claim(
+    "CL30",
+    "artificial",
+    "Convex samples have no artificial points.",
+    "Clarke's sum rule",
+    experiments,
+    parts,
+)

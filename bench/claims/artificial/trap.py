@@ -1,0 +1,151 @@
+"""CL22: a run that starts exactly at an artificial critical point stays there for ever, whatever the optimizer.
+
+For t = ReLU'(0) = 0 every sample's backpropagated gradient at w = 0 is 0 (E1, E2, E5, E6), so SGD, SHB and Nesterov add
+nothing, and Adam 0 / (0 + eps). The point is not Clarke critical: the gradient of F there is not 0. Controls: the same
+function with another derivative at 0, v(0, s) = 2t at E1, leaves at once.
+
+Equal programs: E1 written with abs, maximum, amax (derivative 1/2), max-pooling of [x, 0] or relu_2 (derivative 1) has
+v(0, s) = 1 or 2. clamp(min=0) has derivative 1 at the bound before torch 2.14, and 0 since: it traps now.
+Injected rule: the identity gadget of E2 gets t - t = 0 from its two ReLUs for every t, so E2 stays frozen; at E1 the
+oracle is t s, which moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from bench.claims.artificial.shares import OPTIMIZERS, always, count, frozen, never, shown
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
+from bench.claims.trajectories import trajectories
+from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
+
+PROBLEMS = {  # letter -> name in the report, overrides
+    "a": ("E1", ("problem=e1",)),
+    "b": ("E2 with s ~ U[1/2, 3/2]", ("problem=e2", "problem.noise=uniform")),
+    "c": ("E5 on the diabetes data", ("problem=e5", "problem.data=diabetes")),
+    "d": ("E6", ("problem=e6",)),
+    "e": ("E6 on the diabetes data", ("problem=e6", "problem.data=diabetes")),
+}
+DERIVATIVES = (0.25, 0.5, 1.0)
+FORMS = ("abs", "maximum", "amax", "max_pool_zero_last", "relu_2")
+LINE_START = (0.0, 3.0)  # on the trapping line of E3, for the figure
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(overrides: tuple[str, ...], optimizer: str, seeds: str, *more: str) -> Experiment:
+        steps = f"steps={protocol['steps']}"
+        start = ("init=zeros", *OPTIMIZERS[optimizer], steps)
+        return trajectories(*overrides, *start, *more, seeds=protocol[seeds], device=protocol.device)
+
+    planned = {}
+    for letter, (_, overrides) in PROBLEMS.items():
+        for optimizer in OPTIMIZERS:
+            planned[f"{letter}_{optimizer}"] = run(overrides, optimizer, "seeds")
+        for t in DERIVATIVES if letter == "a" else DERIVATIVES[1:2]:
+            planned[f"{letter}_t{t}"] = run(overrides, "shb", "control_seeds", f"relu_derivative={t}")
+    for form in FORMS:
+        planned[f"form_{form}"] = run(("problem=e1", f"problem.form={form}"), "shb", "seeds")
+    planned["clamp"] = run(("problem=e1", "problem.form=clamp"), "shb", "seeds")
+    injected = "relu_rule=injected"
+    for t in DERIVATIVES:
+        planned[f"injected_e2_t{t}"] = run(PROBLEMS["b"][1], "shb", "seeds", f"relu_derivative={t}", injected)
+    planned["injected_e1"] = run(PROBLEMS["a"][1], "shb", "control_seeds", "relu_derivative=1.0", injected)
+    for optimizer in ("sgd", "shb", "adam"):
+        planned[f"line_{optimizer}"] = trajectories(
+            "problem=e3",
+            "init=point",
+            f"init.value=[{LINE_START[0]},{LINE_START[1]}]",
+            *OPTIMIZERS[optimizer],
+            "steps=400",
+            observe={"path": {"every": 1}},
+            seeds=1,
+            device=protocol.device,
+        )
+    return planned
+
+
+def released(columns: Columns, description: str) -> Control:
+    """Fires if no run stays."""
+    hits, n = int(frozen(columns).sum()), len(columns["sup_norm"])
+    return Control(description, hits == 0, shown(hits, n, "frozen"))
+
+
+def everywhere(results: Results, names: list[str]) -> tuple[int, int]:
+    """Seeds that are frozen in all of the experiments, and how many there are: runs of one seed share its samples."""
+    both = np.logical_and.reduce([frozen(results[name]) for name in names])
+    return int(both.sum()), len(both)
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    rows = []
+    for letter, (name, _) in PROBLEMS.items():
+        controls = [
+            released(results[f"{letter}_t{t}"], f"ReLU'(0) = {t:g}") for t in DERIVATIVES if f"{letter}_t{t}" in results
+        ]
+        rows.append(
+            always(
+                f"CL22{letter}",
+                f"Started at the artificial point of {name}, SGD, SHB, Nesterov and Adam never move.",
+                "paper C-e",
+                *everywhere(results, [f"{letter}_{optimizer}" for optimizer in OPTIMIZERS]),
+                tuple(controls),
+                note="A seed counts as frozen if its runs under all four optimizers are.",
+            )
+        )
+    relu = int(frozen(results["a_shb"]).sum())
+    n = len(results["form_abs"]["sup_norm"])
+    stays = np.logical_or.reduce([frozen(results[f"form_{form}"]) for form in FORMS])
+    rows.append(
+        never(
+            "CL22f",
+            f"The same function written with {', '.join(FORMS)} has no trap.",
+            "paper C-d, E1",
+            int(stays.sum()),
+            n,
+            (Control("written with relu", relu > 0, f"{relu} of {len(results['a_shb']['sup_norm'])} frozen"),),
+            what="frozen",
+        )
+    )
+    rows.append(_clamp(results))
+    rows.append(
+        always(
+            "CL22h",
+            "Under the injected rule the trap of E2 holds for every ReLU'(0): the two injected values cancel.",
+            "this project",
+            *everywhere(results, [f"injected_e2_t{t}" for t in DERIVATIVES]),
+            (
+                released(results["b_t0.5"], "E2, chain rule, ReLU'(0) = 0.5"),
+                released(results["injected_e1"], "E1, injected rule, ReLU'(0) = 1, where the oracle is t s"),
+            ),
+            note="SHB; t = 0.25, 0.5 and 1.",
+        )
+    )
+    return rows
+
+
+def _clamp(results: Results) -> Part:
+    """The prediction depends on torch's version, not the measurement."""
+    hits, n = int(frozen(results["clamp"]).sum()), len(results["clamp"]["sup_norm"])
+    title = "Written with clamp(min=0), whose derivative at the bound torch {} at version 2.14, E1 {}."
+    note = f"torch {torch.__version__}: derivative {DERIVATIVE_AT_ZERO['clamp']:g} at the bound."
+    other = released(results["form_maximum"], "written with maximum")
+    if DERIVATIVE_AT_ZERO["clamp"] == 0:
+        return always("CL22g", title.format("set to 0", "has the trap"), "this project", hits, n, (other,), note=note)
+    trap = count({"frozen": frozen(results["a_shb"])}, "frozen")
+    relu = Control("written with relu", trap > 0, f"{trap} frozen")
+    title = title.format("changed", "had no trap before")
+    return never("CL22g", title, "this project", hits, n, (relu,), what="frozen", note=note)
+
+
+CLAIM = Claim(
+    "CL22",
+    "artificial",
+    "Started exactly at an artificial critical point, every optimizer stays there for ever.",
+    "paper C-e",
+    experiments,
+    parts,
+)

@@ -1,0 +1,97 @@
+"""CL28: at E3 a whole line leads to the artificial point (0, b), but only if position and velocity start on it.
+
+On {w_1 = 0} with zero velocity in w_1 and t = 0, w_1 stays 0 and w_2 goes to b: convergence to an artificial point
+with motion, F -> 0. Off the line, by however little, w_1 feels the slope 1 of F and goes to -1, F -> -1/2
+(theory.md D4 D; example E3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
+from bench.claims.trajectories import trajectories
+from bench.estimates import Proportion
+from bench.inference import Region
+
+OPTIMIZERS = {"sgd": (), "shb": ("optimizer.momentum=0.9",)}
+START, PERTURBATION = 3.0, 1e-12
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(optimizer: str, w1: float) -> Experiment:
+        return trajectories(
+            "problem=e3",
+            "init=point",
+            f"init.value=[{w1},{START}]",
+            f"optimizer={optimizer}",
+            f"optimizer.lr={0.5 if optimizer == 'sgd' else 0.05}",
+            *OPTIMIZERS[optimizer],
+            "schedule=power",
+            f"steps={protocol['steps']}",
+            seeds=protocol["seeds"],
+            device=protocol.device,
+        )
+
+    starts = {"on": 0.0, "off": PERTURBATION}
+    return {f"{o}_{name}": run(o, w1) for o in OPTIMIZERS for name, w1 in starts.items()}
+
+
+def at_artificial(columns: Columns) -> int:
+    """Runs that end within 0.01 of (0, b) with w_1 = 0 exactly."""
+    return int(np.sum((columns["artificial_distance"] < 0.01) & (columns["w0"] == 0)))
+
+
+def at_clarke(columns: Columns) -> int:
+    """Runs that end within 0.5 of (-1, b); the last effective step leaves a standard deviation of about 0.05."""
+    return int(np.sum(columns["clarke_distance"] < 0.5))
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    n = protocol["seeds"]
+    rows = []
+    for letter, optimizer, name in (("a", "sgd", "SGD"), ("b", "shb", "the heavy ball")):
+        on, off = results[f"{optimizer}_on"], results[f"{optimizer}_off"]
+        beside = at_artificial(off)
+        rows.append(
+            Part(
+                f"CL28{letter}",
+                f"Started on the line w_1 = 0 at rest, {name} converges to the artificial point of E3.",
+                "paper C-e, E3",
+                "share > 0.999 end at (0, b)",
+                Proportion(at_artificial(on), n),
+                "tost",
+                (Control(f"w_1 = {PERTURBATION:g} instead of 0", beside < n / 2, f"{beside} of {n} end at (0, b)"),),
+                region=Region(0.999, 1.0),
+                unit="share",
+            )
+        )
+    missed = n - at_clarke(results["shb_off"])
+    on_line = n - at_clarke(results["shb_on"])
+    rows.append(
+        Part(
+            "CL28c",
+            "Started 1e-12 beside that line, the heavy ball reaches the Clarke point.",
+            "D4(D), E3",
+            "share that misses (-1, b) < 0.001",
+            Proportion(missed, n),
+            "tost",
+            (Control("start on the line", on_line > n / 2, f"{on_line} of {n} miss (-1, b)"),),
+            region=Region(0.0, 1e-3),
+            unit="share",
+        )
+    )
+    return rows
+
+
+CLAIM = Claim(
+    "CL28",
+    "artificial",
+    "A line of starts converges to an artificial point, its neighbourhood does not.",
+    "paper C-e, D4(D)",
+    experiments,
+    parts,
+)

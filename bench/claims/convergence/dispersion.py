@@ -1,0 +1,218 @@
+"""CL7: how the final objective differs between seeds: its law, its spread, and how the spread shrinks (L3, gap.py).
+
+F(w_K) - F* has the law of sum_i weights_i chi^2_1 with the weights of gap.py (E6: of its second-order recursion). Its
+standard deviation is proportional to alpha_K; it is estimated in groups of 200 seeds, which gives t intervals.
+
+Networks (qualitative): the step size falls by ten at half time. The variation of F within a run (after removing a
+straight line) must fall with it, the variation of the runs' mean levels between seeds must not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.convergence.gap import (
+    MOMENTUM,
+    at_least_squares,
+    effective_steps,
+    gap_weights,
+    hessian_of,
+    neuron_moment,
+    problem_of,
+    recorded_steps,
+    run,
+    stationary_moment,
+)
+from bench.claims.convergence.kolmogorov import KolmogorovDistance, weighted_chi2_cdf
+from bench.claims.experiment import Experiment
+from bench.claims.trajectories import trajectories
+from bench.estimates import Mean
+from bench.inference import Bootstrap, Region, p_outside
+
+GROUP = 200  # seeds whose spread is one observation
+SLOPE, DISTANCE, VARIANCE = Region(0.9, 1.1), Region(0.0, 0.05), Region(0.9**2, 1.1**2)
+WITHIN, BETWEEN = Region(high=np.log10(0.5)), Region(-0.5, 0.5)  # log10 of a ratio of standard deviations
+TAIL = 40  # evaluations at the end of each half of a network's run
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    return {
+        "e1": run("e1", protocol),
+        "e6": at_least_squares(protocol),
+        "constant": run("e1", protocol, constant=True),
+        "mlp": _network(protocol, "schedule=step", "schedule.gamma=0.1", "schedule.step_size=0.5"),
+        "mlp_constant": _network(protocol, "schedule=constant"),
+    }
+
+
+def _network(protocol: Protocol, *schedule: str) -> Experiment:
+    steps, seeds = protocol["steps_network"], protocol["seeds_network"]
+    tails = [np.linspace(stop - steps // 8, stop, TAIL, dtype=int).tolist() for stop in (steps // 2, steps)]
+    return trajectories(
+        "problem=learning",
+        "model=mlp",
+        "model.hidden=[16]",
+        "dataset=diabetes",
+        "batch_size=16",
+        "dtype=float32",
+        "optimizer=shb",
+        "optimizer.lr=0.01",
+        f"optimizer.momentum={MOMENTUM}",
+        *schedule,
+        f"steps={steps}",
+        seeds=seeds,
+        observe={"objective": {"at": tails[0] + tails[1]}},
+        device=protocol.device,
+        chunk=64,
+        seconds=steps * 1e-3 * max(1, seeds / 64),
+    )
+
+
+def group_slopes(gaps: np.ndarray, step_sizes: np.ndarray) -> np.ndarray:
+    """Slope of log sd against log step size of each group of seeds: gaps [n, J], step_sizes [J] -> [n // GROUP]."""
+    groups = gaps[: len(gaps) // GROUP * GROUP].reshape(-1, GROUP, gaps.shape[1])
+    x = np.log(step_sizes) - np.log(step_sizes).mean()
+    return np.log(groups.std(axis=1, ddof=1)) @ x / (x @ x)
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    planned, steps = experiments(protocol), protocol["steps"]
+    at = recorded_steps(steps)
+    step_sizes = effective_steps("e1", steps, at)
+    minimum = problem_of(planned["e1"]).minimum
+    decaying, constant = (
+        Mean(group_slopes(results[name]["objective_at"] - minimum, step_sizes)) for name in ("e1", "constant")
+    )
+    flat = Control(
+        "constant step size, same steps",
+        p_outside(constant, SLOPE) < 1e-4,
+        f"slope {constant.value:.2f} against the same alpha_k",
+    )
+    rows = [
+        Part(
+            "CL7a",
+            "The spread of the final objective over seeds shrinks in proportion to the step size (E1, SHB).",
+            "L3 (this project)",
+            "slope of log sd(F(w_k)) against log alpha_k in [0.9, 1.1]",
+            decaying,
+            "inside",
+            (flat,),
+            region=SLOPE,
+            unit="slope",
+        )
+    ]
+    for part, name, what in (("CL7b", "e1", "E1"), ("CL7c", "e6", "a ReLU neuron on the diabetes data")):
+        problem = problem_of(planned[name])
+        hessian, last = hessian_of(problem), effective_steps(problem.name, steps, [steps])[0]
+        if name == "e6":
+            moment = neuron_moment(problem, steps)
+        else:
+            moment = last * stationary_moment(hessian, problem.noise_covariance().numpy())
+        rows += _law(part, what, results[name]["objective"] - problem.minimum, gap_weights(hessian, moment))
+    return rows + _network_parts(results)
+
+
+def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Part]:
+    """Law and variance of the gap."""
+    distance = KolmogorovDistance(gaps, weighted_chi2_cdf(weights))
+    wrong = KolmogorovDistance(gaps, weighted_chi2_cdf(weights * (1 - MOMENTUM)))
+    groups = gaps[: len(gaps) // GROUP * GROUP].reshape(-1, GROUP).var(axis=1, ddof=1) / (2 * (weights**2).sum())
+    variance, without = Mean(groups), Mean(groups / (1 - MOMENTUM) ** 2)
+    return [
+        Part(
+            part,
+            f"The law of the final gap over seeds is a weighted sum of chi^2 with one degree of freedom ({what}).",
+            "L3 (this project)",
+            "Kolmogorov distance to the predicted law <= 0.05",
+            distance,
+            "inside",
+            (
+                Control(
+                    "law without 1 - beta",
+                    p_outside(wrong, DISTANCE) < 1e-4,
+                    f"distance {wrong.value:.2f}",
+                ),
+            ),
+            region=DISTANCE,
+        ),
+        Part(
+            {"CL7b": "CL7d", "CL7c": "CL7e"}[part],
+            f"The variance of the final gap over seeds is that of this law ({what}).",
+            "L3 (this project)",
+            "ratio of variances in [0.81, 1.21] (10 % of the standard deviation)",
+            variance,
+            "inside",
+            (
+                Control(
+                    "law without 1 - beta",
+                    p_outside(without, VARIANCE) < 1e-4,
+                    f"ratio {without.value:.3g}",
+                ),
+            ),
+            region=VARIANCE,
+        ),
+    ]
+
+
+def _variation(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Per seed: log10 of the fall of the sd within a run [n], and the mean levels before and after [n, 2]."""
+    f = columns["objective_at"].reshape(-1, 2, TAIL)
+    x = np.arange(TAIL) - (TAIL - 1) / 2
+    levels = f.mean(-1)
+    residual = f - levels[..., None] - (f @ x / (x @ x))[..., None] * x
+    within = residual.std(-1)
+    return np.log10(within[:, 1] / within[:, 0]), levels
+
+
+def _network_parts(results: Results) -> list[Part]:
+    (fall, levels), (fall_constant, _) = _variation(results["mlp"]), _variation(results["mlp_constant"])
+    within, without = Mean(fall), Mean(fall_constant)
+
+    def log_ratio(levels: np.ndarray) -> np.ndarray:
+        deviation = levels.std(axis=1, ddof=1)
+        return np.log10(deviation[:, 1] / deviation[:, 0])
+
+    between = Bootstrap(log_ratio, levels, seed=7, vectorized=True, resamples=100_000)
+    return [
+        Part(
+            "CL7f",
+            "Dividing the last step size of a network by ten at least halves the variation of F within a run.",
+            "L3 (this project), qualitative",
+            "log10 of the ratio of standard deviations <= -0.30 (L3 off degenerate minima: -1)",
+            within,
+            "inside",
+            (Control("constant step size", p_outside(without, WITHIN) < 1e-3, f"log10 ratio {without.value:.2f}"),),
+            region=WITHIN,
+            unit="log10 ratio",
+        ),
+        Part(
+            "CL7g",
+            "It does not remove the differences between the levels that different seeds reach.",
+            "L3 (this project), qualitative",
+            "log10 of the ratio of standard deviations over seeds in [-0.5, 0.5]",
+            between,
+            "inside",
+            (
+                Control(
+                    "variation within a run instead",
+                    p_outside(within, BETWEEN) < 1e-3,
+                    f"log10 ratio {within.value:.2f}",
+                ),
+            ),
+            region=BETWEEN,
+            unit="log10 ratio",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL7",
+    "convergence",
+    "The spread of the final objective over seeds is proportional to the step size.",
+    "L3 (this project)",
+    experiments,
+    parts,
+)

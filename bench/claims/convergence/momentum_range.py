@@ -1,0 +1,149 @@
+"""CL13: every |beta| < 1 works, negative and close to 1 included; the stable steps are those of L2 (theory.md A4, L2).
+
+On lambda w^2/2 the heavy ball has the characteristic polynomial z^2 - (1 + beta - alpha lambda) z + beta. Its roots lie
+inside the unit circle iff |beta| < 1 and 0 < alpha lambda < 2 (1 + beta); at the upper end one root is -1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bench.cell import build_cell
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.step_sizes.constant_step import variance
+from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, worst
+from bench.claims.trajectories import advance
+from bench.config import compose_config
+from bench.estimates import Exact, Proportion
+from bench.inference import Region
+from shb.streams import stream
+from shb.training import Member, Stack
+
+BETAS, OUTSIDE = (-0.5, 0.9, 0.99), (1.0, 1.01)
+DEVIATIONS = 5.0  # stationary standard deviations within which a run has arrived
+RARE, EDGE = Region(0.0, 1e-3), Region(0.0, 0.01)
+RATIOS = [round(0.981 + 0.002 * i, 3) for i in range(20)]  # alpha lambda / (2 (1 + beta)); 1 lies in the middle
+
+
+@measure("stability_boundary")
+def stability_boundary(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
+    """For a random beta per seed, the alpha lambda at which SHB on lambda w^2/2 without noise starts to grow.
+
+    Columns beta, and boundary: middle of the last step (of the grid `ratios`) at which |w| fell from K/2 to K and the
+    next one. Rows without such a change are nan.
+    """
+    steps, curvature, ratios = settings["steps"], settings["curvature"], np.array(settings["ratios"])
+    low, high = settings["betas"]
+    betas = np.array([stream(int(seed), "velocity").uniform(low, high) for seed in seeds])
+    overrides = ("problem=quadratic", f"problem.curvature=[{curvature}]", "problem.sigma=0.0", "init=point")
+    options = ("init.value=1.0", "optimizer=shb", f"steps={steps}", "dtype=float64", "seeds=1")
+    cell = build_cell(compose_config([*overrides, *options, f"device={settings['device']}"]))
+    members = [
+        Member(0, {"lr": float(ratio * 2 * (1 + beta) / curvature), "momentum": float(beta)})
+        for beta in betas
+        for ratio in ratios
+    ]
+    columns = advance(Stack(cell.problem(), cell.optimizer, members, cell.plan), {"path": {"at": [steps // 2, steps]}})
+    size, diverged = (
+        columns["w0"][: len(members)].abs().cpu().numpy(),
+        columns["diverged"][: len(members)].cpu().numpy(),
+    )
+    grows = (diverged | (size[:, 1] > size[:, 0])).reshape(len(seeds), len(ratios))
+    clean = (grows[:, 1:] >= grows[:, :-1]).all(1) & ~grows[:, 0] & grows[:, -1]
+    first = grows.argmax(1)
+    boundary = np.where(clean, (ratios[first] + ratios[first - 1]) / 2, np.nan) * 2 * (1 + betas)
+    return {"beta": betas, "boundary": boundary}
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(beta: float, seeds: int) -> Experiment:
+        lr = round(1 - beta, 12) if beta < 1 else 0.01
+        return heavy_ball(protocol, "problem=e1", *power(0.75), lr=lr, beta=beta, seeds=seeds)
+
+    settings = {
+        "steps": protocol["boundary_steps"],
+        "curvature": 2.5,
+        "ratios": RATIOS,
+        "betas": [-0.5, 0.95],
+        "device": protocol.device,
+    }
+    runs = {f"beta {b}": run(b, protocol["seeds"]) for b in BETAS}
+    runs |= {f"beta {b}": run(b, protocol["control_seeds"]) for b in OUTSIDE}
+    return runs | {"boundary": Experiment("stability_boundary", settings, protocol["instances"], seconds=2.0)}
+
+
+def failures(columns: Columns, tolerance: float) -> Proportion:
+    """Share of runs that ended farther than `tolerance` from the minimum, or diverged."""
+    arrived = (columns["clarke_distance"] <= tolerance) & (columns["diverged"] == 0)
+    return Proportion(int((~arrived).sum()), len(arrived))
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    last = float(power_steps(1.0, 0.75, protocol["steps"])[-1])  # alpha_K / (1 - beta)
+    tolerance = {b: DEVIATIONS * math.sqrt(variance(last * (1 - b), b)) for b in BETAS}
+    widest = max(tolerance.values())
+    case, share = worst({f"beta {b}": failures(results[f"beta {b}"], tolerance[b]) for b in BETAS}, RARE)
+    outside = {b: failures(results[f"beta {b}"], widest) for b in OUTSIDE}
+    blown = float(np.median(results["beta 1.01"]["sup_norm"]))
+    beta, boundary = results["boundary"]["beta"], results["boundary"]["boundary"]
+
+    def error(predicted: np.ndarray) -> float:
+        """Largest relative error; an instance without a boundary on the grid counts as an error of 1."""
+        return float(np.where(np.isnan(boundary), 1.0, np.abs(boundary / predicted - 1)).max())
+
+    return [
+        Part(
+            "CL13a",
+            "SHB converges for negative momentum and for momentum close to 1.",
+            "paper C-a; D1 (this project; A4)",
+            f"share of runs farther than {DEVIATIONS:g} standard deviations (L1) below 0.001, beta in {BETAS}",
+            share,
+            "tost",
+            (
+                Control("beta = 1", outside[1.0].value > 0.5, f"{outside[1.0].hits} of {outside[1.0].n} far away"),
+                Control(
+                    "beta = 1.01",
+                    outside[1.01].value > 0.99 and blown > 1e3,
+                    f"{outside[1.01].hits} of {outside[1.01].n} far away, median sup |w_k| {blown:.1e}",
+                ),
+            ),
+            region=RARE,
+            unit="share",
+            note=f"Worst case: {case}.",
+        ),
+        Part(
+            "CL13b",
+            "On a quadratic the heavy ball becomes unstable at alpha lambda = 2 (1 + beta).",
+            "L2",
+            f"relative error at most 1 %, {len(beta)} random beta in [-0.5, 0.95]",
+            Exact(error(2 * (1 + beta)), len(beta)),
+            "exact",
+            (
+                Control(
+                    "boundary of SGD, 2", error(np.full_like(beta, 2.0)) > EDGE.high, f"error {error(2 + 0 * beta):.2f}"
+                ),
+                Control(
+                    "effective step: alpha lambda / (1 - beta) = 2",
+                    error(2 * (1 - beta)) > EDGE.high,
+                    f"error {error(2 * (1 - beta)):.2f}",
+                ),
+            ),
+            region=EDGE,
+            unit="relative error",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL13",
+    "convergence",
+    "Every momentum in (-1, 1) works, none outside.",
+    "paper C-a; D1 (this project; A4), L2",
+    experiments,
+    parts,
+)

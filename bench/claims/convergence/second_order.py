@@ -1,0 +1,172 @@
+"""CL12: with beta_k = (gamma_k/gamma_{k-1})(1 - r gamma_k), gamma_k^2 = alpha_k, energy is dissipated (theory.md D2).
+
+y_{k+1} = (w_{k+1} - w_k)/gamma_k obeys y_{k+1} = (1 - r gamma_k) y_k - gamma_k v_k, so in the clock sum gamma the mean
+of E = F - F* + |y|^2/2 changes at the rate -r |y|^2 + gamma sigma^2/2. Hence it falls until the noise floor. On a
+quadratic kinetic and potential energy have equal shares there, E |y|^2 = E, and the balance m' = -r m + gamma sigma^2/2
+gives the floor gamma sigma^2/(2r), which tends to 0 with gamma; m lags behind it by 1/r in that clock. Undamped (r = 0)
+the energy is constant without noise and grows by sum alpha sigma^2 / 2 with it: no convergence.
+The decrease is judged in windows of length 1 of that clock, each before the mean energy is within a factor 10 of the
+floor gamma E|v*|^2/(2r), where |v*|^2 = 1 at E1 and 1 + sigma^2 at |w|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import bench.claims.convergence.energy  # noqa: F401 (registers the observer)
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
+from bench.claims.step_sizes.heavy_ball import excludes, power, power_steps, unbounded, worst
+from bench.claims.trajectories import trajectories
+from bench.estimates import Estimate, Mean, PairedMean
+from bench.inference import Region
+
+RS, LR, Q, EVERY = (0.5, 1.0, 2.0), 0.02, 0.75, 1.0
+NOISE = {"e1": 1.0, "absolute": 0.25}  # problem -> sigma^2
+SECOND_MOMENT = {"e1": 1.0, "absolute": 1.25}  # of v near the minimum
+FLOOR, TAIL = 10.0, 8  # multiple of the noise floor; windows at the end that count as the floor
+FALLS, SAME = Region(low=0.0), Region(0.9, 1.1)
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(r: float, *options: str, lr: float = LR, seeds: int) -> Experiment:
+        return trajectories(
+            *options,
+            *power(Q),
+            *("momentum_schedule=second_order", f"momentum_schedule.r={r}"),
+            *("optimizer=shb", f"optimizer.lr={lr}", "optimizer.allow_unstable=true", f"steps={protocol['steps']}"),
+            seeds=seeds,
+            observe={"energy": {"every": EVERY}},
+            device=protocol.device,
+        )
+
+    problems = {"e1": ("problem=e1",), "absolute": ("problem=absolute", "problem.sigma=0.5")}
+    n, few = protocol["seeds"], protocol["control_seeds"]
+    runs = {f"{name} r{r}": run(r, *options, seeds=n) for name, options in problems.items() for r in RS}
+    quiet = ("problem=quadratic", "problem.sigma=0.0")
+    return runs | {
+        "quiet undamped": run(0.0, *quiet, lr=0.01, seeds=few),
+        "quiet damped": run(0.5, *quiet, lr=0.01, seeds=few),
+        "undamped": run(0.0, "problem=e1", "init=point", "init.value=-1.0", seeds=n),
+    }
+
+
+def balance(r: float, steps: int) -> np.ndarray:
+    """m_0 = 0, ..., m_steps of the energy balance at E1 (sigma = 1), in steps of the clock: [steps + 1]."""
+    m = np.zeros(steps + 1)
+    for k, alpha in enumerate(power_steps(LR, Q, steps)):
+        m[k + 1] = (1 - r * np.sqrt(alpha)) * m[k] + alpha / 2
+    return m
+
+
+def energy(columns: Columns) -> np.ndarray:
+    """F - F* + |y|^2/2: [n, points]."""
+    return columns["gap"] + columns["speed2"] / 2
+
+
+def decreases(columns: Columns, floor: float) -> dict[str, Estimate]:
+    """Relative paired decrease of energy over every window that ends above FLOOR x `floor` x gamma."""
+    own = energy(columns)
+    mean, gamma = own.mean(0), columns["gamma"][0]
+    found: dict[str, Estimate] = {}
+    for j in range(1, len(mean)):
+        if mean[j] < FLOOR * floor * gamma[j]:
+            break
+        found[str(j)] = PairedMean(own[:, j - 1] / mean[j - 1], own[:, j] / mean[j - 1])
+    return found
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    scope = unbounded(**results)
+    if scope:
+        return [Part("CL12", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+    windows: dict[str, Estimate] = {}
+    floors: dict[str, Estimate] = {}
+    for r in RS:
+        for problem in NOISE:
+            columns = results[f"{problem} r{r}"]
+            found = decreases(columns, SECOND_MOMENT[problem] / (2 * r))
+            windows |= {f"{problem}, r = {r}, window {j}": one for j, one in found.items()}
+        own = results[f"e1 r{r}"]
+        late = own["index"][0, -TAIL:].astype(int)
+        floors[f"r = {r}"] = Mean((own["speed2"][:, -TAIL:] / balance(r, protocol["steps"])[late]).mean(1))
+    window, decrease = worst(windows, FALLS)
+    case, floor = worst(floors, SAME)
+    quiet, damped, undamped = (energy(results[n]) for n in ("quiet undamped", "quiet damped", "undamped"))
+    drift = float(np.abs(quiet / quiet[:, :1] - 1).max())
+    left = float((damped[:, -1] / damped[:, 0]).max())
+    injected = float(power_steps(LR, Q, int(results["undamped"]["index"][0, -1])).sum()) / 2
+    gained = Mean(undamped[:, -1] / injected)
+    noisy = Mean(undamped[:, -1] - undamped[:, len(undamped[0]) // 2])
+    late_gamma = float(results["e1 r1.0"]["gamma"][0, -1])
+    return [
+        Part(
+            "CL12a",
+            "In the second-order regime the mean energy F + |y|^2/2 falls in every window before the noise floor.",
+            "D2 (this project)",
+            f"relative decrease > 0 in every window, r in {RS}, at E1 and |w|",
+            decrease,
+            "inside",
+            (
+                Control(
+                    "r = 0 without noise: energy constant within 2 %, while r = 0.5 loses it",
+                    drift <= 0.02 and left < 0.5,
+                    f"largest change {100 * drift:.2g} %; with r = 0.5 {100 * left:.2g} % left",
+                ),
+                Control(
+                    "r = 0 with noise, second half: energy grows", noisy.interval()[0] > 0, f"by {noisy.value:.3f}"
+                ),
+            ),
+            region=FALLS,
+            unit="share of energy",
+            note=f"Worst of {len(windows)} windows: {window}.",
+        ),
+        Part(
+            "CL12b",
+            "In the second-order regime the velocity tends to 0 like E |y|^2 ~ gamma sigma^2/(2r).",
+            "D2 (this project); energy balance (derived)",
+            "ratio within 10 % of 1 at E1",
+            floor,
+            "inside",
+            (
+                Control(
+                    "r = 0: no floor, judged with r = 0.5",
+                    Mean(results["undamped"]["speed2"][:, -1] / late_gamma).interval()[0] > SAME.high,
+                    f"ratio {results['undamped']['speed2'][:, -1].mean() / late_gamma:.1f}",
+                ),
+            ),
+            region=SAME,
+            unit="ratio",
+            note=f"Worst case: {case}. At the end gamma = {late_gamma:.4f}.",
+        ),
+        Part(
+            "CL12c",
+            "Without damping noise raises the mean energy by sum alpha sigma^2/2: SHB does not converge.",
+            "regime R3; energy balance (derived)",
+            "energy gained / formula = 1, within 0.1, at E1",
+            gained,
+            "contains",
+            (
+                Control(
+                    "formula of constant energy (right without noise only)",
+                    excludes(Mean(undamped[:, -1]), 0.0),
+                    f"gained {undamped[:, -1].mean():.3f}",
+                ),
+                Control(
+                    "damped, r = 0.5",
+                    energy(results["e1 r0.5"])[:, -1].mean() < 0.5 * injected,
+                    f"energy {energy(results['e1 r0.5'])[:, -1].mean():.4f}",
+                ),
+            ),
+            target=1.0,
+            resolution=0.1,
+            unit="ratio",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL12", "convergence", "In the second-order regime energy is dissipated.", "D2 (this project)", experiments, parts
+)

@@ -1,0 +1,1 @@
+"""Exact conversions and identities: CL1-CL3."""

@@ -1,0 +1,131 @@
+"""Convergence: oscillation of F against K, mean gap against step size, law of the gap, sharp and smooth minima."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from bench.claims.claim import Protocol, Results
+from bench.claims.convergence import mean_gap, oscillation, sharpness
+from bench.claims.convergence.gap import effective_steps, problem_of, recorded_steps, stationary_moment
+from bench.claims.convergence.kolmogorov import weighted_chi2_cdf
+from bench.claims.figures.style import COLOURS, MARKERS, NAMES, make_figure
+
+
+def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
+    """One panel for each of CL4, CL6, CL7 and CL8 that was run; None without them."""
+    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima}
+    shown = [claim for claim in panels if claim in results]
+    if not shown:
+        return None
+    columns = min(2, len(shown))
+    drawn, axes = make_figure(columns, -(-len(shown) // columns), "Convergence of the objective")
+    for claim, axis in zip(shown, axes):
+        panels[claim](axis, protocols[claim], results[claim])
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
+    for axis in axes:
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_formatter(NullFormatter())
+    return drawn
+
+
+def _oscillation(axis: Axes, protocol: Protocol, results: Results) -> None:
+    """Median oscillation of F over dyadic windows: decaying steps of three optimizers, and two bad schedules."""
+    lines = [
+        (f"e1_{name}", f"{NAMES[name]}, $k^{{-0.75}}$", COLOURS[name], MARKERS[name]) for name in ("shb", "sgd", "adam")
+    ]
+    lines += [
+        ("inverse_log", "SHB, $1/\\log k$", COLOURS["artificial"], "v"),
+        ("constant", "SHB, constant", COLOURS["neutral"], "x"),
+    ]
+    for name, label, colour, marker in lines:
+        osc = np.median(results[name]["osc"], axis=0)
+        stops = 2 ** np.arange(1, len(osc) + 1)
+        keep = stops >= 32
+        axis.loglog(stops[keep], osc[keep], color=colour, marker=marker, markersize=4, label=label)
+    stops = np.array([2.0**8, oscillation.steps_of("e1_shb", protocol)])
+    level = np.median(results["e1_shb"]["osc"][:, -1]) * (stops / stops[-1]) ** -oscillation.Q
+    axis.loglog(stops, level / 2, color=COLOURS["theory"], linestyle="--", label=f"slope {-oscillation.Q:g}")
+    axis.set(xlabel="K (steps)", ylabel="oscillation of F over [K/2, K]", title="E1, median over seeds")
+    axis.legend(fontsize=8)
+
+
+def _gap(axis: Axes, protocol: Protocol, results: Results) -> None:
+    planned = mean_gap.experiments(protocol)
+    at = recorded_steps(protocol["steps"])
+    ends = []
+    for name, label, key in (
+        ("e1_sgd", "E1, SGD", "sgd"),
+        ("e1", "E1, SHB", "shb"),
+        ("e6", "ReLU neuron (diabetes), SHB", "adam"),
+    ):
+        problem = problem_of(planned[name])
+        steps = effective_steps(problem.name, protocol["steps"], at)
+        trace = float(problem.noise_covariance().trace())
+        gaps = results[name]["objective_at"] - problem.minimum
+        mean, error = gaps.mean(0), 1.96 * gaps.std(0) / np.sqrt(len(gaps))
+        colour, open_marker = COLOURS["clarke" if name == "e6" else key], "none" if name == "e1_sgd" else None
+        axis.errorbar(
+            steps * trace,
+            mean,
+            error,
+            color=colour,
+            marker=MARKERS[key],
+            markersize=8 if name == "e1_sgd" else 5,
+            markerfacecolor=open_marker,
+            linestyle="none",
+            label=label,
+        )
+        ends += [steps.min() * trace, steps.max() * trace]
+    line = np.array([min(ends), max(ends)])
+    axis.loglog(line, line / 4, color=COLOURS["theory"], linestyle="--", label="L3: a quarter of it")
+    axis.set(xlabel="$\\alpha_k$ tr Cov(v) / (1 - $\\beta$)", ylabel="mean of F - F*", title="Mean gap, 95 % intervals")
+    axis.legend(fontsize=8)
+
+
+def _law(axis: Axes, protocol: Protocol, results: Results) -> None:
+    gaps = results["e1"]["objective"] + 0.5
+    a = effective_steps("e1", protocol["steps"], [protocol["steps"]])[0]
+    scaled = np.sort(gaps) / a
+    axis.plot(scaled, np.arange(1, len(scaled) + 1) / len(scaled), color=COLOURS["shb"], linewidth=3, label="E1, SHB")
+    x = np.linspace(0, 3, 400)
+    weight = stationary_moment(np.eye(1), np.eye(1))[0] / 2
+    axis.plot(x, weighted_chi2_cdf(weight)(x), color=COLOURS["theory"], linestyle="--", label="$\\chi^2_1 / 4$")
+    axis.set(
+        xlim=(0, 2.5),
+        xlabel="(F - F*) (1 - $\\beta$) / $\\alpha_K$",
+        ylabel="share of seeds below",
+        title=f"Law of the final gap, {len(scaled):,} seeds",
+    )
+    axis.legend(fontsize=8)
+
+
+def _minima(axis: Axes, protocol: Protocol, results: Results) -> None:
+    at = recorded_steps(protocol["steps"])[-sharpness.FITTED :]
+    for name, problem, label, key in (
+        ("sharp_sgd", "absolute", "sharp, SGD", "sgd"),
+        ("sharp", "absolute", "sharp, SHB", "shb"),
+        ("smooth_sgd", "e1", "smooth, SGD", "sgd"),
+        ("smooth", "e1", "smooth, SHB", "shb"),
+    ):
+        steps = effective_steps(problem, protocol["steps"], at)
+        mean = sharpness.distances(name, results, protocol).mean(0)
+        face = COLOURS[key] if name.startswith("sharp") else "none"
+        axis.loglog(
+            steps, mean, color=COLOURS[key], marker=MARKERS[key], markerfacecolor=face, linestyle="none", label=label
+        )
+        if not name.endswith("sgd"):
+            slope = 1.0 if name.startswith("sharp") else 0.5
+            axis.loglog(
+                steps, mean[-1] * (steps / steps[-1]) ** slope, color=COLOURS["theory"], linestyle="--", linewidth=1
+            )
+            axis.annotate(
+                f"slope {slope:g}", (steps[1], mean[1]), xytext=(8, -14), textcoords="offset points", fontsize=9
+            )
+    axis.set(xlabel="$\\alpha_k$ / (1 - $\\beta$)", ylabel="mean distance to w*", title="Sharp and smooth minima")
+    axis.legend(fontsize=8)

@@ -1,0 +1,189 @@
+"""One picture per worked example for docs/theory.md: `python -m bench.claims.figures.examples [FOLDER]`.
+
+Left: the sample functions f(., s) (thin) and F (thick). Right: the sample derivatives v(., s) that backpropagation
+returns (thin; dots at the kinks), and the Clarke subdifferential of F (thick). Two variables: level lines of F. Circles
+are Clarke critical, crosses artificial points; on the right the cross is the mean of v over the samples.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.claims.figures.style import COLOURS, RC, make_figure
+from shb.problems import CLOSED_FORMS
+from shb.problems.closed_forms import ClosedForm
+
+FRAME = {"fontsize": 9, "frameon": True, "framealpha": 0.9, "edgecolor": "none"}  # readable over lines
+
+
+@dataclass(frozen=True)
+class Example:
+    """A closed form, some of its samples (arguments of `loss`), and where to draw it.
+
+    Attributes:
+        clarke, artificial: points to mark; `kinks`: further kinks of the samples in one variable.
+        names: of the axes.
+    """
+
+    problem: str
+    title: str
+    samples: Sequence[tuple[float, ...]]
+    clarke: Sequence[Sequence[float]] = ()
+    artificial: Sequence[Sequence[float]] = ()
+    kinks: Sequence[float] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    low: float = -2.5
+    high: float = 2.0
+    names: tuple[str, ...] = ("w",)
+
+    def make(self) -> ClosedForm:
+        """The closed form."""
+        return CLOSED_FORMS[self.problem](**self.options)
+
+
+PAIR = [(-1.0,), (1.0,)]
+EXAMPLES = {
+    "e1": Example("e1", "E1: two samples cancel at 0", PAIR, [[-1.0]], [[0.0]]),
+    "e2": Example("e2", "E2: relu(w) - relu(-w) + w²/2", [(1.0,)], [[-1.0]], [[0.0]]),
+    "e3": Example("e3", "E3: a line of traps (b = 1)", [], [[-1.0, 1.0]], [[0.0, 1.0]], names=("w₁", "w₂")),
+    "e4": Example("e4", "E4: s|w|, F = 0, every point critical", PAIR, kinks=[0.0]),
+    "e5": Example("e5", "E5: a linear model through two ReLUs", [(1.0, 1.0)], [[1.0]], [[0.0]], low=-1.0),
+    "e6": Example("e6", "E6: one ReLU neuron", [(1.0, 1.0), (-1.0, -1.0)], [[1.0]], [[0.0]], low=-1.0),
+    "e7": Example("e7", "E7: |w - s|, critical on [-1, 1]", PAIR, [[-1.0], [1.0]], kinks=[-1.0, 1.0],
+                  options={"noise": "signs"}),
+    "e8": Example("e8", "E8: scalar lasso, b in {-1, 2, 4.5}", [(-1.0,), (2.0,), (4.5,)],
+                  [[1.625], [2.0], [2.25], [4.5], [5.0]], kinks=[1.0, 2.0, 4.5], options={"law": "discrete"},
+                  low=-0.5, high=5.5, names=("l",)),
+    "e9": Example("e9", "E9: E2 by max-pooling of [0, w]", [(1.0,)], [[-1.0]], [[0.0]]),
+    "e10": Example("e10", "E10: a bias that starts at 0", [], [[1.0, 1.0]], names=("v", "b")),
+    "e11": Example("e11", "E11: detached target, g = 0.9", [(0.0,)], [[0.0]]),
+    "e12": Example("e12", "E12: Cauchy features x = 0.3, 1, 3", [(0.3,), (1.0,), (3.0,)]),
+}  # fmt: skip
+
+
+def draw(example: Example) -> Figure:
+    """The picture of one example."""
+    problem = example.make()
+    figure, axes = make_figure(1 if problem.size == 2 else 2)
+    if problem.size == 2:
+        _levels(axes[0], problem, example)
+    else:
+        _functions(axes[0], problem, example)
+        _derivatives(axes[1], problem, example)
+    axes[0].set_title(example.title, fontsize=11)
+    return figure
+
+
+def _points(example: Example) -> list[tuple[np.ndarray, str, str, str]]:
+    return [(np.array(p), "o", COLOURS["clarke"], "Clarke critical") for p in example.clarke] + [
+        (np.array(p), "X", COLOURS["artificial"], "artificial") for p in example.artificial
+    ]
+
+
+def _sample_losses(problem: ClosedForm, w: torch.Tensor, sample: Sequence[float]) -> torch.Tensor:
+    s = [torch.tensor(x, dtype=torch.float64) for x in sample]
+    if _takes_rows(problem):
+        s[0] = s[0][None]
+    return torch.func.vmap(lambda x: problem.loss({"w": x[None]}, *s))(w)
+
+
+def _takes_rows(problem: ClosedForm) -> bool:
+    """True for regression problems, whose first argument of `loss` is a row of features."""
+    return hasattr(problem, "x")
+
+
+def _legend(axes: Axes) -> None:
+    """Each label once."""
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels())))
+    axes.legend(handles.values(), handles.keys(), **FRAME)
+
+
+def _functions(axes: Axes, problem: ClosedForm, example: Example) -> None:
+    w = torch.linspace(example.low, example.high, 801, dtype=torch.float64)
+    name = example.names[0]
+    thick = "median of f(w, x); F = ∞" if example.problem == "e12" else f"F({name})"
+    axes.plot(w, problem.objective(w[:, None]), color=COLOURS["theory"], linewidth=2.5, label=thick)
+    for sample in example.samples:
+        losses = _sample_losses(problem, w, sample)
+        axes.plot(w, losses, color=COLOURS["neutral"], linewidth=1, label=f"samples f({name}, s)")
+    for point, marker, colour, label in _points(example):
+        height = problem.objective(torch.from_numpy(point)).item()
+        axes.plot(point, height, marker, color=colour, markersize=10, markeredgecolor="black", label=label)
+    axes.set(xlabel=name, ylabel="value")
+    _legend(axes)
+
+
+def _derivatives(axes: Axes, problem: ClosedForm, example: Example) -> None:
+    w = torch.linspace(example.low, example.high, 801, dtype=torch.float64)
+    name = example.names[0]
+    artificial = torch.tensor([p[0] for p in example.artificial], dtype=torch.float64)
+    kinks = torch.cat([artificial, torch.tensor(example.kinks, dtype=torch.float64)])
+    _clarke(axes, problem, w, f"∂F({name})")
+    at_artificial = []
+    for sample in example.samples:
+        slope = torch.func.vmap(torch.func.grad(lambda x, s=sample: _sample_losses(problem, x[None], s)[0]))
+        v = slope(w)
+        jump = (v[1:] - v[:-1]).abs() > 0.3
+        v[1:][jump] = torch.nan  # no line across a jump
+        axes.plot(w, v, color=COLOURS["neutral"], linewidth=1, label=f"v({name}, s)")
+        if len(kinks):
+            axes.plot(kinks, slope(kinks), "o", color=COLOURS["neutral"], markersize=5, label="v at a kink")
+        at_artificial.append(slope(artificial))
+    if len(artificial):
+        mean = torch.stack(at_artificial).mean(0)
+        style = {"color": COLOURS["artificial"], "markersize": 10, "markeredgecolor": "black"}
+        axes.plot(artificial, mean, "X", label="mean of v, t = 0", **style)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set(xlabel=name, ylabel="derivative")
+    _legend(axes)
+
+
+def _clarke(axes: Axes, problem: ClosedForm, w: torch.Tensor, label: str) -> None:
+    try:
+        clarke = problem.field()
+    except (AttributeError, NotImplementedError):  # E12: there is no F
+        return
+    low, high = clarke.interval(w.numpy())
+    axes.plot(w, np.where(high - low > 0.3, np.nan, low), color=COLOURS["theory"], linewidth=2.5, label=label)
+    for kink in np.atleast_1d(clarke.kinks):
+        ends = clarke.interval(np.array([float(kink)]))
+        axes.plot([kink, kink], [ends[0][0], ends[1][0]], color=COLOURS["theory"], linewidth=2.5)
+
+
+def _levels(axes: Axes, problem: ClosedForm, example: Example) -> None:
+    grid = torch.linspace(-2.5, 3.0, 441, dtype=torch.float64)
+    w = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
+    axes.contour(grid, grid, problem.objective(w), 18, cmap="Greys_r", linewidths=0.9)
+    if example.problem == "e3":
+        axes.axvline(0, color=COLOURS["artificial"], linewidth=2, label="leads to the artificial point")
+    if example.problem == "e10":
+        critical = problem.clarke_distance(w) < 0.03
+        axes.contourf(grid, grid, critical.double(), [0.5, 1.5], colors=[COLOURS["clarke"]], alpha=0.5)
+        axes.axhline(0, color=COLOURS["artificial"], linewidth=2, label="kink b = 0 of the empty patch")
+    for point, marker, colour, label in _points(example):
+        axes.plot(*point, marker, color=colour, markersize=10, markeredgecolor="black", label=label)
+    axes.set(xlabel=example.names[0], ylabel=example.names[1])
+    axes.legend(loc="lower left", **FRAME)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write NAME.svg for every example."""
+    folder = Path(arguments[0] if arguments else "docs/examples")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, example in EXAMPLES.items():
+        with matplotlib.rc_context({**RC, "svg.hashsalt": name}):
+            draw(example).savefig(folder / f"{name}.svg", metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The differential inclusion behind the iterates: CL19-CL21."""

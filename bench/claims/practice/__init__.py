@@ -1,0 +1,1 @@
+"""The rules for practice: CL42, CL43, CL46."""

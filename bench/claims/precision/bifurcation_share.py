@@ -1,0 +1,215 @@
+"""CL33: the share of random initialisations for which ReLU'(0) = 0 and 1 give different gradients on some mini-batch.
+
+A difference needs a pre-activation that is exactly 0 with an upstream gradient that is not, so the chain rule and the
+injected rule of the published code agree on *whether* gradients differ (unless the upstream gradient underflows);
+they disagree on *how much* (CL34). In float16 zeros come from underflow: with p_l(0) the density of layer l at 0,
+the share is 1 - exp(-calls 2^-24 sum_l p_l(0)) (derived, bench/claims/precision/bifurcation.py).
+
+Structural zeros are no matter of precision: zero biases meet the empty border of the images (E10).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
+from bench.claims.precision.published import measured, percent, published, summary, table
+from bench.estimates import Exact, PairedMean, Proportion
+from bench.inference import Region
+from bench.problem import DTYPES
+from shb.models import cnn, draw_parameters
+from shb.streams import stream
+
+SIDE = 28
+
+
+@measure("border_bifurcation")
+def border_bifurcation(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
+    """Convolution with zero biases on images with an empty border: differs [n], 1 if the gradients of the first layer
+    with ReLU'(0) = 0 and 1 differ on the first `images` images.
+    """
+    dtype = DTYPES[settings["dtype"]]
+    images, labels = training_images(settings["images"])
+    images = images.to(dtype).reshape(-1, 1, SIDE, SIDE)
+    network = functools.partial(cnn, (1, SIDE, SIDE), CLASSES, channels=[4], downsample="stride")
+    with torch.device("meta"):
+        modules = [network(relu_derivative=t) for t in (0.0, 1.0)]
+    shapes = {name: tuple(p.shape) for name, p in modules[0].named_parameters()}
+    differs = []
+    for seed in map(int, seeds):
+        params = draw_parameters(shapes, settings["init"], stream(seed, "init"), dtype=dtype)
+        zero, one = (_first_layer(module, params, images, labels) for module in modules)
+        differs.append(float(not all(map(torch.equal, zero, one))))
+    return {"differs": np.array(differs)}
+
+
+def _first_layer(module: torch.nn.Module, params: dict[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    params = {name: p.clone().requires_grad_() for name, p in params.items()}
+    output = torch.func.functional_call(module, params, (x,))
+    return torch.autograd.grad(F.cross_entropy(output.float(), y), (params["0.weight"], params["0.bias"]))
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    planned = ensembles(protocol)
+    for dtype in ("float16", "float32", "float64"):
+        settings = {"dtype": dtype, "images": 32, "init": "kaiming"}
+        planned[f"border_{dtype}"] = Experiment("border_bifurcation", settings, protocol["border"])
+    return {name: planned[name] for name in planned if name not in ("lattice", "unfused")}
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    last, deepest = DEPTHS.index(DEPTHS[-1]), DEPTHS[-1]
+    chain = {dtype: results[dtype]["chain"] for dtype in ("float16", "float32", "float64")}
+    disagree = {
+        name: int(sum((c["chain"] != c[other]).sum() for other in ("injected", "existence")))
+        for name, c in results.items()
+        if "chain" in c
+    }
+    double = measured(results, "float64", deepest, "chain")
+    border = {d: Proportion(int(results[f"border_{d}"]["differs"].sum()), protocol["border"]) for d in chain}
+    structural = Control(
+        "zero biases on empty borders (E10), float64",
+        border["float64"].value > 0.5,
+        ", ".join(f"{dtype} {one.hits} of {one.n}" for dtype, one in border.items()),
+    )
+    flat = Control("float64", double.value == 0, f"{double.hits} of {double.n} at L = {deepest}")
+    rate = results["float16"]["density"].mean(0) * results["float16"]["calls"].mean() * 2.0**-24
+    law = {depth: -np.expm1(-rate[:depth].sum()) for depth in DEPTHS}
+    normal = -np.expm1(-rate[0] * 2.0**11)  # flushed below 2^-14, the smallest normal number, instead of 2^-25
+    laws = " / ".join(f"{100 * share:.1f}" for share in law.values())
+    return [
+        Part(
+            "CL33a",
+            "In float32, deeper networks have a differing mini-batch for more of their random initialisations.",
+            "Bertoin et al. 2021",
+            f"share at L = {deepest} minus share at L = {DEPTHS[0]} > 0.01 (published 0.64)",
+            PairedMean(chain["float32"][:, last], chain["float32"][:, 0]),
+            "inside",
+            (flat,),
+            region=Region(0.01, 1.0),
+            unit="share",
+            note="Chain rule: " + summary(results, "float32", "chain"),
+        ),
+        Part(
+            "CL33b",
+            "Whether gradients differ does not depend on the ReLU rule: chain and injected agree, at every exact zero.",
+            "theory.md CL33 (derived)",
+            "0 disagreements between chain, injected and the existence of an exact zero, float32",
+            Exact(float(disagree["float32"]), chain["float32"].size),
+            "exact",
+            (
+                Control(
+                    "float16 with the loss scaled by 2^-20, so that upstream gradients underflow",
+                    disagree["underflow"] > 0,
+                    f"{disagree['underflow']} disagreements",
+                ),
+            ),
+            region=Region(0.0, 0.0),
+            unit="disagreements",
+            note=f"float16 at the usual scale: {disagree['float16']}; injected rule: "
+            + summary(results, "float32", "injected"),
+        ),
+        Part(
+            "CL33c",
+            f"The published share of float32 at L = {deepest} appears under the chain rule too.",
+            "Bertoin et al. 2021",
+            f"published {percent(published('float32', deepest))} %",
+            measured(results, "float32", deepest, "chain"),
+            "contains",
+            (flat,),
+            target=published("float32", deepest).value,
+            resolution=0.15,
+            unit="share",
+            note="Zeros of float32 depend on the order of summation: the published ones are of a GPU, these of "
+            "this machine, so a moderate difference is no contradiction.",
+        ),
+        Part(
+            "CL33d",
+            "In float16 nearly every initialisation has a differing mini-batch, because pre-activations underflow.",
+            "Bertoin et al. 2021; underflow law (derived)",
+            f"share at L = 2 in [0.7, 1]; law {laws} % for L = 1, 2, 3, 5, 6",
+            measured(results, "float16", 2, "chain"),
+            "tost",
+            (Control("float32, same L", _less(results, 0.7), percent(measured(results, "float32", 2, "chain"))),),
+            region=Region(0.7, 1.0),
+            unit="share",
+            note=summary(results, "float16", "chain") + f"; the law says {laws} %",
+        ),
+        Part(
+            "CL33e",
+            "In float64 almost no random initialisation has a differing mini-batch.",
+            "Bertoin et al. 2021",
+            f"share at L = {deepest} < 0.5",
+            double,
+            "tost",
+            (structural, Control("float32", *_more(results, deepest))),
+            region=Region(0.0, 0.5),
+            unit="share",
+            note="By depth the public notebook skips the comparison in float64: its 0 is not a measurement.",
+        ),
+        Part(
+            "CL33f",
+            "Structural zeros (zero bias, empty border) split the gradients in every precision.",
+            "E10",
+            "share 1 in float64",
+            border["float64"],
+            "tost",
+            (Control("random biases, float64", double.value == 0, f"{double.hits} of {double.n}"),),
+            region=Region(0.75, 1.0),
+            unit="share",
+            note=structural.shown,
+        ),
+        Part(
+            "CL33g",
+            "The underflow law, with the density measured here, gives the published share of float16 at L = 1.",
+            "underflow law (derived); Bertoin et al. 2021",
+            f"law {100 * law[1]:.1f} %, inside the interval of the published share",
+            published("float16", 1),
+            "contains",
+            (Control("the law without subnormal numbers", normal > 0.95, f"{100 * normal:.1f} %"),),
+            target=float(law[1]),
+            resolution=0.03,
+            unit="share",
+            note=f"measured here: {percent(measured(results, 'float16', 1, 'chain'))} %",
+        ),
+    ]
+
+
+def _less(results: Results, share: float) -> bool:
+    return measured(results, "float32", 2, "chain").value < share
+
+
+def _more(results: Results, depth: int) -> tuple[bool, str]:
+    found = measured(results, "float32", depth, "chain")
+    return found.value > 0.5, percent(found)
+
+
+CLAIM = Claim(
+    "CL33",
+    "precision",
+    "Exact zeros at random initialisations follow from precision, and split gradients under both ReLU rules.",
+    "Bertoin et al. 2021",
+    experiments,
+    parts,
+    datasets=("mnist",),
+    appendix=lambda results: "\n".join(
+        [
+            "### Share of random initialisations with a differing mini-batch on MNIST, %, beside the published shares",
+            "",
+            "MLP 784-(256 x L)-10, torch's initialisation, batches of 256 of all 60,000 images, pixels in [0, 1].",
+            "The shares follow from either rule, because a difference needs an exact zero only. What the injected rule",
+            "adds is the size of the difference, and the collapse of training (CL34).",
+            "",
+            table(results),
+        ]
+    ),
+)

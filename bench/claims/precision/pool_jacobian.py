@@ -1,0 +1,158 @@
+"""CL36: max-pooling whose Jacobian at ties grows with a parameter b: when does training collapse, and why?
+
+Over the real numbers b acts at ties only. In floating point the published form b m + (1 - b) p also rounds value and
+gradient, by about b eps (1 in float16 at b = 1e3, 0.1 in float32 at b = 1e6). Two controls of the function separate
+the causes (shb.nonsmooth.max_pool): "difference" has the exact value, "ties" rounds nothing and keeps the Jacobian at
+ties. If rounding alone made training collapse, the form "ties" would not collapse.
+Ties that matter have positive values (at 0 the ReLU before the pooling blocks them): rare in float32, frequent in
+bfloat16, whose 8 bits make neighbours equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.precision.pool_accuracy import pooled
+from bench.estimates import PairedMean
+from bench.inference import Region
+
+MARGIN = 0.02  # 7 of the 360 test images
+BETAS = {  # format -> form -> b
+    "float32": {"published": (0, 1, 10, 100, 1e4, 1e6), "difference": (1e6,), "ties": (1e6,)},
+    "float16": {"published": (0, 1e3), "difference": (1e3,), "ties": (1e3,)},
+    "bfloat16": {"published": (0, 100, 1e3), "difference": (100,), "ties": (100, 1e3)},
+}
+ARMS = [(dtype, beta, form) for dtype, forms in BETAS.items() for form, betas in forms.items() for beta in betas]
+
+
+def name(dtype: str, beta: float, form: str) -> str:
+    return f"{dtype}_{beta:g}_{form}"
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    planned = {}
+    for dtype, beta, form in ARMS:
+        suffix = "_float16" if dtype == "float16" else ""  # CPUs have no fast product of float16 matrices
+        seeds, steps = protocol[f"seeds{suffix}"], protocol[f"steps{suffix}"]
+        planned[name(dtype, beta, form)] = pooled(dtype, beta, form, seeds, steps, protocol.device)
+    return planned
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    accuracy = {arm: columns["test_accuracy"] for arm, columns in results.items()}
+
+    def drop(dtype: str, beta: float, form: str = "published") -> PairedMean:
+        return PairedMean(accuracy[name(dtype, 0, "published")], accuracy[name(dtype, beta, form)])
+
+    def shown(dtype: str, beta: float, form: str = "published") -> str:
+        arm = name(dtype, beta, form)
+        diverged = int(results[arm]["diverged"].sum())
+        lost = f", {diverged} of {len(accuracy[arm])} diverged" if diverged else ""
+        return f"{dtype} b = {beta:g} ({form}): accuracy {accuracy[arm].mean():.3f}{lost}"
+
+    collapse = Control(
+        "bfloat16, b = 1e3",
+        drop("bfloat16", 1e3).value > 0.3,
+        shown("bfloat16", 1e3) + f" instead of {accuracy[name('bfloat16', 0, 'published')].mean():.3f}",
+    )
+    ordinary = Control(
+        "float32, b = 100",
+        abs(drop("float32", 100).value) < MARGIN,
+        shown("float32", 100) + f" instead of {accuracy[name('float32', 0, 'published')].mean():.3f}",
+    )
+    others = "; ".join(shown("float32", beta) for beta in (0, 1, 10, 1e4, 1e6))
+
+    def harmless(id: str, title: str, dtype: str, beta: float, control: Control, note: str) -> Part:
+        return Part(
+            id,
+            title,
+            "hypothesis (this project)",
+            "loss of test accuracy within 2 points of ordinary max-pooling",
+            drop(dtype, beta, "ties"),
+            "tost",
+            (control,),
+            region=Region(-MARGIN, MARGIN),
+            unit="accuracy",
+            note=note,
+        )
+
+    def collapsed(id: str, title: str, source: str, dtype: str, beta: float, low: float, note: str = "") -> Part:
+        predicted = f"loss of test accuracy in [{low:g}, 1]"
+        region, found = Region(low, 1.0), drop(dtype, beta)
+        return Part(id, title, source, predicted, found, "inside", (ordinary,), region, unit="accuracy", note=note)
+
+    def forms(dtype: str, beta: float) -> str:
+        return "; ".join(shown(dtype, beta, form) for d, b, form in ARMS if (d, b) == (dtype, beta))
+
+    return [
+        Part(
+            "CL36a",
+            "In float32 the Jacobian parameter b <= 100 of max-pooling does not change the accuracy.",
+            "Boustany 2024",
+            "loss of test accuracy at b = 100 within 2 points",
+            drop("float32", 100),
+            "tost",
+            (collapse,),
+            region=Region(-MARGIN, MARGIN),
+            unit="accuracy",
+            note=others,
+        ),
+        collapsed(
+            "CL36b",
+            "In float16 training collapses at b = 1e3.",
+            "Boustany 2024",
+            "float16",
+            1e3,
+            0.3,
+            forms("float16", 1e3),
+        ),
+        collapsed(
+            "CL36c",
+            "In float32 without batch normalisation training partly collapses at b = 1e4.",
+            "Boustany 2024",
+            "float32",
+            1e4,
+            0.05,
+            "published for VGG11 and ResNet18 on CIFAR-10, which are out of reach here",
+        ),
+        harmless(
+            "CL36d",
+            "In float32 a Jacobian of size 1e6 at ties alone, without rounding, does no harm.",
+            "float32",
+            1e6,
+            collapse,
+            forms("float32", 1e6),
+        ),
+        harmless(
+            "CL36e",
+            "In float16 the collapse at b = 1e3 is one of rounding: without it there is none.",
+            "float16",
+            1e3,
+            Control(
+                "float16, published form",
+                drop("float16", 1e3).value > 0.3,
+                shown("float16", 1e3),
+            ),
+            forms("float16", 1e3),
+        ),
+        harmless(
+            "CL36f",
+            "In bfloat16 the loss at b = 100 is one of rounding: without it there is none.",
+            "bfloat16",
+            100,
+            collapse,
+            forms("bfloat16", 100) + "; " + forms("bfloat16", 1e3),
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL36",
+    "precision",
+    "A large Jacobian of max-pooling at ties, and the rounding of its published form, are two causes of collapse.",
+    "Boustany 2024",
+    experiments,
+    parts,
+)

@@ -1,0 +1,174 @@
+"""CL34: what one exact zero does to a gradient, and what ReLU'(0) does to training, under both ReLU rules.
+
+chain: the zero sends t times its upstream gradient back, one of 256 samples times 256 units: a small change.
+injected (public code of Bertoin et al.): it sends t itself, whatever the loss is: with the upstream gradient of a mean
+loss over 256 samples near 1e-5, that is a change of many times the gradient. The published collapse of training for
+t >= 1/2 (ResNet18 on CIFAR-10: 0.901 to 0.100) is out of reach here; what can be tested is its mechanism: bfloat16 nets
+whose bias is added after rounding, in which about one call in 10^3 is at an exact zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import bench.claims.precision.held_out  # noqa: F401  registers the observer
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.precision.bifurcation import DEPTHS, ensembles
+from bench.claims.trajectories import trajectories
+from bench.estimates import Mean, PairedMean
+from bench.inference import Region
+
+ARMS = {"chain_0": (0.0, "chain"), "chain_half": (0.5, "chain"), "chain_1": (1.0, "chain")}
+ARMS |= {"injected_half": (0.5, "injected"), "injected_1": (1.0, "injected")}
+DEPTH = 3  # that of the published networks
+MARGIN, COARSE_MARGIN = 0.005, 0.02  # the test part of digits has 360 images: 0.01 is one standard error of a run
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def train(arm: str, seeds: int, steps: int, *overrides: str) -> Experiment:
+        derivative, rule = ARMS[arm]
+        return trajectories(
+            "problem=learning",
+            "model=mlp",
+            *overrides,
+            "optimizer=shb",
+            "optimizer.lr=0.02",
+            "optimizer.momentum=0.9",
+            f"relu_derivative={derivative}",
+            f"relu_rule={rule}",
+            f"steps={steps}",
+            seeds=seeds,
+            observe={"held_out": {}},
+            device=protocol.device,
+            chunk=10,
+            seconds=4.0 * seeds / 10,
+        )
+
+    mnist = ("dataset=mnist", "model.hidden=[256,256,256]", "batch_size=256", "dtype=float32")
+    coarse = ("dataset=digits", "model.hidden=[64,64,64,64,64]", "batch_size=32", "dtype=bfloat16")
+    planned = {"float32": ensembles(protocol)["float32"]}
+    for arm in ("chain_0", "chain_1", "injected_1"):
+        planned[f"mnist_{arm}"] = train(arm, protocol["seeds"], protocol["steps"], *mnist)
+    for arm in ARMS:
+        planned[f"coarse_{arm}"] = train(arm, protocol["seeds"], protocol["coarse_steps"], *coarse)
+    return planned
+
+
+def effects(results: Results, rule: str, depth: int = DEPTH) -> np.ndarray:
+    """log10 of the relative change of the first-layer gradient, of the initialisations that have an exact zero."""
+    values = results["float32"][f"effect_{rule}"][:, DEPTHS.index(depth)]
+    return np.log10(values[np.isfinite(values) & (values > 0)])
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    accuracy = {name: c["test_accuracy"] for name, c in results.items() if "test_accuracy" in c}
+    change = {rule: effects(results, rule) for rule in ("chain", "injected")}
+    few = min(map(len, change.values())) < 2
+    by_depth = {
+        rule: ", ".join(f"L = {d}: {10 ** np.median(e):.2g}" for d in DEPTHS if len(e := effects(results, rule, d)))
+        for rule in change
+    }
+
+    def effect(id: str, rule: str, other: str, low: float, high: float, words: str) -> Part:
+        wrong = float(change[other].mean()) if len(change[other]) else np.nan
+        control = Control(f"the {other} rule", not low <= wrong <= high, f"10^{wrong:.2f}")
+        return Part(
+            id,
+            f"One exact zero changes the gradient of the first layer {words} under the {rule} rule.",
+            "theory.md CL34 (derived)",
+            f"mean log10 of the relative change in [{low:g}, {high:g}], L = {DEPTH}, float32",
+            None if few else Mean(change[rule]),
+            "inside",
+            (control,),
+            region=Region(low, high),
+            out_of_scope="fewer than two initialisations with an exact zero" if few else None,
+            unit="log10",
+            note=f"median change by depth: {by_depth[rule]}",
+        )
+
+    def drop(first: str, second: str) -> PairedMean:
+        return PairedMean(accuracy[first], accuracy[second])
+
+    def mean(name: str) -> str:
+        return f"{accuracy[name].mean():.3f}"
+
+    collapse = drop("coarse_chain_0", "coarse_injected_1")
+    fell = Control(
+        "the injected rule, bfloat16",
+        collapse.value > COARSE_MARGIN,
+        f"accuracy {mean('coarse_injected_1')} instead of {mean('coarse_chain_0')}",
+    )
+    safe = Control(
+        "the chain rule with the same ReLU'(0), same precision",
+        abs(drop("coarse_chain_0", "coarse_chain_1").value) < 0.1,
+        f"accuracy {mean('coarse_chain_1')}, {mean('coarse_chain_half')}, {mean('coarse_chain_0')} for t = 1, 1/2, 0",
+    )
+    different = int((accuracy["mnist_chain_0"] != accuracy["mnist_chain_1"]).sum())
+    return [
+        effect("CL34a", "chain", "injected", -3.0, -2.0, "by 0.1 to 1 %"),
+        effect("CL34b", "injected", "chain", 1.0, 2.0, "by 10 to 100 times its norm"),
+        Part(
+            "CL34c",
+            "With the chain rule ReLU'(0) does not matter to training in float32.",
+            "theory.md CL34 (derived)",
+            "test accuracy of t = 1 minus t = 0 within 0.5 point (MNIST)",
+            drop("mnist_chain_1", "mnist_chain_0"),
+            "tost",
+            (fell,),
+            region=Region(-MARGIN, MARGIN),
+            unit="accuracy",
+            note=f"{different} of {protocol['seeds']} runs end with another accuracy at all; accuracy "
+            f"{mean('mnist_chain_0')}; injected, t = 1: {mean('mnist_injected_1')}: at this size zeros are too rare "
+            "in float32 for the injected rule to show",
+        ),
+        Part(
+            "CL34d",
+            "With the chain rule ReLU'(0) does not matter even where exact zeros are frequent (bfloat16).",
+            "theory.md CL34 (derived)",
+            "test accuracy of t = 1 minus t = 0 within 2 points (digits)",
+            drop("coarse_chain_1", "coarse_chain_0"),
+            "tost",
+            (fell,),
+            region=Region(-COARSE_MARGIN, COARSE_MARGIN),
+            unit="accuracy",
+            note=safe.shown,
+        ),
+        Part(
+            "CL34e",
+            "The injected rule of the published code makes training collapse where exact zeros are frequent, t = 1.",
+            "Bertoin et al. 2021; theory.md CL34",
+            "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)",
+            collapse,
+            "inside",
+            (safe,),
+            region=Region(0.5, 1.0),
+            unit="accuracy",
+            note="The published accuracies for t != 0 belong to the injected rule only; with the chain rule they do "
+            "not appear.",
+        ),
+        Part(
+            "CL34f",
+            "The injected rule makes training collapse for t = 1/2 too, as published.",
+            "Bertoin et al. 2021; theory.md CL34",
+            "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)",
+            drop("coarse_chain_0", "coarse_injected_half"),
+            "inside",
+            (safe,),
+            region=Region(0.5, 1.0),
+            unit="accuracy",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL34",
+    "precision",
+    "ReLU'(0) is harmless with the chain rule; the published collapse comes from the injected rule.",
+    "theory.md CL34",
+    experiments,
+    parts,
+    datasets=("mnist",),
+)

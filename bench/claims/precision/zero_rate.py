@@ -1,0 +1,155 @@
+"""CL35: how often a ReLU is called at exactly 0.
+
+float32: pre-activations cancel to the last bit, a few times in 10^9 calls. float16: they underflow, with probability
+2^-24 p(0), p(0) the density of the pre-activation at 0 (derived, bench/claims/precision/bifurcation.py); deeper layers
+of torch's default initialisation have smaller outputs, hence a larger p(0) and more zeros. How the bias is added
+matters more than the format: rounding before it is added leaves zeros at the scale of eps.
+Rates are Poisson intervals; the dispersion over initialisations (variance / mean) is in the notes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+import bench.claims.precision.zero_counts  # noqa: F401  registers the observer
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
+from bench.claims.precision.bifurcation import ensembles
+from bench.claims.trajectories import trajectories
+from bench.estimates import Mean, PairedMean, Poisson
+from bench.inference import Region
+
+UNDERFLOW = 2.0**-24
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    planned = {k: v for k, v in ensembles(protocol).items() if k in ("float16", "float32", "lattice", "unfused")}
+    trained = trajectories(
+        "problem=learning",
+        "model=mlp",
+        "model.hidden=[256,256,256]",
+        "dataset=mnist",
+        "batch_size=256",
+        "optimizer=sgd",
+        "optimizer.lr=0.1",
+        f"steps={protocol['steps']}",
+        "dtype=float32",
+        seeds=protocol["trained"],
+        observe={"zero_counts": {"formats": ["float16", "float32"]}},
+        device=protocol.device,
+        chunk=2,
+        seconds=4.0 * protocol["trained"],
+    )
+    return {**planned, "trained": trained}
+
+
+def rate(columns: Columns) -> Poisson:
+    """Exact zeros per ReLU call, all layers of all initialisations."""
+    zeros = columns["zeros"]
+    return Poisson(int(zeros.sum()), float(columns["calls"].sum() * zeros.shape[1]))
+
+
+def dispersion(columns: Columns) -> float:
+    """Variance / mean of the zeros over initialisations: 1 for independent zeros."""
+    totals = columns["zeros"].sum(1)
+    return float(totals.var(ddof=1) / max(totals.mean(), 1e-300))
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    half, trained = results["float16"], results["trained"]
+    # zeros cluster in initialisations (deep layers are nearly constant over images), so seeds are the unit
+    expected = (half["density"] * half["calls"][:, None]).sum(1) * UNDERFLOW
+    law = Mean(half["zeros"].sum(1) / expected)
+    calls = float(trained["calls"].sum())
+    after = {name: Poisson(int(trained[f"zeros_{name}"].sum()), calls) for name in ("float16", "float32")}
+    single, lattice, unfused = (rate(results[name]) for name in ("float32", "lattice", "unfused"))
+    integers = Control(
+        "integer weights and inputs, zero bias, float32",
+        lattice.value > 1e-3,
+        f"{lattice.value:.2g} per call",
+    )
+    published32, published16 = Region(1e-9, 8e-9), Region(5e-9, 1.2e-7)
+    return [
+        Part(
+            "CL35a",
+            "In float32 a pre-activation is exactly 0 a few times in a billion ReLU calls.",
+            "Bertoin et al. 2021",
+            "rate per call in [1e-9, 8e-9] at random initialisation",
+            single,
+            "inside",
+            (integers,),
+            region=published32,
+            unit="per call",
+            note=f"variance / mean over initialisations {dispersion(results['float32']):.2g}; after training: "
+            f"{after['float32'].count} zeros in {calls:.3g} calls",
+        ),
+        Part(
+            "CL35b",
+            "In float16 exact zeros are underflows: their number is 2^-24 times the density of pre-activations at 0.",
+            "underflow law (derived)",
+            "mean over initialisations of zeros counted / zeros predicted in [0.8, 1.25]",
+            law,
+            "inside",
+            (
+                Control(
+                    "the law on float32",
+                    single.value / rate(half).value < 0.5,
+                    f"{single.value:.2g} per call instead of {rate(half).value:.2g}",
+                ),
+                Control(
+                    "bfloat16, rounded before the bias is added: zeros at the scale of eps",
+                    unfused.value > 100 * rate(half).value,
+                    f"{unfused.value:.2g} per call",
+                ),
+            ),
+            region=Region(0.8, 1.25),
+            unit="ratio",
+            note=f"{half['zeros'].sum():.0f} zeros; variance / mean over initialisations {dispersion(half):.2g}",
+        ),
+        Part(
+            "CL35c",
+            "In float16 deeper layers meet more exact zeros at initialisation.",
+            "Bertoin et al. 2021; underflow law (derived)",
+            "zeros of layer 6 minus zeros of layer 1 > 0.1 per initialisation",
+            PairedMean(half["zeros"][:, -1], half["zeros"][:, 0]),
+            "inside",
+            (
+                Control(
+                    "float32, same difference below half of it",
+                    np.subtract(*results["float32"]["zeros"].mean(0)[[-1, 0]])
+                    < np.subtract(*half["zeros"].mean(0)[[-1, 0]]) / 2,
+                    "zeros per layer and initialisation: "
+                    + ", ".join(f"{z:.2g}" for z in results["float32"]["zeros"].mean(0)),
+                ),
+            ),
+            region=Region(0.1, math.inf),
+            unit="zeros",
+            note="zeros per layer and initialisation: " + ", ".join(f"{z:.3g}" for z in half["zeros"].mean(0)),
+        ),
+        Part(
+            "CL35d",
+            "Trained networks meet exact zeros in float16 at the published rate.",
+            "Bertoin et al. 2021",
+            "rate per call in [5e-9, 1.2e-7] after training",
+            after["float16"],
+            "inside",
+            (integers,),
+            region=published16,
+            unit="per call",
+            note=f"before training the rate at depth 6 is {rate(half).value:.2g}",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL35",
+    "precision",
+    "Exact zeros are rare: cancellation in float32, underflow in float16.",
+    "Bertoin et al. 2021",
+    experiments,
+    parts,
+    datasets=("mnist",),
+)

@@ -1,0 +1,189 @@
+"""The report of a run of claims: a judged row per part; the table, claims.md and claims.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.claims.catalogue import CLAIMS, number
+from bench.claims.claim import FAMILIES, Part
+from bench.claims.verdict import Judgement, Verdict, judge
+from bench.config import CONF
+from bench.estimates import Exact
+
+SCHEMA_VERSION = 1
+COLOURS = {
+    Verdict.SUPPORTED: "green",
+    Verdict.REFUTED: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.VOID: "magenta",
+    Verdict.OUT_OF_SCOPE: "cyan",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A part with its judgement and what the expectation file says of it."""
+
+    claim: str  # id of the claim
+    part: Part
+    judgement: Judgement
+    acceptable: tuple[str, ...]  # verdicts; empty if the file does not know the part
+    why: str
+
+    @property
+    def expected(self) -> bool:
+        return self.judgement.verdict in self.acceptable
+
+
+def expectations() -> dict[str, tuple[tuple[str, ...], str]]:
+    """conf/expectations.yaml: part -> (acceptable verdicts, why)."""
+    loaded = OmegaConf.to_container(OmegaConf.load(CONF / "expectations.yaml"))
+    return {part: (tuple(entry["verdicts"]), entry["why"]) for part, entry in loaded.items()}
+
+
+def rows(parts: Mapping[str, Sequence[Part]]) -> list[Row]:
+    """Judge all parts of one report together (claim id -> its parts)."""
+    owners = [(claim, part) for claim, own in parts.items() for part in own]
+    judgements = judge([part.evidence() for _, part in owners])
+    known = expectations()
+    return [
+        Row(claim, part, judgement, *known.get(part.id, ((), "")))
+        for (claim, part), judgement in zip(owners, judgements)
+    ]
+
+
+def measured(part: Part) -> str:
+    """Value, 95 % interval, sample size, as text."""
+    if part.estimate is None:
+        return "-"
+    unit = f" {part.unit}" if part.unit else ""
+    if isinstance(part.estimate, Exact):
+        return f"{part.estimate.value:.3g}{unit} (exact, n = {part.estimate.n})"
+    value, low, high = (_digits(x) for x in (part.estimate.value, *part.estimate.interval()))
+    return f"{value}{unit} [{low}, {high}], n = {part.estimate.n}"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits; near 1 those of the distance to it, so that a bound of 0.99963 does not read 1."""
+    distance = abs(1 - value)
+    return f"{value:.{2 - math.floor(math.log10(distance))}f}" if 0 < distance < 0.01 else f"{value:.3g}"
+
+
+def controls(part: Part) -> str:
+    """Every control, what it showed, and a mark where it did not fire."""
+    return "; ".join(f"{c.description}: {c.shown}{'' if c.fired else ' (DID NOT FIRE)'}" for c in part.controls)
+
+
+def entry(row: Row) -> dict[str, Any]:
+    """The row as it stands in claims.json."""
+    part, judgement = row.part, row.judgement
+    low, high = (None, None) if part.estimate is None else part.estimate.interval()
+    return {
+        "id": part.id,
+        "claim": row.claim,
+        "family": CLAIMS[row.claim].family,
+        "title": part.title,
+        "source": part.source,
+        "predicted": part.predicted,
+        "measured": None if part.estimate is None else _number(part.estimate.value),
+        "ci_low": _number(low),
+        "ci_high": _number(high),
+        "n": None if part.estimate is None else part.estimate.n,
+        "unit": part.unit,
+        "control": "; ".join(control.description for control in part.controls),
+        "control_fired": bool(part.controls) and all(control.fired for control in part.controls),
+        "control_shown": "; ".join(control.shown for control in part.controls),
+        "verdict": str(judgement.verdict),
+        "verdict_before_holm": str(judgement.unadjusted),
+        "reason": judgement.reason,
+        "p_support_holm": judgement.p_support_holm,
+        "p_refute_holm": judgement.p_refute_holm,
+        "rule": part.rule,
+        "note": part.note,
+        "expected": row.expected,
+        "expected_verdicts": list(row.acceptable),
+        "expected_why": row.why,
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def print_table(report: Sequence[Row], console: Console) -> None:
+    """The verdict table, family by family, then the counts."""
+    table = Table(title="Claims of the theory", show_lines=True)
+    table.add_column("claim", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for column, ratio in (("statement", 3), ("source", 1), ("predicted", 2), ("measured", 2), ("control", 3)):
+        table.add_column(column, ratio=ratio, overflow="fold")
+    for family, title in FAMILIES.items():
+        own = [row for row in report if CLAIMS[row.claim].family == family]
+        if own:
+            table.add_row("", "", f"[bold]{title}[/bold]")
+        for row in own:
+            verdict, part = row.judgement.verdict, row.part
+            texts = (part.title, part.source, part.predicted, measured(part), controls(part))
+            mark = "" if row.expected else " (!)"
+            table.add_row(part.id, f"[{COLOURS[verdict]}]{verdict}[/]{mark}", *(escape(text) for text in texts))
+    console.print(table)
+    counts = {verdict: sum(row.judgement.verdict is verdict for row in report) for verdict in Verdict}
+    console.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count), highlight=False)
+    for row in report:
+        if row.judgement.verdict is not Verdict.SUPPORTED:
+            console.print(f"  {row.part.id} {row.judgement.verdict}: {row.judgement.reason}", markup=False)
+            if row.part.note:
+                console.print(f"    {row.part.note}", markup=False)
+        if not row.expected:
+            allowed = " or ".join(row.acceptable) or "nothing: the part is missing in conf/expectations.yaml"
+            console.print(f"  {row.part.id} unexpected: {row.judgement.verdict}, expected {allowed}", style="red")
+
+
+def write(
+    report: Sequence[Row],
+    folder: Path,
+    level: str,
+    facts: Mapping[str, Any],
+    appendices: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report = sorted(report, key=lambda row: (number(row.part.id), row.part.id))
+    content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [entry(row) for row in report]}
+    (folder / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    (folder / "claims.md").write_text(_markdown(report, level, facts, appendices or {}))
+    return [folder / "claims.md", folder / "claims.json"]
+
+
+def _markdown(report: Sequence[Row], level: str, facts: Mapping[str, Any], appendices: Mapping[str, str]) -> str:
+    lines = [f"# Claims of the theory, level {level}", "", f"{facts.get('computed_with', '')}", ""]
+    lines += [
+        "Measured values with 95 % intervals; verdicts after Holm's correction over the table. Sources: C-a .. C-f are",
+        "assertions of the abstract of Le (2024); D1, D2, D4, L1 .. L8 are this project's own (docs/theory.md).",
+        "",
+    ]
+    for family, title in FAMILIES.items():
+        own = [row for row in report if CLAIMS[row.claim].family == family]
+        if not own:
+            continue
+        lines += [f"## {title}", "", f"![{title}](figures/{family}.png)", ""]
+        lines += ["| claim | statement | source | predicted | measured | control | verdict |", "|" + "---|" * 7]
+        for row in own:
+            cells = (row.part.id, row.part.title, row.part.source, row.part.predicted, measured(row.part))
+            cells += (controls(row.part), f"**{row.judgement.verdict}**")
+            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+        notes = [row for row in own if row.part.note or row.judgement.verdict is not Verdict.SUPPORTED]
+        lines += [""] + [f"- {row.part.id}: {row.judgement.reason}. {row.part.note}".rstrip() for row in notes] + [""]
+        for claim in dict.fromkeys(row.claim for row in own):
+            lines += [appendices[claim], ""] if claim in appendices else []
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,1 @@
+"""Subgradient sampling and comparison of optimizers: CL38-CL41."""

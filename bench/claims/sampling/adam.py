@@ -1,0 +1,99 @@
+"""CL40: Adam rests at the same artificial points (0 / (sqrt 0 + eps) = 0) and avoids them from a random start.
+
+Adam is not an SHB with deterministic parameters: D1 does not cover it, Xiao, Hu, Liu and Toh do (theory.md section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.trajectories import trajectories
+from bench.estimates import Proportion
+from bench.inference import Region, fisher_exact
+
+PROBLEMS = ("e1", "e2", "e5", "e6")
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(problem: str, *more: str) -> Experiment:
+        return trajectories(
+            f"problem={problem}",
+            "optimizer=adam",
+            f"optimizer.lr={protocol['lr']}",
+            "schedule=power",
+            f"steps={protocol['steps']}",
+            *more,
+            seeds=protocol["seeds"],
+            device=protocol.device,
+        )
+
+    planned = {}
+    for problem in PROBLEMS:
+        planned[f"{problem} zero"] = run(problem, "init=zeros")
+        planned[f"{problem} half"] = run(problem, "init=zeros", "relu_derivative=0.5")
+        planned[f"{problem} random"] = run(problem)
+    return planned
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    def count(start: str) -> int:
+        return sum(int((results[f"{p} {start}"]["artificial_distance"] == 0).sum()) for p in PROBLEMS)
+
+    total = protocol["seeds"] * len(PROBLEMS)
+    zero, half, random = (count(start) for start in ("zero", "half", "random"))
+    far = sum(int((~(results[f"{p} random"]["clarke_distance"] < protocol["near"])).sum()) for p in PROBLEMS)
+    stuck = sum(int((~(results[f"{p} zero"]["clarke_distance"] < protocol["near"])).sum()) for p in PROBLEMS)
+    p_value = fisher_exact(zero, total, random, total)
+    where = ", ".join(PROBLEMS).upper()
+    start = Control(
+        "the same runs from w_0 = 0",
+        zero > random and p_value < 1e-3,
+        f"{zero} of {total} trapped, Fisher p = {p_value:.1g}",
+    )
+    return [
+        Part(
+            "CL40a",
+            f"Started at the artificial point of {where}, Adam never moves.",
+            "paper C-e, theory.md CL40",
+            "frozen share > 0.999",
+            Proportion(zero, total),
+            "tost",
+            (Control("ReLU'(0) = 1/2", half == 0, f"{half} of {total} frozen"),),
+            region=Region(0.999, 1.0),
+            unit="share",
+        ),
+        Part(
+            "CL40b",
+            "From a random start Adam is not trapped.",
+            "theory.md CL40 (Xiao et al.)",
+            "trapped share < 0.001",
+            Proportion(random, total),
+            "tost",
+            (start,),
+            region=Region(0.0, 1e-3),
+            unit="share",
+        ),
+        Part(
+            "CL40c",
+            "From a random start Adam ends near the Clarke point.",
+            "theory.md CL40 (Xiao et al.)",
+            f"share farther than {protocol['near']:g} < 0.001",
+            Proportion(far, total),
+            "tost",
+            (Control("the same runs from w_0 = 0", stuck > far, f"{stuck} of {total} farther"),),
+            region=Region(0.0, 1e-3),
+            unit="share",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL40",
+    "sampling",
+    "Adam has the same traps and the same avoidance.",
+    "theory.md CL40",
+    experiments,
+    parts,
+)

@@ -1,0 +1,129 @@
+"""Observers of networks along a run: stationarity, exact zeros before a ReLU, updates that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bench.claims.observers import observer
+from shb.nonsmooth import ReLU, goldstein_members
+from shb.problems import LearningProblem, Params, Problem
+from shb.training import Plan, StackStep
+
+
+class _AtSteps:
+    """Something measured at the iterates w_k, k in `at`: every member [n] -> columns [n, len(at)]."""
+
+    def __init__(self, at: Sequence[int]) -> None:
+        self.at = set(at)
+        self.rows: dict[str, list[Tensor]] = {}
+
+    def start(self, params: Params) -> None:
+        if 0 in self.at:
+            self._record(params, 0)
+
+    def __call__(self, step: StackStep) -> None:
+        if step.k + 1 in self.at:
+            self._record(step.new_params, step.k + 1)
+
+    def _record(self, params: Params, k: int) -> None:
+        for name, values in self.measured(params, k).items():
+            self.rows.setdefault(name, []).append(values)
+
+    def measured(self, params: Params, k: int) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def columns(self) -> dict[str, Tensor]:
+        return {name: torch.stack(rows, 1) for name, rows in self.rows.items()}
+
+
+def training_data(problem: LearningProblem, rows: int) -> tuple[Tensor, Tensor]:
+    """The first `rows` training samples."""
+    batches = [b.tensors for b in problem.evaluation(full=True) if b.part == "train_"]
+    x, y = (torch.cat(parts)[:rows] for parts in zip(*batches))
+    return x, y
+
+
+def members(params: Params) -> list[Params]:
+    """The parameters of each member of a stack."""
+    return [{name: p[i] for name, p in params.items()} for i in range(len(next(iter(params.values()))))]
+
+
+@observer("network_stationarity")
+class NetworkStationarity(_AtSteps):
+    """m_eps of the mean loss over the first `rows` training samples: column stationarity [n, len(at)], float64.
+
+    `radius` is eps, over all parameters together, and `samples` the sampled gradients (shb.nonsmooth.stationarity).
+    The directions depend on k only.
+    """
+
+    def __init__(
+        self, problem: LearningProblem, plan: Plan, at: Sequence[int], radius: float, samples: int, rows: int
+    ) -> None:
+        super().__init__(at)
+        self.radius, self.samples = radius, samples
+        x, y = (part.double() for part in training_data(problem, rows))
+        oracle = torch.func.grad(problem.loss)
+        self.gradient = lambda params: oracle(params, x, y)
+
+    def measured(self, params: Params, k: int) -> dict[str, Tensor]:
+        double = members({name: p.double() for name, p in params.items()})
+        found = [goldstein_members(self.gradient, one, self.radius, self.samples, k) for one in double]
+        return {"stationarity": torch.tensor(found, dtype=torch.float64)}
+
+
+@observer("exact_zeros")
+class ExactZeros(_AtSteps):
+    """Inputs of a ReLU that are exactly 0, over the first `rows` training samples: columns zeros and inputs
+    [n, len(at)] (counts).
+    """
+
+    def __init__(self, problem: LearningProblem, plan: Plan, at: Sequence[int], rows: int) -> None:
+        super().__init__(at)
+        self.module, self.x = problem.module, training_data(problem, rows)[0]
+
+    def measured(self, params: Params, k: int) -> dict[str, Tensor]:
+        seen: list[Tensor] = []
+        handles = [
+            layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+            for layer in self.module.modules()
+            if isinstance(layer, ReLU)
+        ]
+        counts = []
+        try:
+            for one in members(params):
+                seen.clear()
+                torch.func.functional_call(self.module, one, (self.x,))
+                counts.append((sum(int((x == 0).sum()) for x in seen), sum(x.numel() for x in seen)))
+        finally:
+            for handle in handles:
+                handle.remove()
+        zeros, inputs = torch.tensor(counts, dtype=torch.float64).T
+        return {"zeros": zeros, "inputs": inputs}
+
+
+@observer("stall")
+class Stall:
+    """Columns longest_stall: most consecutive updates with |w_{k+1} - w_k| <= `least`; moved: share of the
+    parameters that differ from their initial value at the end. [n] each.
+    """
+
+    def __init__(self, problem: Problem, plan: Plan, least: float = 1e-12) -> None:
+        self.least = least
+
+    def start(self, params: Params) -> None:
+        self.initial = self.last = params
+        self.current = self.longest = torch.zeros(len(next(iter(params.values()))), dtype=torch.int64)
+
+    def __call__(self, step: StackStep) -> None:
+        square = sum(((step.new_params[n] - p).double() ** 2).flatten(1).sum(1) for n, p in step.params.items())
+        still = (square.sqrt() <= self.least).cpu()
+        self.current = torch.where(still, self.current + 1, 0)
+        self.longest = torch.maximum(self.longest, self.current)
+        self.last = step.new_params
+
+    def columns(self) -> dict[str, Tensor]:
+        moved = torch.cat([(self.last[n] != p).flatten(1) for n, p in self.initial.items()], 1)
+        return {"longest_stall": self.longest, "moved": moved.double().mean(1)}

@@ -1,0 +1,36 @@
+"""The networks of a claim: overrides from conf/claim, those whose data are on this machine, the worst of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.claims.claim import Protocol, Results
+from shb.datasets import check_files
+from shb.errors import ConfigurationError
+
+
+def networks(protocol: Protocol) -> dict[str, tuple[str, ...]]:
+    """Name -> overrides (model, dataset) of every network in `protocol["networks"]` whose data set is present."""
+    return {name: tuple(o) for name, o in protocol["networks"].items() if not _absent(o)}
+
+
+def _absent(overrides: list[str]) -> bool:
+    try:
+        check_files(next(o.removeprefix("dataset=") for o in overrides if o.startswith("dataset=")))
+    except ConfigurationError:
+        return True
+    return False
+
+
+def out_of_scope(protocol: Protocol, results: Results) -> str | None:
+    """Why a part on networks does not apply: those that `experiments` left out, or None."""
+    measured = {name.split()[0] for name in results}
+    lacking = [name for name in protocol["networks"] if name not in measured]
+    return f"data set absent, for {', '.join(lacking)}" if lacking else None
+
+
+def worst(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Largest over the networks, for each seed: {name: [n]} -> [n]. Networks are not replications, seeds are."""
+    return np.max(np.stack(list(statistics.values())), axis=0)

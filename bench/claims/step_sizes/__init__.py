@@ -1,0 +1,1 @@
+"""Step-size conditions: CL14-CL18."""

@@ -1,0 +1,135 @@
+"""CL18: boundedness of the iterates (A5) is an assumption of D1: it is measured here, and concluded nowhere.
+
+E1 and E6 grow quadratically, so small steps keep SHB bounded; for a network nothing is known beforehand. F = w^4/4 with
+w_0 = 10, alpha_0 = 1 has w_1 = 10 - 1000 and runs away: there the claim of convergence must come out OUT-OF-SCOPE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
+from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, worst
+from bench.claims.trajectories import trajectories
+from bench.claims.verdict import Evidence, Verdict, judge
+from bench.estimates import Exact, Proportion
+from bench.inference import Region
+
+LIMIT = 1e6  # |w| beyond which a run counts as unbounded
+RARE = Region(0.0, 1e-3)
+BETAS = (0.0, 0.9)
+SMALL_START = 1.0  # of the quartic: alpha_0 w_0^2 = 1 < 2
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    runs = {
+        f"{problem} beta{beta}": heavy_ball(
+            protocol, f"problem={problem}", *power(0.75), lr=round(0.5 * (1 - beta), 12), beta=beta
+        )
+        for problem in ("e1", "e6")
+        for beta in BETAS
+    }
+
+    def quartic(start: float) -> Experiment:
+        options = ("problem=quartic", "problem.noise=signs", "problem.sigma=0.1", "init=point", f"init.value={start}")
+        return heavy_ball(protocol, *options, *power(0.75, 0.0), lr=1.0, seeds=protocol["quartic_seeds"])
+
+    def network(lr: float) -> Experiment:
+        return trajectories(
+            *("problem=learning", "model=mlp", "dataset=digits", "model.hidden=[16]", "dtype=float32"),
+            *power(0.75),
+            *("optimizer=shb", f"optimizer.lr={lr}", "optimizer.momentum=0.9", f"steps={protocol['network_steps']}"),
+            seeds=protocol["network_seeds"],
+            device=protocol.device,
+            chunk=32,
+            seconds=protocol["network_steps"] * 5e-3,
+        )
+
+    runs |= {"quartic": quartic(10.0), "quartic small": quartic(SMALL_START)}
+    return runs | {"network": network(0.5), "network large steps": network(1e4)}
+
+
+def escaped(columns: Columns) -> Proportion:
+    """Share of runs with sup |w_k| > LIMIT or not finite."""
+    sup = columns["sup_norm"]
+    return Proportion(int((~(sup <= LIMIT) | (columns["diverged"] > 0)).sum()), len(sup))
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    shares = {name: escaped(columns) for name, columns in results.items()}
+    sups = {name: float(np.max(columns["sup_norm"])) for name, columns in results.items()}
+    closed = {name: one for name, one in shares.items() if name.startswith("e")}
+    case, share = worst(closed, RARE)
+    quartic, small = shares["quartic"], shares["quartic small"]
+    runaway = Control(
+        "F = w^4/4 from w_0 = 10 with alpha_0 = 1", quartic.value > 0.5, f"{quartic.hits} of {quartic.n} escaped"
+    )
+    network, large = shares["network"], shares["network large steps"]
+    return [
+        Part(
+            "CL18a",
+            "At E1 and E6 the iterates stay bounded: assumption A5 holds there.",
+            "A5, an assumption of D1 (this project)",
+            f"share with sup |w_k| > 1e6 below 0.001, beta in {BETAS}",
+            share,
+            "tost",
+            (runaway,),
+            region=RARE,
+            unit="share",
+            note=f"Worst case: {case}. Largest sup |w_k|: {', '.join(f'{n}: {sups[n]:.2f}' for n in closed)}.",
+        ),
+        quartic_part(results["quartic"], results["quartic small"], small),
+        Part(
+            "CL18c",
+            "The weights of a small network stay bounded in every run: assumption A5 holds there.",
+            "A5, an assumption of D1 (this project)",
+            "share with sup |w_k| > 1e6: 0",
+            Exact(network.value, network.n),
+            "exact",
+            (Control("lr = 10^4 instead of 0.5", large.value > 0.5, f"{large.hits} of {large.n} escaped"),),
+            region=Region(0.0, 0.0),
+            unit="share",
+            note=f"MLP 64-16-10 on digits; largest sup |w_k| {sups['network']:.1f}. "
+            f"No statement beyond these {network.n} runs of {protocol['network_steps']} steps.",
+        ),
+    ]
+
+
+def quartic_part(columns: Columns, small: Columns, escaped_small: Proportion) -> Part:
+    """Convergence at F = w^4/4 from w_0 = 10, which A5 does not cover; the small start is its control."""
+
+    def convergence(own: Columns) -> tuple[Proportion | None, str | None]:
+        scope = unbounded(quartic=own)
+        return (None if scope else Proportion(int((own["clarke_distance"] <= 0.5).sum()), len(own["diverged"]))), scope
+
+    region = Region(0.95, 1.0)
+    (estimate, scope), (near, near_scope) = convergence(columns), convergence(small)
+    evidence = Evidence("small", near, "tost", region, controls_fired=(True,), out_of_scope=near_scope)
+    verdict = judge([evidence])[0].verdict
+    shown = f"{verdict}, {escaped_small.hits} of {escaped_small.n} escaped"
+    return Part(
+        "CL18b",
+        "Where the iterates run away the claim of convergence is out of scope, not refuted.",
+        "A5, test of the verdicts",
+        "OUT-OF-SCOPE: w^4/4 from w_0 = 10 with alpha_0 = 1 diverges",
+        estimate,
+        "tost",
+        (Control(f"same problem from w_0 = {SMALL_START:g}: in scope", verdict is Verdict.SUPPORTED, shown),),
+        region=region,
+        out_of_scope=scope,
+        unit="share",
+        note=f"From w_0 = {SMALL_START:g} the claim of convergence is {shown}.",
+    )
+
+
+CLAIM = Claim(
+    "CL18",
+    "step_sizes",
+    "Boundedness is an assumption: measured, never concluded.",
+    "A5 of D1 (this project)",
+    experiments,
+    parts,
+)

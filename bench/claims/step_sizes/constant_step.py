@@ -1,0 +1,168 @@
+"""CL16: a constant step size reaches a neighbourhood whose size is known, and does not converge (theory.md L1).
+
+At E1 (lambda = sigma = 1, minimum -1) SHB is linear off the kink: w_{k+1} = w_k - alpha (w_k + 1 + s_k) + beta (w_k -
+w_{k-1}), whose stationary variance is L1 exactly, alpha (1 + beta) / ((1 - beta) (2 (1 + beta) - alpha)). It is of
+order alpha: the runs stay near the minimum with a probability that tends to 1 as alpha -> 0 (Bianchi, Hachem and
+Schechtman; Josz and Lai), but at a fixed alpha the oscillation of F does not fall.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
+from bench.claims.verdict import Evidence, Verdict, judge
+from bench.estimates import Mean, PairedMean
+from bench.inference import Region
+
+ALPHAS, BETAS = (0.2, 0.1, 0.05, 0.025, 0.0125), (0.0, 0.9)
+RADIUS = 0.25  # of the neighbourhood
+FIRST = 256  # first window of the slopes: at alpha / (1 - beta) = 1/2 and at its decaying counterpart, stationary
+FALLING, VARIANCE, POSITIVE = Region(high=-0.375), Region(0.97, 1.03), Region(low=0.0)  # -0.375 = -q/2, q = 0.75
+
+
+def variance(alpha: float, beta: float) -> float:
+    """L1 with lambda = sigma = 1."""
+    return alpha * (1 + beta) / ((1 - beta) * (2 * (1 + beta) - alpha))
+
+
+def relaxation(alpha: float, beta: float) -> int:
+    """Steps in which a deviation falls to 1/e: -1 / log |z|, z the larger root of z^2 - (1 + beta - alpha) z + beta."""
+    return math.ceil(-1 / math.log(float(np.abs(np.roots([1.0, -(1 + beta - alpha), beta])).max())))
+
+
+def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    start = ("problem=e1", "init=point", "init.value=-1.0")
+    runs = {}
+    for beta in BETAS:
+        for alpha in ALPHAS:
+            spacing = relaxation(alpha, beta)
+            steps = (protocol["burn_in"] + protocol["points"]) * spacing
+            at = list(range(protocol["burn_in"] * spacing, steps + 1, spacing))
+            observe = {"path": {"at": at}}
+            runs[f"{alpha} beta{beta}"] = heavy_ball(
+                protocol, *start, lr=alpha, beta=beta, steps=steps, observe=observe
+            )
+    for name, schedule in (("constant", ("schedule=constant",)), ("decaying", power(0.75))):
+        runs[name] = heavy_ball(
+            protocol,
+            *start,
+            *schedule,
+            lr=0.05,
+            beta=0.9,
+            steps=protocol["window_steps"],
+            seeds=protocol["window_seeds"],
+            observe={"windows": {}},
+        )
+    return runs
+
+
+def parts(protocol: Protocol, results: Results) -> list[Part]:
+    scope = unbounded(**results)
+    if scope:
+        return [Part("CL16", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+    deviation = {name: columns["w0"] + 1 for name, columns in results.items() if " " in name}
+    squares = {name: (values**2).mean(1) for name, values in deviation.items()}
+    ratios = {f"{a} beta{b}": Mean(squares[f"{a} beta{b}"] / variance(a, b)) for a in ALPHAS for b in BETAS}
+    case, ratio = worst(ratios, VARIANCE)
+    simple = {b: Mean(squares[f"{ALPHAS[0]} beta{b}"] / (ALPHAS[0] / (2 * (1 - b)))) for b in BETAS}
+    outside = {name: (np.abs(values) > RADIUS).mean(1) for name, values in deviation.items()}
+    falls = {
+        f"{a} to {smaller} at beta {b}": PairedMean(outside[f"{a} beta{b}"], outside[f"{smaller} beta{b}"])
+        for b in BETAS
+        for a, smaller in pairwise(ALPHAS)
+    }
+    step, fall = worst(falls, POSITIVE)
+    shares = {b: [float(outside[f"{a} beta{b}"].mean()) for a in ALPHAS] for b in BETAS}
+    by_momentum = {a: PairedMean(outside[f"{a} beta{BETAS[0]}"], outside[f"{a} beta{BETAS[1]}"]) for a in ALPHAS}
+    slope = {
+        name: Mean(late_slopes(results[name]["osc"], protocol["window_steps"], FIRST))
+        for name in ("constant", "decaying")
+    }
+    verdict = {
+        name: judge([Evidence(name, one, "inside", FALLING, controls_fired=(True,))])[0].verdict
+        for name, one in slope.items()
+    }
+    return [
+        Part(
+            "CL16a",
+            "At a constant step size the spread around the minimum is the stationary variance of L1.",
+            "L1",
+            f"E (w - w*)^2 / L1 within 3 % of 1, alpha in {ALPHAS}, beta in {BETAS}",
+            ratio,
+            "inside",
+            (
+                Control(
+                    "alpha / (2 (1 - beta)), the law for small alpha, at alpha = 0.2 and beta = 0",
+                    simple[0.0].interval()[0] > VARIANCE.high,
+                    f"ratio {simple[0.0].value:.3f}",
+                ),
+                Control(
+                    "L1 without momentum, at beta = 0.9",
+                    ratios["0.1 beta0.9"].value * variance(0.1, 0.9) / variance(0.1, 0.0) not in VARIANCE,
+                    f"ratio {ratios['0.1 beta0.9'].value * variance(0.1, 0.9) / variance(0.1, 0.0):.2f}",
+                ),
+            ),
+            region=VARIANCE,
+            unit="ratio",
+            note=f"Worst of {len(ratios)} cases: alpha {case}.",
+        ),
+        Part(
+            "CL16b",
+            f"Halving the constant step makes it rarer to be farther than {RADIUS} from the minimum.",
+            "L1; Bianchi, Hachem and Schechtman; Josz and Lai",
+            "the share of time outside falls at every halving",
+            fall,
+            "inside",
+            (
+                Control(
+                    "raising beta from 0 to 0.9 at the same alpha instead",
+                    all(one.interval()[1] < 0 for one in by_momentum.values()),
+                    f"the share changes by {', '.join(f'{-one.value:+.3f}' for one in by_momentum.values())}",
+                ),
+            ),
+            region=POSITIVE,
+            unit="share",
+            note=f"Smallest fall: {step}. "
+            + "; ".join(f"beta {b}: {', '.join(f'{s:.4f}' for s in own)}" for b, own in shares.items())
+            + ".",
+        ),
+        Part(
+            "CL16c",
+            "At a constant step size the oscillation of F does not fall: it does not converge.",
+            "D1 (this project; A3), L1",
+            "log-log slope of the oscillation of F over [K/2, K] >= 0",
+            slope["constant"],
+            "inside",
+            (
+                Control(
+                    "alpha_k = a / k^0.75",
+                    slope["decaying"].interval()[1] < 0,
+                    f"slope {slope['decaying'].value:.2f}",
+                ),
+                Control(
+                    "the claim 'converges' (slope <= -q/2), which must be refuted here and supported with a / k^0.75",
+                    verdict == {"constant": Verdict.REFUTED, "decaying": Verdict.SUPPORTED},
+                    f"{verdict['constant']} here, {verdict['decaying']} there",
+                ),
+            ),
+            region=POSITIVE,
+            unit="slope",
+        ),
+    ]
+
+
+CLAIM = Claim(
+    "CL16",
+    "step_sizes",
+    "A constant step size gives a neighbourhood, not convergence.",
+    "L1",
+    experiments,
+    parts,
+)

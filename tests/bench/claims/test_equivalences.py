@@ -1,0 +1,101 @@
+"""CL1 to CL3: verdicts on synthetic columns, and on real ones with broken conversions and formulas."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.claims.catalogue import CLAIMS
+from bench.claims.claim import Protocol
+from bench.claims.equivalences import momentum_forms, neuron_identity, z_transform
+from bench.claims.experiment import MEASURES
+from bench.claims.verdict import judge
+from shb.optimizers import conversions
+
+SIZES = Protocol("quick", {"seeds": 3, "steps": 60})
+
+
+def verdicts(claim, results, sizes=SIZES):
+    parts = CLAIMS[claim].parts(sizes, results)
+    return {part.id: str(one.verdict) for part, one in zip(parts, judge([part.evidence() for part in parts]))}
+
+
+def measured(claim, sizes=SIZES):
+    planned = CLAIMS[claim].experiments(sizes)
+    return {name: MEASURES[one.measure].function(one.settings, np.arange(one.seeds)) for name, one in planned.items()}
+
+
+@pytest.mark.parametrize("claim", ["CL1", "CL2", "CL3"])
+def test_every_part_is_supported_on_real_instances(claim):
+    found = verdicts(claim, measured(claim))
+    assert set(found.values()) == {"SUPPORTED"}
+    assert len(found) == {"CL1": 7, "CL2": 2, "CL3": 2}[claim]
+
+
+def columns(claim, good, bad):
+    """Synthetic columns of a claim: every difference `good`, every control difference `bad`."""
+    forms = [form for form, *_ in momentum_forms.FORMS.values()]
+    pairs = {
+        "CL1": {"forms": [(f"{form}_converted", f"{form}_unconverted") for form in forms]},
+        "CL2": {"z": [("residual", "residual_wrong"), ("impulse", "impulse_wrong")]},
+        "CL3": {data: [(n, f"{n}_raw") for n in ("objective", "gradient")] for data in ("random", "diabetes")},
+    }[claim]
+    return {
+        name: {key: np.array(values) for a, b in own for key, values in ((a, good), (b, bad))}
+        for name, own in pairs.items()
+    }
+
+
+@pytest.mark.parametrize("claim", ["CL1", "CL2", "CL3"])
+def test_one_bad_instance_refutes_and_one_silent_control_voids(claim):
+    assert set(verdicts(claim, columns(claim, [0.0, 1e-14], [0.1, 0.2])).values()) == {"SUPPORTED"}
+    assert set(verdicts(claim, columns(claim, [0.0, 2e-10], [0.1, 0.2])).values()) == {"REFUTED"}
+    assert set(verdicts(claim, columns(claim, [0.0, 1e-14], [0.1, 0.5e-3])).values()) == {"VOID"}
+
+
+def test_a_wrong_conversion_is_refuted_where_it_is_used(monkeypatch):
+    right = conversions.torch_to_polyak
+    monkeypatch.setattr(conversions, "torch_to_polyak", lambda lr, mu, tau=0.0: (right(lr, mu, tau)[0], mu + 0 * lr))
+    found = verdicts("CL1", measured("CL1"))
+    assert found.pop("CL1b") == "REFUTED" and set(found.values()) == {"SUPPORTED"}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "part"),
+    [
+        ("polyak_to_torch", lambda alpha, beta: (alpha, beta), "CL1c"),
+        ("ema_to_polyak", lambda lr, mu: ((1 - mu) * lr, mu), "CL1d"),
+        ("nesterov_to_polyak", lambda lr, mu: conversions.Nesterov(mu, lr, 0.0), "CL1e"),
+        ("adam_to_polyak", lambda lr, mu, eps, v: ((1 - mu) * lr[:, None] / np.sqrt(v), mu + 0 * v), "CL1f"),
+        ("velocity_to_polyak", lambda lr, mu, w, u: conversions.Polyak(lr, mu, w + u), "CL1a"),
+    ],
+)
+def test_each_conversion_is_tested_by_its_own_part(monkeypatch, name, wrong, part):
+    monkeypatch.setattr(conversions, name, wrong)
+    found = verdicts("CL1", measured("CL1"))
+    assert [one for one, verdict in found.items() if verdict == "REFUTED"] == [part]
+
+
+def test_wrong_weights_of_the_z_transform_are_refuted(monkeypatch):
+    monkeypatch.setattr(z_transform, "z_weights", lambda beta: np.append(beta, beta[-1]))
+    assert verdicts("CL2", measured("CL2")) == {"CL2a": "REFUTED", "CL2b": "SUPPORTED"}
+
+
+def test_a_wrong_effective_step_is_refuted(monkeypatch):
+    monkeypatch.setattr(z_transform, "effective_step", conversions.constant_momentum_step)
+    assert verdicts("CL2", measured("CL2")) == {"CL2a": "REFUTED", "CL2b": "REFUTED"}
+
+
+def test_the_neuron_without_its_mirror_images_is_refuted(monkeypatch):
+    monkeypatch.setattr(neuron_identity.E6, "_data", lambda self, x, y: (x, y))
+    assert verdicts("CL3", measured("CL3"))["CL3a"] == "REFUTED"
+
+
+def test_the_control_of_the_neuron_is_silent_on_data_that_have_their_mirror_images(monkeypatch):
+    draw = neuron_identity._data
+
+    def mirrored(name, seed):
+        x, y, generator = draw(name, seed)
+        return torch.cat([x, -x]), torch.cat([y, -y]), generator
+
+    monkeypatch.setattr(neuron_identity, "_data", mirrored)
+    assert verdicts("CL3", measured("CL3")) == {"CL3a": "VOID", "CL3b": "VOID"}
