@@ -109,15 +109,12 @@ def schedule_table(
         raise ConfigurationError("schedule base", base[~np.isfinite(base)][0], "finite numbers")
     if not 0 <= start <= stop or steps < 1:
         raise ConfigurationError("start, stop, steps", (start, stop, steps), "0 <= start <= stop and steps >= 1")
-    columns: dict[tuple[float, ...], list[int]] = {}
-    for member, values in enumerate(_rows(schedule, parameters, len(base))):
-        columns.setdefault(values, []).append(member)
-    factors = np.empty((stop - start, len(base)))
-    for values, members in columns.items():
+    distinct, column_of = np.unique(_rows(schedule, parameters, len(base)), axis=0, return_inverse=True)
+    columns = np.empty((stop - start, len(distinct)))
+    for i, values in enumerate(distinct.tolist()):
         chosen = dict(zip(schedule.parameters, values))
-        column = np.array([schedule.factor(k, steps, **chosen) for k in range(start, stop)], np.float64)
-        factors[:, members] = column[:, None]
-    return factors * base
+        columns[:, i] = [schedule.factor(k, steps, **chosen) for k in range(start, stop)]
+    return (columns if len(distinct) == 1 else columns[:, column_of.ravel()]) * base
 
 
 def second_order_momentum(alpha_previous: ArrayLike, alpha: ArrayLike, r: ArrayLike) -> np.ndarray:
@@ -143,8 +140,10 @@ def second_order_momentum(alpha_previous: ArrayLike, alpha: ArrayLike, r: ArrayL
     return gamma / np.sqrt(previous) * (1 - r * gamma)
 
 
-def _rows(schedule: Schedule, parameters: Mapping[str, ArrayLike], members: int) -> list[tuple[float, ...]]:
-    """Per member, its parameter values in the order of ``schedule.parameters``."""
+def _rows(schedule: Schedule, parameters: Mapping[str, ArrayLike], members: int) -> np.ndarray:
+    """Per member, its parameter values in the order of ``schedule.parameters``: [members, parameters]; a single row
+    if all members have the same values.
+    """
     for given in parameters:
         if given not in schedule.parameters:
             if not schedule.parameters:
@@ -160,5 +159,6 @@ def _rows(schedule: Schedule, parameters: Mapping[str, ArrayLike], members: int)
         wrong = ~((value >= lower) & (value <= upper))  # nan is wrong too
         if np.any(wrong):
             raise ConfigurationError(field, value[wrong][0], f"numbers from {lower:g} to {upper:g}")
-        columns.append(np.broadcast_to(value, (members,)).tolist())
-    return list(zip(*columns)) if columns else [()] * members
+        columns.append(value if value.ndim and np.any(value != value[:1]) else value.ravel()[:1])
+    rows = max((len(column) for column in columns), default=1)
+    return np.stack([np.broadcast_to(column, (rows,)) for column in columns], 1) if columns else np.empty((1, 0))

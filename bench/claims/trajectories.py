@@ -52,7 +52,8 @@ def trajectories(
 
 
 @functools.lru_cache(maxsize=64)
-def _cell(overrides: tuple[str, ...], device: str) -> Cell:
+def cell_of(overrides: tuple[str, ...], device: str) -> Cell:
+    """The cell of one member, in float64 unless a dtype is given."""
     dtype = () if any(o.startswith("dtype=") for o in overrides) else ("dtype=float64",)
     return build_cell(compose_config([*dtype, *overrides, f"device={device}", "seeds=1"]))
 
@@ -60,7 +61,7 @@ def _cell(overrides: tuple[str, ...], device: str) -> Cell:
 @measure("trajectories")
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Advance the members of `seeds` together; see `trajectories`."""
-    cell = _cell(tuple(settings["overrides"]), settings["device"])
+    cell = cell_of(tuple(settings["overrides"]), settings["device"])
     (member,) = cell.members
     stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), member.hyperparameters) for s in seeds], cell.plan)
     return {name: values[: len(seeds)].cpu().numpy() for name, values in advance(stack, settings["observe"]).items()}
@@ -99,12 +100,12 @@ class _End:
 
     def __init__(self, problem: Problem, params: Params) -> None:
         self.problem = problem
-        self.sup = _norm(params)
+        self.square = _square(params)
         inside = problem.in_trap(params) if isinstance(problem, ClosedForm) else None
         self.first = None if inside is None else torch.where(inside, 0, -1)
 
     def __call__(self, step: StackStep) -> None:
-        self.sup = torch.maximum(self.sup, _norm(step.new_params))
+        self.square = torch.maximum(self.square, _square(step.new_params))
         if self.first is not None:
             newly = self.problem.in_trap(step.new_params) & (self.first < 0)
             self.first = torch.where(newly, step.k + 1, self.first)
@@ -112,7 +113,7 @@ class _End:
 
     def columns(self, state: dict) -> dict[str, Tensor]:
         params, problem = state["params"], self.problem
-        columns = {**objective(problem, params), "diverged": ~state["alive"], "sup_norm": self.sup}
+        columns = {**objective(problem, params), "diverged": ~state["alive"], "sup_norm": self.square.sqrt()}
         if isinstance(problem, ClosedForm):
             w = params["w"].double()
             columns |= {f"w{i}": w[:, i] for i in range(min(problem.size, CLOSED_FORM_COORDINATES))}
@@ -124,6 +125,6 @@ class _End:
         return columns
 
 
-def _norm(params: Params) -> Tensor:
-    """|w| of every member, float64 [n]."""
-    return sum((p.double() ** 2).flatten(1).sum(1) for p in params.values()).sqrt()
+def _square(params: Params) -> Tensor:
+    """|w|^2 of every member, float64 [n]."""
+    return sum((p.double() ** 2).flatten(1).sum(1) for p in params.values())

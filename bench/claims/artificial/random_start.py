@@ -17,7 +17,7 @@ from bench.claims.artificial.shares import count, frozen, never, shown
 from bench.claims.artificial.trap import LINE_START
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.trajectories import _cell, trajectories
+from bench.claims.trajectories import cell_of, trajectories
 from bench.estimates import Mean
 from bench.inference import Region
 from shb.problems import E1
@@ -33,7 +33,7 @@ MILLION = 16_384  # members that advance together
 @measure("trap_shares")
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Only whether a run of the cell `overrides` was trapped, touched the trap, diverged: no other column is kept."""
-    cell = _cell(tuple(settings["overrides"]), settings["device"])
+    cell = cell_of(tuple(settings["overrides"]), settings["device"])
     hyperparameters = cell.members[0].hyperparameters
     stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), hyperparameters) for s in seeds], cell.plan)
     state = stack.start()

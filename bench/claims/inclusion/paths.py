@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from bench.claims.trajectories import _cell
+from bench.claims.trajectories import cell_of
 from shb.problems.closed_forms import ClosedForm
 from shb.streams import BLOCK
 from shb.training import Member, Stack, StackStep
@@ -34,7 +34,7 @@ def paths(
         starts: w_0, [n, size] or None for the cell's initialisation.
         velocity: w_0 - w_{-1}, every coordinate, units of w per step; SHB only.
     """
-    cell = _cell(tuple(overrides), device)
+    cell = cell_of(tuple(overrides), device)
     hyperparameters = cell.members[0].hyperparameters
     stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), hyperparameters) for s in seeds], cell.plan)
     state = stack.start()

@@ -10,7 +10,7 @@ import numpy as np
 
 import bench.claims.precision.held_out  # noqa: F401  registers the observer
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.trajectories import _cell, advance
+from bench.claims.trajectories import cell_of, advance
 from shb.nonsmooth.max_pool import BetaMaxPool2d
 from shb.training import Member, Stack
 
@@ -37,7 +37,7 @@ def pooled(dtype: str, beta: float, form: str, seeds: int, steps: int, device: s
 @measure("pool_form")
 def pool_form(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Columns test_accuracy, diverged (0 or 1), objective and accuracy on the training part: [n]."""
-    cell = _cell(tuple(settings["overrides"]), settings["device"])
+    cell = cell_of(tuple(settings["overrides"]), settings["device"])
     problem = copy.copy(cell.problem())  # shared by everyone: only the copy gets another form
     problem.module = copy.deepcopy(problem.module)
     for module in problem.module.modules():

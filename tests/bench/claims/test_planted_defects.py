@@ -25,7 +25,7 @@ from tests.bench.claims.synthetic import verdicts_of
 
 def forget():
     """Drop everything that a previous world left in caches."""
-    for cache in (build_problem, gradient_program, metrics_program, bench.claims.trajectories._cell):
+    for cache in (build_problem, gradient_program, metrics_program, bench.claims.trajectories.cell_of):
         cache.cache_clear()
 
 

@@ -10,7 +10,7 @@ from bench.claims.experiment import MEASURES
 from bench.claims.figures import precision as drawing
 from bench.claims.precision import limiting_gradients
 from bench.claims.precision.pool_accuracy import pool_form, pooled
-from bench.claims.trajectories import _cell
+from bench.claims.trajectories import cell_of
 from shb.nonsmooth import BetaMaxPool2d
 from shb.streams import stream
 from tests.bench.claims.precision.columns import init_results, pool_results, training_results, trap_columns, verdicts
@@ -29,7 +29,7 @@ def test_the_form_reaches_the_network_and_leaves_the_shared_problem_alone():
     planned = [pooled("bfloat16", 100.0, form, 2, 2, "cpu") for form in ("published", "ties")]
     first, ties = (pool_form(one.settings, np.arange(2))["objective"] for one in planned)
     assert (first != ties).any()
-    shared = _cell(tuple(planned[0].settings["overrides"]), "cpu").problem().module
+    shared = cell_of(tuple(planned[0].settings["overrides"]), "cpu").problem().module
     assert {m.form for m in shared.modules() if isinstance(m, BetaMaxPool2d)} == {"published"}
 
 
