@@ -43,7 +43,7 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     return {name: values[: len(seeds)].cpu().numpy() for name, values in columns.items()}
 
 
-def cell_of(optimizer: str) -> list[str]:
+def overrides(optimizer: str) -> list[str]:
     """Overrides of SGD or SHB at E1 with the schedule above."""
     beta = MOMENTUM[optimizer]
     momentum = [f"optimizer.momentum={beta}"] if beta else []
@@ -53,7 +53,7 @@ def cell_of(optimizer: str) -> list[str]:
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
     for optimizer in MOMENTUM:
-        cell = cell_of(optimizer)
+        cell = overrides(optimizer)
         steps, few = f"steps={protocol['steps']}", protocol["control_seeds"]
         planned[optimizer] = trajectories(*cell, steps, seeds=protocol["seeds"], device=protocol.device)
         planned[f"{optimizer}_zeros"] = trajectories(
@@ -63,7 +63,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned["sgd_exceptional"] = trajectories(
         "problem=e1", "optimizer=sgd", "optimizer.lr=1.0", *exceptional, seeds=few, device=protocol.device
     )
-    settings = {"overrides": [*cell_of("shb"), f"steps={protocol['million_steps']}"], "device": protocol.device}
+    settings = {"overrides": [*overrides("shb"), f"steps={protocol['million_steps']}"], "device": protocol.device}
     n = protocol["million"]
     planned["million"] = Experiment(
         "trap_shares", settings, seeds=n, chunk=MILLION, seconds=4e-8 * n * protocol["million_steps"]

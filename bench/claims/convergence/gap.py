@@ -11,18 +11,15 @@ as L3 has them, if H and C commute; else Var(F) = tr((H S)^2) / 2 = (a^2 / 2) su
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
-from bench.cell import build_cell
 from bench.claims.claim import Protocol
 from bench.claims.convergence import stationarity  # noqa: F401 (registers gradient_norm)
 from bench.claims.experiment import Experiment
-from bench.claims.trajectories import trajectories
-from bench.config import compose_config
+from bench.claims.trajectories import cell_of, trajectories
 from shb.datasets import load_dataset
 from shb.problems import Problem
 from shb.problems.closed_forms import E6
@@ -86,12 +83,7 @@ def run(
 
 def problem_of(experiment: Experiment) -> Problem:
     """The problem of a trajectories experiment, for its facts."""
-    return _problem(tuple(experiment.settings["overrides"]))
-
-
-@functools.lru_cache(maxsize=16)
-def _problem(overrides: tuple[str, ...]) -> Problem:
-    return build_cell(compose_config([*overrides, "dtype=float64", "device=cpu", "seeds=1"])).problem()
+    return cell_of(tuple(experiment.settings["overrides"]), "cpu").problem()
 
 
 def hessian_of(problem: Problem) -> np.ndarray:

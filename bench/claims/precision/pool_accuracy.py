@@ -10,7 +10,7 @@ import numpy as np
 
 import bench.claims.precision.held_out  # noqa: F401  registers the observer
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.trajectories import cell_of, advance
+from bench.claims.trajectories import advance, cell_of
 from shb.nonsmooth.max_pool import BetaMaxPool2d
 from shb.training import Member, Stack
 

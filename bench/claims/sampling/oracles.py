@@ -17,10 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cell import Cell, build_cell
 from bench.claims.experiment import Columns, measure
-from bench.claims.trajectories import advance
-from bench.config import compose_config
+from bench.claims.trajectories import advance, cell_of
 from shb.nonsmooth import goldstein_batch
 from shb.problems import Params
 from shb.problems.closed_forms import E1, E6, ClosedForm
@@ -72,14 +70,10 @@ ORACLES: dict[str, Callable[[ClosedForm], Callable[[Tensor], Tensor]]] = {
 }
 
 
-def _cell(settings: Mapping[str, Any]) -> Cell:
-    return build_cell(compose_config(["dtype=float64", *settings["overrides"], f"device={settings['device']}"]))
-
-
 @measure("deterministic_descent")
 def descent(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """As the measure "trajectories", with the oracle `settings["oracle"]` of the full data."""
-    cell = _cell(settings)
+    cell = cell_of(tuple(settings["overrides"]), settings["device"])
     problem = cell.problem()
     problem = Deterministic(problem, ORACLES[settings["oracle"]](problem))
     hyperparameters = cell.members[0].hyperparameters
@@ -94,7 +88,7 @@ def oracle_error(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     Columns at_zero, at_random, gradient (|grad F(0)|), stationarity (m_eps(0) from full-batch backpropagation at
     sampled points), each [n].
     """
-    problem = _cell(settings).problem()
+    problem = cell_of(tuple(settings["overrides"]), settings["device"]).problem()
     backpropagated, true = (torch.func.vmap(torch.func.grad(ORACLES[name](problem))) for name in ORACLES)
     w = problem.initial_parameters_of(seeds)["w"].to(problem.device)
     zero = torch.zeros_like(w)

@@ -8,6 +8,7 @@ import bench.claims.__main__ as command
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, LEVELS
 from bench.claims.report import expectations
+from bench.claims.trajectories import cell_of
 from bench.command import run_command
 from bench.config import CONF, ClaimsConfig, compose_as
 from bench.store import Store
@@ -161,3 +162,17 @@ def test_the_catalogue_is_complete_and_every_part_is_expected():
     for verdicts, why in known.values():
         assert verdicts and why
         assert set(verdicts) <= {"SUPPORTED", "REFUTED", "INCONCLUSIVE", "VOID", "OUT-OF-SCOPE"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_every_experiment_of_every_level_can_be_composed(claim, level):
+    """A wrong override or size at LEVEL=full must not wait for a run of hours. Data sets of files are not opened."""
+    entry = compose_as(ClaimsConfig, [f"claim={claim}"]).claim
+    experiments = CLAIMS[claim].experiments(command.Protocol(level, entry[level]))
+    assert experiments
+    for one in experiments.values():
+        assert one.blocks() and len(one.ensemble_id(*one.blocks()[0])) == 16
+        overrides = one.settings.get("overrides", ())
+        if overrides and not any(o in ("dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10") for o in overrides):
+            cell_of(tuple(overrides), "cpu")
