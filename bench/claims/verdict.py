@@ -37,8 +37,9 @@ class Evidence:
             "inside": SUPPORTED if the (1 - level) interval lies inside `region`, REFUTED if it is disjoint from it;
             "tost": SUPPORTED if the (1 - 2 level) interval lies inside `region`, REFUTED as for "inside"
             ("no difference", and one-sided bounds on shares; the region is fixed beforehand);
-            "contains": REFUTED if the (1 - level) interval excludes `target`, else SUPPORTED if its half-width is at
-            most `resolution`; "exact": SUPPORTED if the deterministic value lies in `region`, else REFUTED.
+            "contains": REFUTED if the (1 - level) interval excludes `target`, SUPPORTED if it contains it and its
+            half-width is at most `resolution`;
+            "exact": SUPPORTED if the deterministic value lies in `region`, else REFUTED.
         controls_fired: for each control, whether it failed as it must.
         out_of_scope: why the claim does not apply, or None.
     """

@@ -163,7 +163,7 @@ def test_the_large_run_counts_what_the_common_measure_counts():
 
 
 def test_both_optimizers_have_the_effective_step_of_the_law():
-    cells = [random_start.cell_of(optimizer) for optimizer in ("sgd", "shb")]
+    cells = [random_start.overrides(optimizer) for optimizer in ("sgd", "shb")]
     values = [dict(item.split("=") for item in cell) for cell in cells]
     effective = [float(v["optimizer.lr"]) / (1 - float(v.get("optimizer.momentum", 0))) for v in values]
     assert effective == pytest.approx([random_start.EFFECTIVE] * 2)
