@@ -171,6 +171,11 @@ class Store:
         """Ids of the stored ensembles."""
         return set(self._read("ensembles")["ensemble_id"])
 
+    def ensemble_seconds(self, ids: Sequence[str]) -> float:
+        """Wall time that the stored ensembles among `ids` took, in seconds."""
+        frame = self._read("ensembles").filter(pl.col("ensemble_id").is_in(list(ids)))
+        return float(frame.unique("ensemble_id")["seconds"].sum())
+
     def ensemble(self, ensemble_id: str) -> dict[str, np.ndarray]:
         """Columns of one ensemble: name -> float64 [seeds], or [seeds, width]."""
         frame = self._read("ensembles").filter(pl.col("ensemble_id") == ensemble_id).unique("column", keep="first")

@@ -94,3 +94,36 @@ def test_every_column_is_explained(schema):
     named = set(re.findall(r"`(\w+)`", text))
     families = ("schedule_", "momentum_schedule_")  # the table names two of each
     assert {column for column in schema if column not in named and not column.startswith(families)} == set()
+
+
+def claims_of(path):
+    """Rows of a table of claims: id -> cells, without the source, which the README leaves out."""
+    rows = {}
+    for line in path.read_text().splitlines():
+        cells = line.strip("| ").split(" | ")
+        if re.fullmatch(r"CL\d+[a-z]?", cells[0]) and len(cells) in (6, 7):
+            rows[cells[0]] = cells if len(cells) == 6 else [*cells[:2], *cells[3:]]
+    return rows
+
+
+def test_the_readme_shows_the_reference_claims():
+    shown, reference = claims_of(ROOT / "README.md"), claims_of(REFERENCE / "claims" / "claims.md")
+    assert len(shown) == 10
+    assert shown == {part: reference[part] for part in shown}
+    entries = json.loads((REFERENCE / "claims" / "claims.json").read_text())["claims"]
+    text = (ROOT / "README.md").read_text()
+    assert f"Of the {len(entries)} parts" in text
+    for verdict in ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "OUT-OF-SCOPE"):
+        count = sum(entry["verdict"] == verdict for entry in entries)
+        assert f"{count} {verdict}" in text or f"{count} are {verdict}" in text, (verdict, count)
+    assert all(entry["expected"] and entry["control_fired"] for entry in entries if entry["verdict"] != "OUT-OF-SCOPE")
+    assert set(reference) == {entry["id"] for entry in entries}
+
+
+def test_the_reference_claims_are_those_of_the_catalogue():
+    from bench.claims.catalogue import CLAIMS
+
+    entries = json.loads((REFERENCE / "claims" / "claims.json").read_text())["claims"]
+    assert {entry["claim"] for entry in entries} == set(CLAIMS)
+    for family in {claim.family for claim in CLAIMS.values()}:
+        assert (REFERENCE / "claims" / "figures" / f"{family}.png").exists()

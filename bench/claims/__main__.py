@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     print_table(report, CONSOLE)
     folder = Path(config.results_dir) / "claims"
     facts = {"computed_with": _computed_with(device), "wall_seconds": round(time.monotonic() - started, 1)}
+    facts["compute_seconds"] = round(store.ensemble_seconds(_ids(protocols)), 1)
     facts["failures"] = failures
     appendices = {c: CLAIMS[c].appendix(own) for c, own in results.items() if CLAIMS[c].appendix}
     written = write(report, folder, config.level, facts, appendices)
@@ -173,6 +174,12 @@ def _compute(protocols: Mapping[str, Protocol], store: Store) -> dict[str, str]:
             if count:
                 reporter.line(f"  {claim:<5} {CLAIMS[claim].title:<90} {time.monotonic() - clock:6.1f} s")
     return failures
+
+
+def _ids(protocols: Mapping[str, Protocol]) -> list[str]:
+    """Ids of all ensembles of these claims."""
+    experiments = [one for claim, protocol in protocols.items() for one in CLAIMS[claim].experiments(protocol).values()]
+    return [one.ensemble_id(*block) for one in experiments for block in one.blocks()]
 
 
 def _load(claim: str, protocol: Protocol, store: Store) -> Results:

@@ -69,14 +69,17 @@ def measured(part: Part) -> str:
     unit = f" {part.unit}" if part.unit else ""
     if isinstance(part.estimate, Exact):
         return f"{part.estimate.value:.3g}{unit} (exact, n = {part.estimate.n})"
-    value, low, high = (_digits(x) for x in (part.estimate.value, *part.estimate.interval()))
+    value, low, high = _digits(part.estimate.value, *part.estimate.interval())
     return f"{value}{unit} [{low}, {high}], n = {part.estimate.n}"
 
 
-def _digits(value: float) -> str:
-    """Three significant digits; near 1 those of the distance to it, so that a bound of 0.99963 does not read 1."""
-    distance = abs(1 - value)
-    return f"{value:.{2 - math.floor(math.log10(distance))}f}" if 0 < distance < 0.01 else f"{value:.3g}"
+def _digits(value: float, low: float, high: float) -> list[str]:
+    """The three numbers with as many decimals as the width of the interval supports (two digits of it)."""
+    width = high - low
+    if not (math.isfinite(width) and width > 0 and 0.01 <= abs(value) < 1e4):
+        return [f"{number:.3g}" for number in (value, low, high)]
+    decimals = max(0, 1 - math.floor(math.log10(width)))
+    return [f"{number:.{decimals}f}" for number in (value, low, high)]
 
 
 def controls(part: Part) -> str:
@@ -166,7 +169,12 @@ def write(
 
 
 def _markdown(report: Sequence[Row], level: str, facts: Mapping[str, Any], appendices: Mapping[str, str]) -> str:
-    lines = [f"# Claims of the theory, level {level}", "", f"{facts.get('computed_with', '')}", ""]
+    lines = [
+        f"# Claims of the theory, level {level}",
+        "",
+        f"{facts['computed_with']}; {facts['compute_seconds']:.0f} s of measurements.",
+        "",
+    ]
     lines += [
         "Measured values with 95 % intervals; verdicts after Holm's correction over the table. Sources: C-a .. C-f are",
         "assertions of the abstract of Le (2024); D1, D2, D4, L1 .. L8 are this project's own (docs/theory.md).",
