@@ -71,6 +71,7 @@ class ClaimsConfig:
     device: str
     threads: int | None
     data_root: str | None
+    download: bool
     figures: bool
     results_dir: str
 

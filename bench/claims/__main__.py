@@ -37,7 +37,7 @@ from bench.inference import Region
 from bench.problem import resolve_device
 from bench.progress import Reporter
 from bench.store import Store
-from shb.datasets import check_files
+from shb.datasets import check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 
 CONSOLE = make_console(width=170)  # seven columns
@@ -60,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     protocols = {
         claim: Protocol(config.level, _sizes(claim, entry, config.level), device) for claim, entry in selected.items()
     }
+    if config.download:
+        for dataset in sorted({name for claim in selected for name in CLAIMS[claim].datasets}):
+            load_dataset(dataset, None, True)
     absent = {claim: why for claim in selected if (why := _absent(CLAIMS[claim]))}
     started = time.monotonic()
     failures = _compute({c: p for c, p in protocols.items() if c not in absent}, store)
