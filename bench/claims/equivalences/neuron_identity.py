@@ -80,8 +80,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         ("CL3b", "gradient", "There its mean oracle vanishes, off the kinks, at least squares only."),
     ):
         found = np.concatenate([columns[name] for columns in results.values()])
-        least = float(min(columns[f"{name}_raw"].min() for columns in results.values()))
-        control = Control("data without their mirror images", least > VISIBLE, f"relative error at least {least:.2g}")
+        # the median: the smallest of many random instances comes near 0 by chance
+        typical = float(min(np.median(columns[f"{name}_raw"]) for columns in results.values()))
+        shown = f"median relative error {typical:.2g}"
+        control = Control("data without their mirror images", typical > VISIBLE, shown)
         formula = "F(w) = E(w.x - y)^2/4 + E y^2/4" if name == "objective" else "grad F(w) = H (w - w_LS)"
         rows.append(
             Part(
