@@ -81,9 +81,8 @@ def main(arguments: Sequence[str]) -> int:
     facts["compute_seconds"] = round(store.ensemble_seconds(_ids(protocols)), 1)
     facts["failures"] = failures
     appendices = {c: CLAIMS[c].appendix(own) for c, own in results.items() if CLAIMS[c].appendix}
-    written = write(report, folder, config.level, facts, appendices)
-    if config.figures:
-        written += draw(protocols, results, folder / "figures")
+    figures = draw(protocols, results, folder / "figures") if config.figures else []
+    written = [*write(report, folder, config.level, facts, appendices, {path.stem for path in figures}), *figures]
     for path in written:
         CONSOLE.print(f"wrote {path}", highlight=False)
     for claim, error in failures.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,18 +157,25 @@ def write(
     folder: Path,
     level: str,
     facts: Mapping[str, Any],
-    appendices: Mapping[str, str] | None = None,
+    appendices: Mapping[str, str],
+    figures: Collection[str],
 ) -> list[Path]:
-    """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id."""
+    """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id, `figures` names drawn families."""
     folder.mkdir(parents=True, exist_ok=True)
     report = sorted(report, key=lambda row: (number(row.part.id), row.part.id))
     content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [entry(row) for row in report]}
     (folder / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    (folder / "claims.md").write_text(_markdown(report, level, facts, appendices or {}))
+    (folder / "claims.md").write_text(_markdown(report, level, facts, appendices, figures))
     return [folder / "claims.md", folder / "claims.json"]
 
 
-def _markdown(report: Sequence[Row], level: str, facts: Mapping[str, Any], appendices: Mapping[str, str]) -> str:
+def _markdown(
+    report: Sequence[Row],
+    level: str,
+    facts: Mapping[str, Any],
+    appendices: Mapping[str, str],
+    figures: Collection[str],
+) -> str:
     lines = [
         f"# Claims of the theory, level {level}",
         "",
@@ -184,7 +191,8 @@ def _markdown(report: Sequence[Row], level: str, facts: Mapping[str, Any], appen
         own = [row for row in report if CLAIMS[row.claim].family == family]
         if not own:
             continue
-        lines += [f"## {title}", "", f"![{title}](figures/{family}.png)", ""]
+        lines += [f"## {title}", ""]
+        lines += [f"![{title}](figures/{family}.png)", ""] if family in figures else []
         lines += ["| claim | statement | source | predicted | measured | control | verdict |", "|" + "---|" * 7]
         for row in own:
             cells = (row.part.id, row.part.title, row.part.source, row.part.predicted, measured(row.part))
