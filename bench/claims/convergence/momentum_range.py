@@ -26,11 +26,12 @@ from shb.training import Member, Stack
 
 BETAS, OUTSIDE = (-0.5, 0.9, 0.99), (1.0, 1.01)
 DEVIATIONS = 5.0  # stationary standard deviations within which a run has arrived
+UNDERFLOW = 1e-290  # of |w|, started at 1: below it rounding decides which of two iterates is larger
 RARE, EDGE = Region(0.0, 1e-3), Region(0.0, 0.01)
 RATIOS = [round(0.981 + 0.002 * i, 3) for i in range(20)]  # alpha lambda / (2 (1 + beta)); 1 lies in the middle
 
 
-@measure("stability_boundary")
+@measure("stability_boundary", version=2)
 def stability_boundary(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """For a random beta per seed, the alpha lambda at which SHB on lambda w^2/2 without noise starts to grow.
 
@@ -53,7 +54,8 @@ def stability_boundary(settings: Mapping[str, Any], seeds: np.ndarray) -> Column
         columns["w0"][: len(members)].abs().cpu().numpy(),
         columns["diverged"][: len(members)].cpu().numpy(),
     )
-    grows = (diverged | (size[:, 1] > size[:, 0])).reshape(len(seeds), len(ratios))
+    grown = (size[:, 1] > size[:, 0]) & (size[:, 1] > UNDERFLOW)
+    grows = (diverged | grown).reshape(len(seeds), len(ratios))
     clean = (grows[:, 1:] >= grows[:, :-1]).all(1) & ~grows[:, 0] & grows[:, -1]
     first = grows.argmax(1)
     boundary = np.where(clean, (ratios[first] + ratios[first - 1]) / 2, np.nan) * 2 * (1 + betas)
