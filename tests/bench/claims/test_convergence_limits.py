@@ -262,8 +262,9 @@ def test_the_stability_boundary_of_one_momentum():
     alone = momentum_range.stability_boundary(settings, np.array([8]))
     assert both["boundary"][1] == alone["boundary"][0] and both["beta"][0] != both["beta"][1]
     assert both["boundary"] == pytest.approx(2 * (1 + both["beta"]))
-    underflowing = momentum_range.stability_boundary({**settings, "steps": 8192}, np.array([3]))
-    assert underflowing["boundary"][0] == both["boundary"][0]
+    long = {**settings, "steps": 8192, "ratios": [0.97, 0.98, 0.985, 0.99, 1.01], "betas": [-0.5, 0.95]}
+    found = momentum_range.stability_boundary(long, np.arange(40))  # stable iterates underflow
+    assert found["boundary"] == pytest.approx(2 * (1 + found["beta"]))
     beyond = momentum_range.stability_boundary({**settings, "ratios": [1.02, 1.05]}, np.array([3]))
     assert np.isnan(beyond["boundary"]).all()
 
