@@ -24,7 +24,7 @@ import torch
 from shb.errors import ConfigurationError, choose
 
 INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "zeros", "point")
-FAN_FREE = ("normal", "zeros", "point")  # defined for any vector, so for closed-form problems too
+FAN_FREE = ("normal", "zeros", "point")  # defined for any vector, without the fans of a layer
 
 
 def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
