@@ -29,7 +29,7 @@ from bench.inference import Region
 from shb.nonsmooth import min_norm_point, relu
 from shb.streams import stream
 
-PERTURBATIONS, RADIUS = 400, 1e-6
+PERTURBATIONS, RADIUS = 400, 1e-6  # per pattern, at most
 TOLERANCE = 1e-8  # relative to the largest limiting gradient
 
 Network = Callable[[list[Tensor], Callable[[Tensor], Tensor]], Tensor]  # (parameters, activation) -> loss
@@ -104,14 +104,16 @@ def hull_distance(
     loss(params, record)
     kinks = torch.cat([(x == 0).flatten() for x in exact])
     patterns = set()
-    for _ in range(PERTURBATIONS):
+    for _ in range(PERTURBATIONS * 2 ** int(kinks.sum())):
+        if len(patterns) == 2 ** int(kinks.sum()):
+            break
         seen: list[Tensor] = []
 
         def signs(x: Tensor, seen: list[Tensor] = seen) -> Tensor:
             seen.append(x.flatten())
             return torch.relu(x)
 
-        loss([p + RADIUS * torch.from_numpy(generator.standard_normal(tuple(p.shape))) for p in params], signs)
+        loss([p + _radius(p) * torch.from_numpy(generator.standard_normal(tuple(p.shape))) for p in params], signs)
         here = torch.cat(seen)[kinks]
         if (here != 0).all():
             patterns.add(tuple((here > 0).tolist()))
@@ -122,6 +124,11 @@ def hull_distance(
         found = _gradient(loss, params, functools.partial(relu, derivative=derivative, rule=rule))
         distances[name] = float(min_norm_point(limits - found).norm) / scale
     return distances, len(patterns), int(kinks.sum())
+
+
+def _radius(parameter: Tensor) -> float:
+    """Vectors (biases, where there are any) move ten times as far, so that rare patterns of the kinks are met too."""
+    return 10 * RADIUS if parameter.ndim == 1 else RADIUS
 
 
 def _fixed(pattern: tuple[bool, ...]) -> Callable[[Tensor], Tensor]:
@@ -140,7 +147,7 @@ def _gradient(loss: Network, params: list[Tensor], activation: Callable[[Tensor]
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss(params, activation), params)]).numpy()
 
 
-@measure("hull_distance")
+@measure("hull_distance", version=2)
 def hull_distances(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """patterns, kinks and a distance for each of ORACLES [n], of random instances of one network."""
     rows = []
