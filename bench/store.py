@@ -41,6 +41,16 @@ _SCHEDULE_PARAMETERS = (
     *(f"momentum_schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),
     "momentum_schedule_r",
 )
+_ENVIRONMENT = {  # bench/environment.py
+    "code_commit": pl.String,
+    "code_dirty": pl.Boolean,
+    "python": pl.String,
+    "torch": pl.String,
+    "platform": pl.String,
+    "cpu": pl.String,
+    "device_name": pl.String,
+    "threads": pl.Int64,
+}
 
 MEMBER_SCHEMA: dict[str, Any] = {
     "member_id": pl.String,
@@ -74,14 +84,7 @@ MEMBER_SCHEMA: dict[str, Any] = {
     "hyperparameters": pl.String,
     "spec": pl.String,
     "dataset_checksum": pl.String,
-    "code_commit": pl.String,
-    "code_dirty": pl.Boolean,
-    "python": pl.String,
-    "torch": pl.String,
-    "platform": pl.String,
-    "cpu": pl.String,
-    "device_name": pl.String,
-    "threads": pl.Int64,
+    **_ENVIRONMENT,
     "stack_members": pl.Int64,
     "stack_seconds": pl.Float64,
     "member_steps_per_second": pl.Float64,
@@ -106,14 +109,7 @@ ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
     "width": pl.Int64,
     "values": pl.List(pl.Float64),
     "seconds": pl.Float64,
-    "code_commit": pl.String,
-    "code_dirty": pl.Boolean,
-    "python": pl.String,
-    "torch": pl.String,
-    "platform": pl.String,
-    "cpu": pl.String,
-    "device_name": pl.String,
-    "threads": pl.Int64,
+    **_ENVIRONMENT,
     "created": pl.String,
     "schema_version": pl.Int64,
 }

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.share import always, never, probability
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region
 
 STARTS = (2, 6, 8)  # predicted shares 1/2, 1/4, 1/8
 ODD = 5
-RESOLUTION = 0.02
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
@@ -64,17 +62,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items() if "trapped" in columns}
     normal = Control("w_0 ~ N(0, 4)", trapped["normal"] == 0, f"{trapped['normal']} of {n} trapped")
     rows = [
-        Part(
+        probability(
             f"CL29{letter}",
             f"Started at the grid point {w}, SGD with constant step 1/2 falls into the trap of E1 as computed.",
             "D4(C), E1(iv)",
-            f"trapped share 1/{2 ** int(math.log2(w))}",
-            Proportion(trapped[f"start{w}"], n),
-            "contains",
+            trapped[f"start{w}"],
+            n,
             (normal,),
-            target=2.0 ** -int(math.log2(w)),
-            resolution=RESOLUTION,
-            unit="share",
+            2.0 ** -int(math.log2(w)),
+            predicted=f"share trapped = 1/{2 ** int(math.log2(w))}",
         )
         for letter, w in zip("abc", STARTS)
     ]
@@ -82,49 +78,39 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     even = Control(f"grid point {STARTS[0]}", trapped["start2"] > 0, f"{trapped['start2']} of {n} trapped")
     return [
         *rows,
-        Part(
+        never(
             "CL29d",
             f"From the grid point {ODD}, which no dyadic path joins to 0, SGD is not trapped.",
             "E1(iv)",
-            "trapped share < 0.001",
-            Proportion(trapped[f"start{ODD}"], n),
-            "tost",
+            trapped[f"start{ODD}"],
+            n,
             (even,),
-            region=Region(0.0, 1e-3),
-            unit="share",
         ),
-        Part(
+        always(
             "CL29e",
             "Zero initialisation is trapped for ever.",
             "paper C-e, E1(i)",
-            "trapped share > 0.999",
-            Proportion(trapped["zeros"], n),
-            "tost",
+            trapped["zeros"],
+            n,
             (normal,),
-            region=Region(0.999, 1.0),
-            unit="share",
+            what="trapped",
         ),
-        Part(
+        never(
             "CL29f",
             "The heavy ball is not trapped from a grid point that traps SGD half of the time.",
             "D4(D)",
-            "trapped share < 0.001",
-            Proportion(trapped["shb"], n),
-            "tost",
+            trapped["shb"],
+            n,
             (even,),
-            region=Region(0.0, 1e-3),
-            unit="share",
         ),
-        Part(
+        always(
             "CL29g",
             "A bias that starts at zero puts every run on a kink, whatever the weights (all-zero inputs).",
             "E10",
-            "share on an exact kink at the start > 0.999, in float64",
-            Proportion(kinks["zero"], n),
-            "tost",
+            kinks["zero"],
+            n,
             (Control("random bias", kinks["random"] == 0, f"{kinks['random']} of {n} on a kink"),),
-            region=Region(0.999, 1.0),
-            unit="share",
+            what="on an exact kink at the start, in float64,",
         ),
     ]
 

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.artificial.shares import always, count, never
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.estimates import Exact, Proportion
+from bench.claims.share import always, count, never, probability
+from bench.estimates import Exact
 from bench.inference import Region
 from shb.optimizers import get_optimizer
 from shb.problems import CLOSED_FORMS
@@ -108,17 +108,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     e1 = results["e1_sgd"]
     each = ", ".join(f"{w}: {e1['trapped'][e1['w0'] == w].mean():.3f}" for w in EVEN)
     return [
-        Part(
+        probability(
             "CL26a",
             "With constant step 1/2 SGD falls into the trap of E1 from even integers as often as computed.",
             "D4(C), E1(iv)",
-            "trapped share 2^-floor(log2 w_0), over w_0 = " + ", ".join(map(str, EVEN)),
-            Proportion(*hits("e1_sgd")),
-            "contains",
+            *hits("e1_sgd"),
             beside("e1"),
-            target=float(predicted_share(e1["w0"]).mean()),
-            resolution=0.02,
-            unit="share",
+            float(predicted_share(e1["w0"]).mean()),
+            predicted="share trapped = 2^-floor(log2 w_0), over w_0 = " + ", ".join(map(str, EVEN)),
             note=f"Share by start: {each}.",
         ),
         never(

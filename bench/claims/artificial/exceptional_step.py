@@ -11,9 +11,8 @@ from collections.abc import Mapping
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.share import never, probability
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
@@ -46,40 +45,33 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     )
     sgd = Control("SGD, same steps and samples", trapped["sgd"] > 0, f"{trapped['sgd']} of {n} trapped")
     return [
-        Part(
+        probability(
             "CL25a",
             "One exceptional step size (alpha_0 = 1) traps SGD at the artificial point of E1 half of the time.",
             "D4(C), E1(ii)",
-            "trapped share 1/2",
-            Proportion(trapped["sgd"], n),
-            "contains",
+            trapped["sgd"],
+            n,
             (generic,),
-            target=0.5,
-            resolution=0.02,
-            unit="share",
+            0.5,
+            predicted="share trapped = 1/2",
         ),
-        Part(
+        never(
             "CL25b",
             "The heavy ball with the same exceptional step is not trapped.",
             "D4(D), E1(ii)",
-            "trapped share < 0.001",
-            Proportion(trapped["shb"], n),
-            "tost",
+            trapped["shb"],
+            n,
             (sgd,),
-            region=Region(0.0, 1e-3),
-            unit="share",
         ),
-        Part(
+        probability(
             "CL25c",
             "The heavy ball touches the artificial point at its first step as often as SGD, and leaves.",
             "D4(D)",
-            "share with w_1 = 0 exactly: 1/2",
-            Proportion(touched, n),
-            "contains",
+            touched,
+            n,
             (generic,),
-            target=0.5,
-            resolution=0.02,
-            unit="share",
+            0.5,
+            predicted="share with w_1 = 0 exactly = 1/2",
         ),
     ]
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.claims.artificial.shares import count, frozen, never, shown
+from bench.claims.artificial.comparable import frozen
 from bench.claims.artificial.trap import LINE_START
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.share import count, never, shown
 from bench.claims.trajectories import cell_of, trajectories
 from bench.estimates import Mean
 from bench.inference import Region

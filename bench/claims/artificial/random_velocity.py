@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.artificial.shares import count, frozen, never, shown
+from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.share import count, never, shown
 from bench.claims.trajectories import trajectories
 
 HARMONIC = ("optimizer.lr=1.0", "schedule=power", "schedule.q=1.0", "schedule.k0=0")  # alpha_k = 1 / (k + 1)

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from bench.claims.artificial.shares import OPTIMIZERS, always, count, frozen, never, shown
+from bench.claims.artificial.comparable import OPTIMIZERS, frozen
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.share import always, count, never, shown
 from bench.claims.trajectories import trajectories
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
 

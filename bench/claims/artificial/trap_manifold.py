@@ -13,9 +13,8 @@ import numpy as np
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region
 
 OPTIMIZERS = {"sgd": (), "shb": ("optimizer.momentum=0.9",)}
 START, PERTURBATION = 3.0, 1e-12
@@ -57,31 +56,27 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         on, off = results[f"{optimizer}_on"], results[f"{optimizer}_off"]
         beside = at_artificial(off)
         rows.append(
-            Part(
+            always(
                 f"CL28{letter}",
                 f"Started on the line w_1 = 0 at rest, {name} converges to the artificial point of E3.",
                 "paper C-e, E3",
-                "share > 0.999 end at (0, b)",
-                Proportion(at_artificial(on), n),
-                "tost",
+                at_artificial(on),
+                n,
                 (Control(f"w_1 = {PERTURBATION:g} instead of 0", beside < n / 2, f"{beside} of {n} end at (0, b)"),),
-                region=Region(0.999, 1.0),
-                unit="share",
+                what="ending at (0, b)",
             )
         )
     missed = n - at_clarke(results["shb_off"])
     on_line = n - at_clarke(results["shb_on"])
     rows.append(
-        Part(
+        never(
             "CL28c",
             "Started 1e-12 beside that line, the heavy ball reaches the Clarke point.",
             "D4(D), E3",
-            "share that misses (-1, b) < 0.001",
-            Proportion(missed, n),
-            "tost",
+            missed,
+            n,
             (Control("start on the line", on_line > n / 2, f"{on_line} of {n} miss (-1, b)"),),
-            region=Region(0.0, 1e-3),
-            unit="share",
+            what="missing (-1, b)",
         )
     )
     return rows

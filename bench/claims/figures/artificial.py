@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.artificial import dyadic_start, random_start
-from bench.claims.artificial.shares import frozen
+from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Protocol, Results
 from bench.claims.experiment import Columns
 from bench.claims.figures.style import COLOURS, NAMES, make_figure

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region, fisher_exact
+from bench.inference import fisher_exact
 
 PROBLEMS = ("e1", "e2", "e5", "e6")
 
@@ -53,38 +53,25 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         f"{zero} of {total} trapped, Fisher p = {p_value:.1g}",
     )
     return [
-        Part(
+        always(
             "CL40a",
             f"Started at the artificial point of {where}, Adam never moves.",
             "paper C-e, theory.md CL40",
-            "frozen share > 0.999",
-            Proportion(zero, total),
-            "tost",
+            zero,
+            total,
             (Control("ReLU'(0) = 1/2", half == 0, f"{half} of {total} frozen"),),
-            region=Region(0.999, 1.0),
-            unit="share",
         ),
-        Part(
-            "CL40b",
-            "From a random start Adam is not trapped.",
-            "theory.md CL40 (Xiao et al.)",
-            "trapped share < 0.001",
-            Proportion(random, total),
-            "tost",
-            (start,),
-            region=Region(0.0, 1e-3),
-            unit="share",
+        never(
+            "CL40b", "From a random start Adam is not trapped.", "theory.md CL40 (Xiao et al.)", random, total, (start,)
         ),
-        Part(
+        never(
             "CL40c",
             "From a random start Adam ends near the Clarke point.",
             "theory.md CL40 (Xiao et al.)",
-            f"share farther than {protocol['near']:g} < 0.001",
-            Proportion(far, total),
-            "tost",
+            far,
+            total,
             (Control("the same runs from w_0 = 0", stuck > far, f"{stuck} of {total} farther"),),
-            region=Region(0.0, 1e-3),
-            unit="share",
+            what=f"farther than {protocol['near']:g}",
         ),
     ]
 

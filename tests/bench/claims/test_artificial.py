@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from bench.claims.artificial import dyadic_start, random_start, trap
-from bench.claims.artificial.shares import frozen, never
+from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Control, Protocol
 from bench.claims.experiment import MEASURES
 from bench.claims.figures import artificial as figures
+from bench.claims.share import never
 from bench.claims.trajectories import trajectories
 from bench.claims.verdict import judge
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
