@@ -25,7 +25,8 @@ from shb.problems import Problem
 from shb.problems.closed_forms import E6
 from shb.schedules import schedule_table
 
-Q, K0 = 0.6, 10.0  # alpha_k = lr / (k + 1 + k0)^q
+Q = 0.6  # alpha_k = lr / (k + 1 + k0)^q
+OFFSET = 10 / 4096  # k0 per step of the run: alpha_0 / alpha_K is the same at every level
 MOMENTUM = 0.9
 # Effective step size at the last step: alpha_K lambda / (1 - beta) <= 0.02, and at E6 small against 1 / E|x|^2 = 0.1
 LAST_STEP = {"e1": 0.02, "e3": 0.02, "e6": 0.005, "max_affine": 0.005, "absolute": 0.005}
@@ -38,13 +39,13 @@ def recorded_steps(steps: int) -> list[int]:
 
 def base_step(last: float, steps: int, momentum: float) -> float:
     """lr whose effective step size is `last` after `steps` steps."""
-    return (1 - momentum) * last * (steps + 1 + K0) ** Q
+    return (1 - momentum) * last * (steps + 1 + OFFSET * steps) ** Q
 
 
 def effective_steps(problem: str, steps: int, at: Sequence[int]) -> np.ndarray:
     """alpha_k / (1 - beta) at the steps `at` of `run(problem, ...)`: [len(at)]."""
     base = base_step(LAST_STEP[problem], steps, 0.0)
-    table = schedule_table("power", [base], {"q": Q, "k0": K0}, min(at), max(at) + 1, steps)
+    table = schedule_table("power", [base], {"q": Q, "k0": OFFSET * steps}, min(at), max(at) + 1, steps)
     return table[np.asarray(at) - min(at), 0]
 
 
@@ -64,7 +65,7 @@ def run(
     """
     steps = protocol["steps"]
     lr = base_step(LAST_STEP[problem], steps, momentum)
-    schedule = ["schedule=power", f"schedule.q={Q}", f"schedule.k0={K0}"]
+    schedule = ["schedule=power", f"schedule.q={Q}", f"schedule.k0={OFFSET * steps}"]
     if constant:
         lr, schedule = (1 - momentum) * LAST_STEP[problem], ["schedule=constant"]
     optimizer = ["optimizer=shb", f"optimizer.momentum={momentum}"] if momentum else ["optimizer=sgd"]
