@@ -10,16 +10,17 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.config import Config, numbers
+from bench.engine import settled_engine
 from bench.problem import build_problem, problem_spec
 from bench.settings import is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
-from shb.training import Member, Plan
+from shb.training import ENGINES, Member, Plan
 
 NUMERICS = 1  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
@@ -36,6 +37,8 @@ class Cell:
         plan: steps, schedules, evaluations.
         members, ids: trajectories and their identities, in the same order.
         specs: what each identity is the hash of.
+        engine: "eager" or "compiled".
+        engine_open: True if a run may choose the engine, because nothing is stored (engine=auto).
         unstable: per member, True if its momentum leaves (-1, 1) (allowed by a flag, and marked).
     """
 
@@ -48,6 +51,8 @@ class Cell:
     specs: tuple[dict[str, Any], ...]
     unstable: tuple[bool, ...]
     data_root: str | None
+    engine: str = "eager"
+    engine_open: bool = False
 
     @property
     def name(self) -> str:
@@ -57,6 +62,11 @@ class Cell:
     def problem(self) -> Problem:
         """The problem on its device; the same object for cells that share it."""
         return build_problem(json.dumps(self.problem_spec, sort_keys=True), self.data_root)
+
+    def under(self, engine: str, engine_open: bool = False) -> Cell:
+        """The same members under another engine, which gives them other identities."""
+        specs = tuple({**spec, "engine": engine} for spec in self.specs)
+        return replace(self, specs=specs, ids=_ids(specs), engine=engine, engine_open=engine_open)
 
     def spec_json(self, index: int) -> str:
         return canonical(self.specs[index])
@@ -84,6 +94,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         _at_least("threads", config.threads, 1)
     if config.memory is not None and not config.memory > 0:
         raise ConfigurationError("memory", config.memory, "a number of GiB > 0")
+    choose("engine", config.engine, ("auto", *ENGINES))
     spec, label, train_size = problem_spec(config)
     optimizer = get_optimizer(config.optimizer["name"])
     velocity_std = _velocity_std(config, optimizer)
@@ -109,17 +120,22 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         "engine": "eager",
     }
     specs = tuple({**shared, "seed": m.seed, "hyperparameters": dict(m.hyperparameters)} for m in members)
-    return Cell(
+    cell = Cell(
         label=label,
         problem_spec=spec,
         optimizer=optimizer,
         plan=plan,
         members=members,
-        ids=tuple(hashlib.sha256(canonical(spec).encode()).hexdigest()[:16] for spec in specs),
+        ids=_ids(specs),
         specs=specs,
         unstable=tuple(is_unstable(m.hyperparameters, plan.momentum_schedule) for m in members),
         data_root=config.data_root,
     )
+    return cell.under(*settled_engine(config.engine, cell, config.results_dir))
+
+
+def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(hashlib.sha256(canonical(spec).encode()).hexdigest()[:16] for spec in specs)
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -55,6 +55,7 @@ class Config:
     evaluations: int
     dtype: str
     device: str
+    engine: str
     threads: int | None
     memory: float | None
     data_root: str | None

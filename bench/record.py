@@ -50,15 +50,21 @@ def _shared(cell: Cell, index: int) -> dict[str, Any]:
 
 
 def computed_rows(
-    cell: Cell, indices: Sequence[int], trajectories: Sequence[Trajectory], steps: int, seconds: float
+    cell: Cell,
+    indices: Sequence[int],
+    trajectories: Sequence[Trajectory],
+    steps: int,
+    seconds: float,
+    compile_seconds: float = 0.0,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Member rows and curve rows of one finished stack.
 
     Args:
         steps, seconds: steps per member and wall time of this process (a resumed stack did fewer than all).
+        compile_seconds: the part of `seconds` that went into compiling, which the rate leaves out.
     """
     members, curves = [], []
-    rate = len(indices) * steps / seconds
+    rate = len(indices) * steps / (seconds - compile_seconds)
     for index, trajectory in zip(indices, trajectories):
         members.append(
             {
@@ -68,6 +74,7 @@ def computed_rows(
                 **trajectory.metrics,
                 "stack_members": len(indices),
                 "stack_seconds": seconds,
+                "compile_seconds": compile_seconds,
                 "member_steps_per_second": rate,
             }
         )

@@ -57,6 +57,7 @@ def run_one(config: Config) -> list[Failure]:
     if todo:
         with Reporter(CONSOLE, len(todo), work(cell, len(todo))) as reporter:
             failure = run_cell(cell, store, reporter, config.memory)
+        cell = build_cell(config)  # its engine is known now
     _log(logger, cell, store, "cell")
     logger.close()
     print_summary(cell, store, CONSOLE)
@@ -76,6 +77,9 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
         for problem, optimizer in suite.pairs():
             tuning = suite.tuning_cell(problem, optimizer)
             failures.append(run_cell(tuning, store, reporter, config.memory))
+            if tuning.engine_open:  # now it is known
+                suite.forget(problem, optimizer)
+                tuning = suite.tuning_cell(problem, optimizer)
             _log(logger, tuning, store, "tuning")
             best = suite.best(problem, optimizer, store.members())
             if best is None:  # the tuning failed: its failure is listed at the end

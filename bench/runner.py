@@ -11,10 +11,11 @@ from pathlib import Path
 
 from bench.cell import Cell
 from bench.cost import step_cost
+from bench.engine import predicted_engine
 from bench.progress import Reporter
 from bench.record import computed_rows, failed_rows
 from bench.store import Store
-from shb.training import Checkpoint, Member, run_chunked
+from shb.training import Checkpoint, CompilationError, Member, run_chunked, seconds_spent
 
 
 class StoreWriteError(RuntimeError):
@@ -50,14 +51,34 @@ def work(cell: Cell, members: int) -> float:
 def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> Failure | None:
     """Compute the members that the store lacks; the failure, if there was one, is also in the store.
 
+    With engine=auto the engine is chosen here, if nothing is stored, and a step that cannot be compiled runs eager.
+    The members' identities say so: build the cell again to find them.
+
     Args:
         memory: GiB that a stack may use; None for the default of the device.
     """
+    if not cell.engine_open:
+        return _run(cell, store, reporter, memory)
+    try:
+        engine, why = predicted_engine(cell, store.members())
+    except Exception:  # a problem that cannot be built fails below, where that is recorded
+        engine, why = "eager", ""
+    if why:
+        reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {engine}: {why}")
+    try:
+        return _run(cell.under(engine), store, reporter, memory, may_retry=engine != "eager")
+    except CompilationError as error:
+        reporter.line(f"warning: {cell.name} runs eager, because it could not be compiled ({error})")
+        return _run(cell.under("eager"), store, reporter, memory)
+
+
+def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, may_retry: bool = False) -> Failure | None:
     indices = missing(cell, store)
     if not indices:
         return None
     reporter.describe(cell.name)
     started = clock = time.monotonic()
+    compiling = seconds_spent()
     finished = member_steps = 0
     current: list[Checkpoint] = []  # of the running stack
 
@@ -73,6 +94,7 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
             cell.optimizer,
             [cell.members[i] for i in indices],
             cell.plan,
+            engine=cell.engine,
             budget=budget,
             progress=lambda steps: reporter.work(steps * cost),
             checkpoint=checkpoint,
@@ -80,15 +102,18 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
         for trajectories in chunks:
             chunk = indices[finished : finished + len(trajectories)]
             steps = cell.plan.steps - current[0].resumed_at  # what this process did of them
-            _write(store, *computed_rows(cell, chunk, trajectories, steps, time.monotonic() - clock))
+            seconds, compile_seconds = time.monotonic() - clock, seconds_spent() - compiling
+            _write(store, *computed_rows(cell, chunk, trajectories, steps, seconds, compile_seconds))
             current[0].remove()
             member_steps += len(chunk) * steps
             finished += len(chunk)
             reporter.members(len(chunk))
-            clock = time.monotonic()
+            clock, compiling = time.monotonic(), seconds_spent()
     except StoreWriteError:
         raise
     except Exception as error:
+        if isinstance(error, CompilationError) and may_retry:
+            raise
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         _write(store, failed_rows(cell, indices[finished:], text), [])
         reporter.members(len(indices) - finished)

@@ -87,6 +87,7 @@ MEMBER_SCHEMA: dict[str, Any] = {
     **_ENVIRONMENT,
     "stack_members": pl.Int64,
     "stack_seconds": pl.Float64,
+    "compile_seconds": pl.Float64,
     "member_steps_per_second": pl.Float64,
     "created": pl.String,
     "schema_version": pl.Int64,
@@ -128,6 +129,7 @@ class Store:
         self.folder = Path(folder)
         self.damaged: list[Path] = []
         self._cache: dict[Path, pl.DataFrame] = {}
+        self._members: tuple[frozenset[Path], pl.DataFrame] | None = None  # shards, and the table they make
 
     def check(self) -> None:
         """Raise a ConfigurationError if the folder cannot be written or holds a newer schema."""
@@ -150,6 +152,12 @@ class Store:
 
     def members(self) -> pl.DataFrame:
         """One row per member (computed before failed, first written first); columns MEMBER_SCHEMA."""
+        paths = frozenset((self.folder / "members").glob("*.parquet"))
+        if self._members is None or self._members[0] != paths:
+            self._members = paths, self._unique_members()
+        return self._members[1]
+
+    def _unique_members(self) -> pl.DataFrame:
         frame = self._read("members")
         rank = pl.col("status").replace_strict(_RANK, default=1)
         return frame.sort(rank, "created", maintain_order=True).unique("member_id", keep="first", maintain_order=True)

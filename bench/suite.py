@@ -17,7 +17,7 @@ from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import get_optimizer
 
-NEUTRAL = ("results_dir", "threads", "memory", "data_root", "download", "device", "logger")  # leave the suite as it is
+NEUTRAL = ("results_dir", "threads", "memory", "data_root", "download", "device", "engine", "logger")  # no other suite
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
 
 
@@ -74,8 +74,15 @@ class Suite:
             config = self.config(problem, optimizer)
             seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
             own = get_optimizer(optimizer).hyperparameters
-            self._cells[key] = build_cell(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
+            cell = build_cell(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
+            tuning = self.tuning_cell(problem, optimizer)
+            settled = cell.engine_open and not tuning.engine_open  # under the engine that it was tuned under
+            self._cells[key] = cell.under(tuning.engine) if settled else cell
         return self._cells[key]
+
+    def forget(self, problem: str, optimizer: str) -> None:
+        """Build their cells anew: what is stored has changed, and with it the engine of cells that left it open."""
+        self._cells = {key: cell for key, cell in self._cells.items() if key[1:3] != (problem, optimizer)}
 
     def space(self, problem: str, optimizer: str) -> dict[str, dict]:
         """Search space of an optimizer: hyperparameter -> low, high, scale."""

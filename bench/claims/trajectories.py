@@ -55,7 +55,7 @@ def trajectories(
 def cell_of(overrides: tuple[str, ...], device: str) -> Cell:
     """The cell of one member, in float64 unless a dtype is given."""
     dtype = () if any(o.startswith("dtype=") for o in overrides) else ("dtype=float64",)
-    return build_cell(compose_config([*dtype, *overrides, f"device={device}", "seeds=1"]))
+    return build_cell(compose_config([*dtype, *overrides, f"device={device}", "engine=eager", "seeds=1"]))
 
 
 @measure("trajectories")

@@ -34,7 +34,7 @@ State = dict[str, dict[str, Tensor] | Tensor]
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimizer:
     """One update rule.
 

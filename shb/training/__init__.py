@@ -6,11 +6,15 @@ prepare_process()
 
 from shb.training.checkpoint import Checkpoint  # noqa: E402
 from shb.training.chunking import chunk_width, default_budget, run_chunked  # noqa: E402
+from shb.training.compiler import CompilationError, seconds_spent, why_not  # noqa: E402
 from shb.training.member import Member, Plan, Trajectory  # noqa: E402
 from shb.training.stack import Stack, StackStep, minimal_width  # noqa: E402
+from shb.training.step import ENGINES  # noqa: E402
 
 __all__ = [
+    "ENGINES",
     "Checkpoint",
+    "CompilationError",
     "Member",
     "Plan",
     "Stack",
@@ -21,4 +25,6 @@ __all__ = [
     "minimal_width",
     "prepare_process",
     "run_chunked",
+    "seconds_spent",
+    "why_not",
 ]

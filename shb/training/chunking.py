@@ -16,24 +16,42 @@ from shb.training.checkpoint import Checkpoint
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.stack import Stack, minimal_width
 
-CPU_BUDGET = 1 << 30  # bytes: large enough for speed, small enough for any machine
+CPU_BUDGET = 24 << 20  # bytes: what a shared cache holds; stacks that need more were slower (make speed)
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes a stack may use: 1 GiB on a CPU, 60 % of what is free on a GPU."""
+    """Bytes a stack may use: 24 MiB on a CPU, 60 % of what is free on a GPU."""
     if device.type == "cuda":
         return int(0.6 * torch.cuda.mem_get_info(device)[0])
     return CPU_BUDGET
 
 
-def chunk_width(problem: Problem, optimizer: Optimizer, members: Sequence[Member], plan: Plan, budget: int) -> int:
+def chunk_width(
+    problem: Problem,
+    optimizer: Optimizer,
+    members: Sequence[Member],
+    plan: Plan,
+    budget: int,
+    engine: str = "eager",
+) -> int:
     """Width of equal chunks, none of which is predicted to need more than `budget` bytes.
 
-    The prediction is measured: the live bytes of a traced step of a minimal stack, per member.
+    The prediction is measured: the live bytes of a traced step of a minimal stack, per member. Compiled stacks have
+    a power of two of members, so that few programs are compiled.
     """
     narrow = Stack(problem, optimizer, members[: minimal_width()], plan)
     widest = max(minimal_width(), budget // max(1, narrow.bytes_per_member()))
+    if engine == "compiled":
+        return _power_of_two(len(members), widest)
     return max(minimal_width(), math.ceil(len(members) / math.ceil(len(members) / widest)))
+
+
+def _power_of_two(count: int, widest: int) -> int:
+    """The largest power of two up to `widest` that fills up little: by at most a third, or to at most 16."""
+    width = 1 << (minimal_width() - 1).bit_length()
+    while width < count and 2 * width <= widest and (2 * width <= 16 or -count % (2 * width) <= count / 3):
+        width *= 2
+    return width
 
 
 def run_chunked(
@@ -42,6 +60,7 @@ def run_chunked(
     members: Sequence[Member],
     plan: Plan,
     *,
+    engine: str = "eager",
     budget: int | None = None,
     progress: Callable[[int], None] | None = None,
     checkpoint: Callable[[Sequence[Member]], Checkpoint | None] = lambda members: None,
@@ -49,6 +68,7 @@ def run_chunked(
     """Yield the trajectories of `members`, chunk by chunk, in order.
 
     Args:
+        engine: as in `Stack`.
         budget: bytes a stack may use (default: `default_budget`). When memory runs out all the same, the
             width is halved and the chunk starts again; a stack of minimal width that fails raises.
         progress, checkpoint: as in `Stack.run`; `checkpoint` is made for each chunk.
@@ -56,7 +76,7 @@ def run_chunked(
     if not members:
         return
     budget = default_budget(problem.device) if budget is None else budget
-    width = chunk_width(problem, optimizer, members, plan, budget)
+    width = chunk_width(problem, optimizer, members, plan, budget, engine)
     done = 0
     while done < len(members):
         chunk = members[done : done + width]
@@ -69,7 +89,7 @@ def run_chunked(
                 progress(steps)
 
         try:
-            trajectories = Stack(problem, optimizer, chunk, plan, width).run(
+            trajectories = Stack(problem, optimizer, chunk, plan, width, engine).run(
                 progress=count, checkpoint=checkpoint(chunk)
             )
         except (MemoryError, RuntimeError) as error:

@@ -15,7 +15,7 @@ from shb.training.program import Program
 @lru_cache(maxsize=8)
 def gradient_program(problem: Problem, width: int) -> Program:
     """The program (params..., batch...) -> (losses [width], gradients...) of `width` members."""
-    params, batch = _example(problem, width)
+    params, batch = example(problem, width)
     names = list(params)
 
     def gradients(*tensors: Tensor) -> list[Tensor]:
@@ -30,7 +30,7 @@ def gradient_program(problem: Problem, width: int) -> Program:
 @lru_cache(maxsize=32)
 def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, list[str]]:
     """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names."""
-    params, _ = _example(problem, width)
+    params, _ = example(problem, width)
     names = list(params)
     tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
     with torch.no_grad():
@@ -43,7 +43,8 @@ def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, l
     return Program(metrics, *params.values(), *shared(tensors, width)), metric_names
 
 
-def _example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
+def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
+    """Parameters (0) and a mini-batch of a stack of `width` members, for their shapes."""
     params = {
         name: torch.zeros((width, *p.shape), dtype=p.dtype, device=problem.device)
         for name, p in problem.initial_parameters(0).items()

@@ -6,29 +6,42 @@ mini-batch loss becomes plain batched operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from shb.training.compiler import compile_module
+
 
 class Program:
     """`function(*tensors) -> list of tensors`, specialised to the shapes, dtypes and devices of `examples`.
 
+    Args:
+        compiled: True: the first call compiles the program (seconds, less where the cache has it).
+
     Attributes:
+        module: the traced operations; calling it runs them one by one.
         peak_bytes: largest sum of live results during a call, inputs not counted.
     """
 
-    def __init__(self, function: Callable[..., list[Tensor]], *examples: Tensor) -> None:
-        self._module = make_fx(function)(*examples)
-        self._module.graph.eliminate_dead_code()
-        self._module.recompile()
-        self.peak_bytes = _peak_bytes(self._module.graph)
+    def __init__(self, function: Callable[..., Sequence[Tensor]], *examples: Tensor, compiled: bool = False) -> None:
+        module = make_fx(function)(*examples)
+        module.graph.eliminate_dead_code()
+        module.recompile()
+        self.module = module
+        self.peak_bytes = _peak_bytes(module.graph)
+        self._call: Callable[..., Sequence[Tensor]] = module
+        self._compiled, self._to_compile = compiled, module if compiled else None
 
-    def __call__(self, *tensors: Tensor) -> list[Tensor]:
+    def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
-            return self._module(*tensors)
+            if self._compiled:  # for dense tensors
+                tensors = tuple(t.contiguous() for t in tensors)
+            if self._to_compile is not None:
+                self._call, self._to_compile = compile_module(self._to_compile, tensors), None
+            return self._call(*tensors)
 
 
 def _size(node: fx.Node) -> int:

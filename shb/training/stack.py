@@ -7,7 +7,7 @@ what depends on floating-point functions (schedules) is computed per member outs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +20,9 @@ from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
 from shb.streams import BLOCK, stream
 from shb.training.checkpoint import Checkpoint
-from shb.training.gradient import gradient_program, metrics_program, shared
+from shb.training.gradient import metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
+from shb.training.step import Step, flags, step_of
 
 
 def minimal_width() -> int:
@@ -49,6 +50,7 @@ class Stack:
     Args:
         width: members the program is made for (default: their number, at least `minimal_width()`); more than
             there are members lets stacks of slightly different size share one program.
+        engine: "eager" or "compiled" (see `Step`).
     """
 
     def __init__(
@@ -58,14 +60,14 @@ class Stack:
         members: Sequence[Member],
         plan: Plan,
         width: int | None = None,
+        engine: str = "eager",
     ) -> None:
         _check(optimizer, members, plan)
-        self.problem, self.optimizer, self.plan = problem, optimizer, plan
+        self.problem, self.optimizer, self.plan, self.engine = problem, optimizer, plan, engine
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
         self._filled = self.members + [self.members[-1]] * (width - len(members))
-        self._gradients = gradient_program(problem, width)
         self._base = {
             name: np.array([m.hyperparameters[name] for m in self._filled], dtype=np.float64)
             for name in self.members[0].hyperparameters
@@ -115,25 +117,16 @@ class Stack:
         options = {}
         if self.plan.velocity_std > 0:
             options["velocity"] = self._initial_velocity(params)
-        state = {
+        return {
             "k": torch.tensor(0),
             "params": params,
             # w_k of members that diverged at k; memory of its own, because a checkpoint refuses shared tensors
             "frozen": {name: p.clone() for name, p in params.items()},
             "optimizer": self.optimizer.init(params, hyperparameters, **options),
-            "alive": torch.ones(self.width, dtype=torch.bool, device=device),
             "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
-            "batch_loss": torch.zeros(self.width, dtype=torch.float64, device=device),
             "curve": {},
+            **flags(self.problem, params),
         }
-        inside = self._in_trap(params)
-        if inside is not None:
-            state |= {"inside": inside, "touched": inside.clone(), "trapped": torch.zeros_like(inside)}
-        return state
-
-    def _in_trap(self, params: Params) -> Tensor | None:
-        in_trap = getattr(self.problem, "in_trap", None)
-        return in_trap(params) if in_trap else None
 
     def _initial_velocity(self, params: Params) -> Params:
         drawn: dict[int, dict[str, Tensor]] = {}
@@ -167,7 +160,7 @@ class Stack:
                 tables[name] = table(plan.momentum_schedule, "momentum_schedule.", base, start)
             elif "." not in name:
                 tables[name] = np.broadcast_to(base, (stop - start, len(base)))
-        return {n: torch.from_numpy(np.array(t)).to(self.problem.device) for n, t in tables.items()}
+        return {n: torch.from_numpy(np.array(t, order="C")).to(self.problem.device) for n, t in tables.items()}
 
     def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
         """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
@@ -177,27 +170,31 @@ class Stack:
         samples = self.problem.samples_of(self._sample_seeds, start, stop)[:, self._sample_rows]  # [steps, width, ...]
         samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
-        params, optimizer_state = state["params"], state["optimizer"]
-        names = list(params)
+        numbers = [{n: t[i] for n, t in hyperparameters.items()} for i in range(stop - start)]
+        ks = torch.arange(start, stop, device=self.problem.device)
+        step = self._step(hyperparameters, observe is not None)
+        flag_names = list(flags(self.problem, state["params"]))
+        tree = {name: state[name] for name in ("params", "optimizer")}
+        carried = step.flatten({**tree, "flags": {name: state[name] for name in flag_names}})
         with torch.no_grad():
-            for k in range(start, stop):
-                batch = self.problem.batch(samples[k - start])
-                losses, *grads = self._gradients(*params.values(), *batch)
-                state["batch_loss"] += losses
-                step_grads = dict(zip(names, grads))
-                step_numbers = {n: t[k - start] for n, t in hyperparameters.items()}
-                new_params, new_state = self.optimizer.update(params, step_grads, optimizer_state, step_numbers, k)
-                if not self.asks_device or bool((state["alive"] & ~_sums_finite(new_params)).any()):
-                    _freeze(state, state["alive"] & ~_finite(new_params), params, k)
-                if "inside" in state:
-                    inside = self._in_trap(new_params)
-                    state["touched"] |= inside
-                    state["trapped"] = inside & state["inside"]
-                    state["inside"] = inside
+            for i, k in enumerate(range(start, stop)):
+                batch = self.problem.batch(samples[i])
+                new, attention, grads = step(carried, numbers[i], batch, ks[i])
+                if not self.asks_device or bool(attention):
+                    tree, new_tree = step.unflatten(carried), step.unflatten(new)
+                    state["alive"] = new_tree["flags"]["alive"]
+                    _freeze(state, state["alive"] & ~_finite(new_tree["params"]), tree["params"], k)
+                    new = step.flatten({**new_tree, "flags": {**new_tree["flags"], "alive": state["alive"]}})
                 if observe:
-                    observe(StackStep(k, params, step_grads, new_params, step_numbers))
-                params, optimizer_state = new_params, new_state
-        state["params"], state["optimizer"] = params, optimizer_state
+                    params, new_params = step.unflatten(carried)["params"], step.unflatten(new)["params"]
+                    observe(StackStep(k, params, dict(zip(params, grads)), new_params, numbers[i]))
+                carried = new
+        tree = step.unflatten(carried)
+        state |= {"params": tree["params"], "optimizer": tree["optimizer"], **tree["flags"]}
+
+    def _step(self, hyperparameters: Iterable[str], observed: bool = False) -> Step:
+        names = tuple(hyperparameters)
+        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed)
 
     def _evaluate(self, state: dict, k: int) -> None:
         """Append a row to every curve column; columns not evaluated at k get NaN."""
@@ -246,12 +243,15 @@ class Stack:
         return trajectories
 
     def bytes_per_member(self) -> int:
-        """Peak bytes per member: the larger of a step and an evaluation batch, parameters and state twice."""
+        """Peak bytes per member: what is carried, and the larger of a step and an evaluation batch."""
         state = self.start()
-        held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
+        held = sum(
+            t.numel() * t.element_size() for t in _leaves([state["params"], state["frozen"], state["optimizer"]])
+        )
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
         evaluation, _ = metrics_program(self.problem, self.width, rows)
-        return (max(self._gradients.peak_bytes, evaluation.peak_bytes) + 2 * held) // self.width
+        step = self._step(name for name in self._base if "." not in name).program
+        return (max(step.peak_bytes, evaluation.peak_bytes) + held) // self.width
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:
@@ -274,11 +274,6 @@ def _leaves(tree: object) -> list[Tensor]:
         return [tree]
     children = tree.values() if isinstance(tree, dict) else tree
     return [leaf for child in children for leaf in _leaves(child)]
-
-
-def _sums_finite(params: Params) -> Tensor:
-    """Members whose parameters have a finite sum: bool [width]. True implies that all are finite; cheap."""
-    return sum(p.flatten(1).sum(1) for p in params.values()).isfinite()
 
 
 def _finite(params: Params) -> Tensor:

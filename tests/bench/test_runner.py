@@ -1,6 +1,5 @@
 """Runs end to end: resuming, a failing cell, a full disk, an interruption and a kill."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -21,8 +20,7 @@ from bench.config import compose_config
 from bench.progress import Reporter
 from bench.run import main
 from bench.store import METRICS, Store
-from shb.optimizers import OPTIMIZERS
-from shb.training import minimal_width
+from shb.training import Stack, minimal_width
 from tests.bench.conftest import ROOT
 
 SUITE_MEMBERS = 2 * 3 * (4 * 2 + 4)  # problems x optimizers x (trials x tuning seeds + evaluation seeds)
@@ -43,18 +41,19 @@ def run(capsys):
 
 @pytest.fixture
 def break_optimizer(monkeypatch):
-    """Makes the updates of an optimizer fail, from the first or a later one on."""
+    """Makes the steps of an optimizer fail, from the first or a later one on."""
 
     def broken(name, after=0):
-        rule, calls = OPTIMIZERS[name], []
+        advance, done = Stack.advance, []
 
-        def update(*arguments):
-            calls.append(1)
-            if len(calls) > after:
-                raise ValueError("fault\ninjected")
-            return rule.update(*arguments)
+        def failing(stack, state, start, stop, *rest):
+            if stack.optimizer.name == name:
+                done.extend(range(start, stop))
+                if len(done) > after:
+                    raise ValueError("fault\ninjected")
+            return advance(stack, state, start, stop, *rest)
 
-        monkeypatch.setitem(OPTIMIZERS, name, dataclasses.replace(rule, update=update))
+        monkeypatch.setattr(Stack, "advance", failing)
 
     return broken
 

@@ -6,7 +6,7 @@ import torch
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
 from shb.training import Checkpoint, Member, Plan, Stack, minimal_width, run_chunked
-from shb.training.stack import gradient_program
+from shb.training.gradient import gradient_program
 from tests.shb.problems.tiny import cnn_1d_problem, cnn_2d_problem, mlp_problem, same_bits
 from tests.shb.training.interruption import Interrupted, interrupt_after
 

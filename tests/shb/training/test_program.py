@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from shb.training.gradient import gradient_program
 from shb.training.program import Program
-from shb.training.stack import gradient_program
 from tests.shb.problems.tiny import cnn_2d_problem, mlp_problem
 
 N = 1000

@@ -1,0 +1,61 @@
+"""Compiling a traced module with torch's Inductor; its cache (`determinism.py` says where) lasts between processes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, fx
+
+_spent = 0.0
+
+
+class CompilationError(RuntimeError):
+    """A program could not be compiled; the eager engine still can run it."""
+
+
+def compile_module(module: fx.GraphModule, examples: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
+    """A function that computes what `module` does for tensors with the sizes and strides of `examples`.
+
+    It computes elementwise operations in the order given and without contraction, so on a CPU as exactly as eager
+    torch; reductions must be `opaque`.
+
+    Raises:
+        CompilationError: whatever the compiler says, in one line.
+    """
+    global _spent
+    started = time.perf_counter()
+    try:
+        # it warns of a CUDA_HOME without a CUDA device, which is nobody's fault
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+        from torch._inductor import standalone_compile  # seconds to import
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return standalone_compile(module, list(examples), dynamic_shapes="from_example_inputs")
+    except Exception as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise CompilationError(text) from error
+    finally:
+        _spent += time.perf_counter() - started
+
+
+def seconds_spent() -> float:
+    """Wall time that this process has spent compiling, in seconds; the difference of two calls is what lies between."""
+    return _spent
+
+
+@functools.cache
+def why_not() -> str | None:
+    """Why nothing can be compiled on this machine (no C++ compiler, ...), or None; compiles a sum of two tensors."""
+    example = torch.zeros(4)
+    try:
+        module = fx.symbolic_trace(lambda a, b: (a + b,))
+        compile_module(module, [example, example])
+    except CompilationError as error:
+        return str(error)
+    return None

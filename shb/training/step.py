@@ -1,0 +1,149 @@
+"""One update of a stack as a program: gradient, update rule, and what a stack looks at after every update."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from shb.errors import choose
+from shb.optimizers import Optimizer
+from shb.problems import Params, Problem
+from shb.training.gradient import example, gradient_program
+from shb.training.opaque import opaque
+from shb.training.program import Program
+
+ENGINES = ("eager", "compiled")
+
+
+class Step:
+    """One update: (carried, numbers, batch, k) -> (carried, must a stack look closer?, gradients).
+
+    `carried` is a tree of tensors with a leading member axis: "params", "optimizer" (its state), and "flags":
+
+        batch_loss   sum of the mini-batch losses, float64
+        alive        False: diverged before (never changed here)
+        inside, touched, trapped   of problems with `in_trap`: w_k is exactly in the trapping set, some iterate
+                     was, this one and the one before are
+
+    A stack must look closer when the parameters of a living member have no finite sum.
+
+    Args:
+        names: hyperparameters that the step is given, each float64 [width].
+        engine: "eager" runs the traced operations one by one; "compiled" fuses the elementwise ones. A member's
+            bits differ between the two; within each they do not depend on its stack.
+        observed: also return the gradients.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Optimizer,
+        width: int,
+        names: Sequence[str],
+        engine: str = "eager",
+        observed: bool = False,
+    ) -> None:
+        choose("engine", engine, ENGINES)
+        params, batch = example(problem, width)
+        device = problem.device
+        numbers = {name: torch.full((width,), 0.5, dtype=torch.float64, device=device) for name in names}
+        carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
+        leaves, self._spec = pytree.tree_flatten(carried)
+        self._count, self._names, self._observed = len(leaves), list(numbers), observed
+        inputs, spec = pytree.tree_flatten((carried, numbers, batch, torch.zeros((), dtype=torch.int64, device=device)))
+        gradients = _gradients(problem, width, engine)
+
+        def step(*tensors: Tensor) -> list[Tensor]:
+            carried, numbers, batch, k = pytree.tree_unflatten(list(tensors), spec)
+            new, attention, grads = _step(problem, optimizer, gradients, carried, numbers, batch, k)
+            new_leaves, new_spec = pytree.tree_flatten(new)
+            if new_spec != self._spec:
+                raise TypeError(f"optimizer {optimizer.name}: update must return a state of the names that init makes")
+            return [*new_leaves, attention, *(grads if observed else ())]
+
+        self.program = Program(step, *inputs, compiled=engine == "compiled")
+
+    def flatten(self, carried: dict[str, Any]) -> list[Tensor]:
+        """The tensors of `carried`, in the order of `__call__`."""
+        leaves, spec = pytree.tree_flatten(carried)
+        if spec != self._spec:
+            raise ValueError(f"a step carries {self._spec}, not {spec}")
+        return leaves
+
+    def unflatten(self, leaves: Sequence[Tensor]) -> dict[str, Any]:
+        """The inverse of `flatten`."""
+        return pytree.tree_unflatten(list(leaves), self._spec)
+
+    def __call__(
+        self, carried: Sequence[Tensor], numbers: dict[str, Tensor], batch: Sequence[Tensor], k: Tensor
+    ) -> tuple[Sequence[Tensor], Tensor, Sequence[Tensor]]:
+        """Flat, because walking through dictionaries costs as much as a small step; `k` is an int64 [] tensor."""
+        out = self.program(*carried, *(numbers[name] for name in self._names), *batch, k)
+        return out[: self._count], out[self._count], out[self._count + 1 :]
+
+
+@lru_cache(maxsize=16)
+def step_of(
+    problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
+) -> Step:
+    """The step, made once for every stack that can use it."""
+    return Step(problem, optimizer, width, names, engine, observed)
+
+
+def flags(problem: Problem, params: Params) -> dict[str, Tensor]:
+    """The flags at k = 0 (see Step)."""
+    width, device = len(next(iter(params.values()))), problem.device
+    start = {
+        "batch_loss": torch.zeros(width, dtype=torch.float64, device=device),
+        "alive": torch.ones(width, dtype=torch.bool, device=device),
+    }
+    inside = in_trap(problem, params)
+    if inside is not None:
+        start |= {"inside": inside, "touched": inside.clone(), "trapped": torch.zeros_like(inside)}
+    return start
+
+
+def in_trap(problem: Problem, params: Params) -> Tensor | None:
+    """Members exactly in the trapping set: bool [width]; None for problems without one."""
+    function = getattr(problem, "in_trap", None)
+    return function(params) if function else None
+
+
+def _gradients(problem: Problem, width: int, engine: str) -> Callable[..., Sequence[Tensor]]:
+    module = gradient_program(problem, width).module
+    if engine == "compiled":
+        module = copy.deepcopy(module)
+        opaque(module.graph)
+        module.recompile()
+    return module
+
+
+def _step(
+    problem: Problem,
+    optimizer: Optimizer,
+    gradients: Callable[..., Sequence[Tensor]],
+    carried: dict[str, Any],
+    numbers: dict[str, Tensor],
+    batch: Sequence[Tensor],
+    k: Tensor,
+) -> tuple[dict[str, Any], Tensor, Sequence[Tensor]]:
+    params, old = carried["params"], carried["flags"]
+    losses, *grads = gradients(*params.values(), *batch)
+    new_params, state = optimizer.update(params, dict(zip(params, grads)), carried["optimizer"], numbers, k)
+    new = {**old, "batch_loss": old["batch_loss"] + losses}
+    inside = in_trap(problem, new_params)
+    if inside is not None:
+        new |= {"inside": inside, "touched": old["touched"] | inside, "trapped": inside & old["inside"]}
+    attention = (old["alive"] & ~_sums_finite(new_params)).any()
+    return {"params": new_params, "optimizer": state, "flags": new}, attention, grads
+
+
+def _sums_finite(params: Params) -> Tensor:
+    """Members whose parameters have a finite sum: bool [width]. True implies that all are finite; cheap."""
+    return sum(p.flatten(1).sum(1) for p in params.values()).isfinite()

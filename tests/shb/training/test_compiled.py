@@ -1,0 +1,147 @@
+"""The compiled engine: the bit rule of test_bit_rule.py, and the numbers of the eager engine in float64."""
+
+import pytest
+import torch
+
+from shb.optimizers import OPTIMIZERS
+from shb.problems import E1
+from shb.training import Checkpoint, CompilationError, Member, Plan, Stack, compiler, run_chunked, why_not
+from shb.training.step import Step
+from tests.shb.problems.tiny import cnn_1d_problem, cnn_2d_problem, mlp_problem, same_bits
+from tests.shb.training.interruption import Interrupted, interrupt_after
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
+
+PROBLEMS = {
+    "mlp": mlp_problem,
+    "cnn 2-D": cnn_2d_problem,
+    "cnn 1-D": lambda **options: cnn_1d_problem(sampling="reshuffle", **options),
+    "e1": E1,
+}
+RULES = {"sgd": 0.1, "shb": 0.03, "nesterov": 0.03, "adam": 0.003}
+CASES = [("mlp", "shb"), ("mlp", "adam"), ("cnn 2-D", "nesterov"), ("e1", "shb")]
+PLAN = Plan(67, schedule="power", evaluate_at=(0, 5, 40, 64))
+
+
+def members_of(optimizer, count):
+    rule = OPTIMIZERS[optimizer]
+    lr = RULES[optimizer]
+    return [
+        Member(i // 2, dict(rule.complete({"lr": lr * (1 + i) / 10}), **{"schedule.q": 0.6, "schedule.k0": 1.0}))
+        for i in range(count)
+    ]
+
+
+def run(problem, optimizer, members, plan=PLAN, engine="compiled", **options):
+    return Stack(problem, OPTIMIZERS[optimizer], members, plan, engine=engine, **options).run()
+
+
+@pytest.fixture(scope="module", params=CASES, ids=" ".join)
+def case(request):
+    """Problem, name of the optimizer, and 33 trajectories of one compiled stack."""
+    name, optimizer = request.param
+    problem = PROBLEMS[name]()
+    return problem, optimizer, run(problem, optimizer, members_of(optimizer, 33))
+
+
+@pytest.mark.parametrize("rows", [[0], [32], range(7), range(32, -1, -1)], ids=["first", "last", "seven", "reversed"])
+def test_a_member_has_the_same_bits_alone_in_other_stacks_and_in_any_order(case, rows):
+    problem, optimizer, expected = case
+    found = run(problem, optimizer, [expected[i].member for i in rows])
+    assert all(same_bits(one, expected[i]) for i, one in zip(rows, found))
+    assert not same_bits(expected[0], expected[31])
+
+
+def test_a_member_has_the_same_bits_in_padded_chunks(case):
+    problem, optimizer, expected = case
+    members = [one.member for one in expected]
+    budget = 9 * Stack(problem, OPTIMIZERS[optimizer], members[:2], PLAN).bytes_per_member()
+    chunks = list(run_chunked(problem, OPTIMIZERS[optimizer], members, PLAN, engine="compiled", budget=budget))
+    assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 1]  # one program of width 8
+    assert all(map(same_bits, [one for chunk in chunks for one in chunk], expected))
+
+
+def test_a_member_has_the_same_bits_after_a_resume(case, tmp_path):
+    problem, optimizer, expected = case
+    stack = Stack(problem, OPTIMIZERS[optimizer], [one.member for one in expected[:7]], PLAN, engine="compiled")
+    path = tmp_path / "stack.safetensors"
+    with pytest.raises(Interrupted):
+        stack.run(progress=interrupt_after(3), checkpoint=Checkpoint(path, "x", interval=0))
+    assert int(Checkpoint(path, "x").load()["k"]) == 40
+    assert all(map(same_bits, stack.run(checkpoint=Checkpoint(path, "x", interval=0)), expected))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_rule_holds_for_any_number_of_threads(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        problem = mlp_problem((130, 65), (19,), batch_size=37)
+        expected = run(problem, "shb", members_of("shb", 20), Plan(3, schedule="power"))
+        for rows in ([19], range(19, 1, -1)):
+            found = run(problem, "shb", [expected[i].member for i in rows], Plan(3, schedule="power"))
+            assert all(same_bits(one, expected[i]) for i, one in zip(rows, found))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_neighbours_of_a_diverged_member_keep_their_bits():
+    problem = mlp_problem()
+    calm = members_of("shb", 8)
+    wild = Member(99, {**calm[0].hyperparameters, "lr": 1e20})
+    expected = run(problem, "shb", calm)
+    found = run(problem, "shb", [*calm[:3], wild, *calm[3:]])
+    assert found[3].status == "diverged" and found[3].diverged_step < 10
+    assert all(p.isfinite().all() for p in found[3].parameters.values())
+    assert all(map(same_bits, found[:3] + found[4:], expected))
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn 1-D"])
+@pytest.mark.parametrize("optimizer", RULES)
+def test_one_step_agrees_with_eager_float64(name, optimizer):
+    """On fresh random parameters: an error in a fused kernel is no rounding."""
+    updates = {}
+    for dtype, engine in ((torch.float64, "eager"), (torch.float32, "compiled"), (torch.float32, "eager")):
+        problem = PROBLEMS[name](dtype=dtype)
+        trajectories = run(problem, optimizer, members_of(optimizer, 6), Plan(1, schedule="power"), engine)
+        starts = [PROBLEMS[name](dtype=torch.float32).initial_parameters(one.member.seed) for one in trajectories]
+        updates[dtype, engine] = [
+            {k: p.double() - start[k].double() for k, p in one.parameters.items()}
+            for one, start in zip(trajectories, starts)
+        ]
+    exact = updates[torch.float64, "eager"]
+
+    def error(found):
+        return max(
+            float((a[k] - b[k]).abs().max() / b[k].abs().max().clamp(min=1e-12))
+            for a, b in zip(found, exact)
+            for k in b
+        )
+
+    compiled, eager = (error(updates[torch.float32, engine]) for engine in ("compiled", "eager"))
+    assert compiled < 2 * eager + 1e-6
+    assert eager < 0.02
+
+
+def test_the_closed_form_agrees_with_eager_to_rounding():
+    members = members_of("shb", 20)
+    compiled, eager = (run(E1(), "shb", members, engine=engine) for engine in ("compiled", "eager"))
+    for one, other in zip(compiled, eager):
+        torch.testing.assert_close(one.parameters, other.parameters, rtol=1e-12, atol=1e-12)
+        assert one.metrics["touched"] == other.metrics["touched"]
+
+
+def test_a_step_says_which_engines_there_are():
+    with pytest.raises(ValueError, match="engine"):
+        Step(E1(), OPTIMIZERS["sgd"], 2, ["lr"], "jit")
+
+
+def test_what_cannot_be_compiled_is_one_error(monkeypatch):
+    import torch._inductor
+
+    def broken(*arguments, **options):
+        raise RuntimeError("no\ncompiler")
+
+    monkeypatch.setattr(torch._inductor, "standalone_compile", broken)
+    with pytest.raises(CompilationError, match="RuntimeError: no compiler"):
+        compiler.compile_module(torch.fx.symbolic_trace(lambda a: (a + 1,)), [torch.zeros(2)])
