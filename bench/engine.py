@@ -30,13 +30,13 @@ def settled_engine(requested: str, cell: Cell, results_dir: str) -> tuple[str, b
     """The engine of `cell` as far as it is known before a run, and whether a run may still choose.
 
     Args:
-        requested: "eager", "compiled" or "auto".
+        requested: "eager", "auto", or "compiled", which is eager where nothing can be compiled.
         cell: under the engine "eager".
         results_dir: the store. Under "auto" a cell keeps the engine of the members that are stored already, so that
             more seeds never mean that the first ones are computed again; without any, a run chooses.
     """
     if requested != "auto":
-        return requested, False
+        return requested if requested == "eager" or why_not() is None else "eager", False
     computed = _store(results_dir).computed()
     counts = {e: len(computed.intersection((cell if e == "eager" else cell.under(e)).ids)) for e in ENGINES}
     return max(counts, key=counts.__getitem__), not any(counts.values())
@@ -54,22 +54,16 @@ def predicted_engine(
     Where an engine was measured in neither, the cell runs eager.
     """
     reference = _reference() if reference is None else reference
-    members = members.filter((pl.col("status") != "failed") & (pl.col("optimizer") == cell.optimizer.name))
     amount = len(cell.members) * cell.plan.steps
-    rates = {engine: _rate(cell, engine, members, reference) for engine in ENGINES}
-    compile_seconds = _compile_seconds(cell, members, reference)
-    if not all(rates.values()) or compile_seconds is None:
-        return "eager", "the other engine has not been measured"
-    saving = amount / rates["eager"] - amount / rates["compiled"]
+    eager, compiled, compile_seconds = _measured(cell, members, reference)
+    if not (eager and compiled and compile_seconds is not None):
+        return "eager", "the engines have not been compared"
+    saving = amount / eager - amount / compiled
     words = f"compiling would save {saving:.1f} s and take {compile_seconds:.1f} s"
-    if saving <= compile_seconds:
-        return "eager", words
-    reason = why_not()
-    return (
-        ("compiled", words.replace("would save", "saves").replace("take", "takes"))
-        if reason is None
-        else ("eager", f"{words}, but nothing can be compiled here ({reason})")
-    )
+    reason = why_not() if saving > compile_seconds else None
+    if reason is not None:
+        words += f", but nothing can be compiled here ({reason})"
+    return "compiled" if saving > compile_seconds and reason is None else "eager", words
 
 
 @functools.lru_cache(maxsize=8)
@@ -89,33 +83,50 @@ def kind(cell: Cell) -> str:
     return "mlp" if cell.problem_spec["model"]["name"] == "mlp" else "cnn"
 
 
-def _same(cell: Cell, members: pl.DataFrame, engine: str) -> pl.DataFrame:
-    """Rows of `members` of the cell's problem under `engine`."""
-    problem = json.dumps(cell.problem_spec, sort_keys=True)
-    rows = members.filter(pl.col("engine") == engine)
-    same = [json.dumps(json.loads(spec)["problem"], sort_keys=True) == problem for spec in rows["spec"]]
-    return rows.filter(pl.Series(same, dtype=pl.Boolean))
+def _measured(
+    cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]]
+) -> tuple[float | None, float | None, float | None]:
+    """Member-steps per second eager and compiled, and seconds to compile; None for what cannot be said.
+
+    An engine that these members lack is as much faster or slower than the other as in the nearest work of the
+    reference, which was measured in one run. Of several times to compile the longest counts: the others came from
+    the cache.
+    """
+    own = _of_problem(cell, members)
+    rate = {}
+    for engine in ENGINES:
+        values = own.filter(pl.col("engine") == engine)["member_steps_per_second"].drop_nulls()
+        rate[engine] = float(values.median()) if len(values) else None
+    seconds = own.filter(pl.col("engine") == "compiled")["compile_seconds"].drop_nulls()
+    nearest = _nearest(cell, reference)
+    if nearest:
+        relative = nearest["compiled"]["member_steps_per_second"] / nearest["eager"]["member_steps_per_second"]
+        scale = nearest["eager"]["cost"] / step_cost(cell.problem())
+        rate["eager"] = (
+            rate["eager"] or (rate["compiled"] or 0) / relative or (nearest["eager"]["member_steps_per_second"] * scale)
+        )
+        rate["compiled"] = rate["compiled"] or rate["eager"] * relative
+    longest = float(seconds.max()) if len(seconds) else nearest and nearest["compiled"]["compile_seconds"]
+    return rate["eager"], rate["compiled"], longest
 
 
-def _nearest(cell: Cell, engine: str, reference: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    rows = [row for row in reference if row["engine"] == engine and row.get("kind") == kind(cell)]
+def _of_problem(cell: Cell, members: pl.DataFrame) -> pl.DataFrame:
+    """Rows of `members` with the problem and the optimizer of the cell."""
+    likely = members.filter(
+        (pl.col("status") != "failed")
+        & (pl.col("optimizer") == cell.optimizer.name)
+        & (pl.col("problem") == cell.label)
+    )
+    problem = json.loads(json.dumps(cell.problem_spec))
+    return likely.filter(pl.Series([json.loads(s)["problem"] == problem for s in likely["spec"]], dtype=pl.Boolean))
+
+
+def _nearest(cell: Cell, reference: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]] | None:
+    """The rows of the work of the same kind whose steps cost most nearly the same: engine -> row."""
+    works: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in reference:
+        if row.get("kind") == kind(cell):
+            works.setdefault(row["work"], {})[row["engine"]] = row
     cost = step_cost(cell.problem())
-    return min(rows, key=lambda row: abs(math.log(row["cost"] / cost)), default=None)
-
-
-def _rate(cell: Cell, engine: str, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]]) -> float | None:
-    """Member-steps per second, or None if nothing comparable was measured."""
-    same = _same(cell, members, engine)["member_steps_per_second"].drop_nulls()
-    if len(same):
-        return float(same.median())
-    row = _nearest(cell, engine, reference)
-    return None if row is None else row["member_steps_per_second"] * row["cost"] / step_cost(cell.problem())
-
-
-def _compile_seconds(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]]) -> float | None:
-    """Seconds to compile one step: the longest that was seen, because the shorter ones came from the cache."""
-    same = _same(cell, members, "compiled")["compile_seconds"].drop_nulls()
-    if len(same):
-        return float(same.max())
-    row = _nearest(cell, "compiled", reference)
-    return None if row is None else row["compile_seconds"]
+    compared = [rows for rows in works.values() if set(rows) == set(ENGINES)]
+    return min(compared, key=lambda rows: abs(math.log(rows["eager"]["cost"] / cost)), default=None)

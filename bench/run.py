@@ -31,6 +31,7 @@ from bench.store import Store
 from bench.suite import Suite, load_suite
 from bench.summary import print_summary
 from shb.errors import ConfigurationError
+from shb.training import why_not
 
 CONSOLE = make_console()
 
@@ -39,6 +40,8 @@ def prepare(config: Config) -> Store:
     """Set the threads and open the store; raises before any compute if the store cannot be used."""
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    if config.engine == "compiled" and (reason := why_not()) is not None:
+        _warn(f"engine=compiled: nothing can be compiled here ({reason}); members run, and are stored, as eager ones")
     store = Store(config.results_dir)
     store.check()
     for path in store.damaged:
@@ -56,8 +59,7 @@ def run_one(config: Config) -> list[Failure]:
     failure = None
     if todo:
         with Reporter(CONSOLE, len(todo), work(cell, len(todo))) as reporter:
-            failure = run_cell(cell, store, reporter, config.memory)
-        cell = build_cell(config)  # its engine is known now
+            cell, failure = run_cell(cell, store, reporter, config.memory)
     _log(logger, cell, store, "cell")
     logger.close()
     print_summary(cell, store, CONSOLE)
@@ -76,16 +78,16 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     with Reporter(CONSOLE, total, amount) as reporter:
         for problem, optimizer in suite.pairs():
             tuning = suite.tuning_cell(problem, optimizer)
-            failures.append(run_cell(tuning, store, reporter, config.memory))
-            if tuning.engine_open:  # now it is known
-                suite.forget(problem, optimizer)
-                tuning = suite.tuning_cell(problem, optimizer)
+            tuning, failure = run_cell(tuning, store, reporter, config.memory)
+            failures.append(failure)
+            suite.settle(problem, tuning)
             _log(logger, tuning, store, "tuning")
             best = suite.best(problem, optimizer, store.members())
             if best is None:  # the tuning failed: its failure is listed at the end
                 continue
             evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
-            failures.append(run_cell(evaluation, store, reporter, config.memory))
+            evaluation, failure = run_cell(evaluation, store, reporter, config.memory)
+            failures.append(failure)
             _log(logger, evaluation, store, "evaluation")
     rows = leaderboard_rows(suite, store)
     print_leaderboard(suite, rows, CONSOLE)

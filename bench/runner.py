@@ -48,28 +48,33 @@ def work(cell: Cell, members: int) -> float:
         return 0.0
 
 
-def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> Failure | None:
+def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> tuple[Cell, Failure | None]:
     """Compute the members that the store lacks; the failure, if there was one, is also in the store.
 
-    With engine=auto the engine is chosen here, if nothing is stored, and a step that cannot be compiled runs eager.
-    The members' identities say so: build the cell again to find them.
+    With engine=auto the engine is chosen here, if nothing is stored. A step that cannot be compiled runs eager, with
+    a warning. The cell that is returned has the identities under which the members are stored.
 
     Args:
         memory: GiB that a stack may use; None for the default of the device.
     """
-    if not cell.engine_open:
-        return _run(cell, store, reporter, memory)
+    if cell.engine_open:
+        engine, why = _engine(cell, store)
+        cell = cell.under(engine)
+        if why:
+            reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {engine}: {why}")
     try:
-        engine, why = predicted_engine(cell, store.members())
-    except Exception:  # a problem that cannot be built fails below, where that is recorded
-        engine, why = "eager", ""
-    if why:
-        reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {engine}: {why}")
-    try:
-        return _run(cell.under(engine), store, reporter, memory, may_retry=engine != "eager")
+        return cell, _run(cell, store, reporter, memory)
     except CompilationError as error:
         reporter.line(f"warning: {cell.name} runs eager, because it could not be compiled ({error})")
-        return _run(cell.under("eager"), store, reporter, memory)
+        cell = cell.under("eager")
+        return cell, _run(cell, store, reporter, memory)
+
+
+def _engine(cell: Cell, store: Store) -> tuple[str, str]:
+    try:
+        return predicted_engine(cell, store.members())
+    except Exception:  # a problem that cannot be built fails when it runs, where that is recorded
+        return "eager", ""
 
 
 def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, may_retry: bool = False) -> Failure | None:
@@ -109,11 +114,9 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, may
             finished += len(chunk)
             reporter.members(len(chunk))
             clock, compiling = time.monotonic(), seconds_spent()
-    except StoreWriteError:
+    except (StoreWriteError, CompilationError):
         raise
     except Exception as error:
-        if isinstance(error, CompilationError) and may_retry:
-            raise
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         _write(store, failed_rows(cell, indices[finished:], text), [])
         reporter.members(len(indices) - finished)

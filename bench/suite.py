@@ -75,14 +75,15 @@ class Suite:
             seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
             own = get_optimizer(optimizer).hyperparameters
             cell = build_cell(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
-            tuning = self.tuning_cell(problem, optimizer)
-            settled = cell.engine_open and not tuning.engine_open  # under the engine that it was tuned under
-            self._cells[key] = cell.under(tuning.engine) if settled else cell
+            if config.engine != "auto" or cell.engine_open:  # the engine that it was tuned under
+                tuning = self.tuning_cell(problem, optimizer)
+                cell = cell.under(tuning.engine, tuning.engine_open)
+            self._cells[key] = cell
         return self._cells[key]
 
-    def forget(self, problem: str, optimizer: str) -> None:
-        """Build their cells anew: what is stored has changed, and with it the engine of cells that left it open."""
-        self._cells = {key: cell for key, cell in self._cells.items() if key[1:3] != (problem, optimizer)}
+    def settle(self, problem: str, tuning: Cell) -> None:
+        """Use the tuning cell as it was run: its engine may have been chosen by the run."""
+        self._cells["tuning", problem, tuning.optimizer.name] = tuning
 
     def space(self, problem: str, optimizer: str) -> dict[str, dict]:
         """Search space of an optimizer: hyperparameter -> low, high, scale."""
