@@ -13,6 +13,7 @@ Kingma and Ba, arXiv 1412.6980.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import (
     Hyperparameters,
@@ -37,7 +38,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr, beta1, beta2 and eps."""
     beta1, beta2 = hyperparameters["beta1"], hyperparameters["beta2"]

@@ -11,6 +11,7 @@ In Polyak's form alpha_k = (1 - momentum_k) lr_k and beta_k = momentum_k lr_k / 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import (
     Hyperparameters,
@@ -30,7 +31,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr and momentum."""
     lr, momentum, new_share = (

@@ -11,6 +11,7 @@ With constant lr and momentum mu: w_{k+1} = w_k + mu (w_k - w_{k-1}) - lr [(1 + 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import (
     Hyperparameters,
@@ -30,7 +31,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr and momentum."""
     lr, momentum = hyperparameters["lr"], hyperparameters["momentum"]

@@ -3,6 +3,8 @@
     state = init(params, hyperparameters)
     params, state = update(params, grads, state, hyperparameters, k)          k = 0, 1, 2, ...
 
+A stack traces ``update`` once and calls it with k as an int64 tensor []: no ``if`` on k or on values, ``torch.where``.
+
 One call advances one trajectory (tensors shaped like the parameter) or a whole stack of M trajectories
 ("members": every tensor has a leading axis [M, ...], every hyperparameter has the shape [M]).
 
@@ -53,7 +55,7 @@ class Optimizer:
     name: str
     hyperparameters: Mapping[str, float | None]
     init: Callable[..., State]
-    update: Callable[[Params, Params, State, Hyperparameters, int], tuple[Params, State]]
+    update: Callable[[Params, Params, State, Hyperparameters, int | Tensor], tuple[Params, State]]
     takes_velocity: bool = False
 
     def complete(self, given: Mapping[str, Value]) -> dict[str, Value | float]:

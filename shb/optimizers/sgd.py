@@ -8,6 +8,7 @@ The case momentum = 0 of the heavy ball (theory.md section 1). Robbins and Monro
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import Hyperparameters, Optimizer, Params, State, expand, refuse_velocity
 
@@ -19,7 +20,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr."""
     lr = hyperparameters["lr"]

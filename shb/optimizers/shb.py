@@ -14,6 +14,7 @@ Every other momentum of this package converts to it (``conversions.py``). Polyak
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import (
     Hyperparameters,
@@ -38,7 +39,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr and momentum."""
     lr, momentum = hyperparameters["lr"], hyperparameters["momentum"]

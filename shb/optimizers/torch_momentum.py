@@ -12,6 +12,7 @@ torch/optim/sgd.py.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from shb.optimizers.optimizer import (
     Hyperparameters,
@@ -31,7 +32,7 @@ def init(params: Params, hyperparameters: Hyperparameters, velocity: Params | No
 
 
 def update(
-    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int
+    params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     """One step; uses lr, momentum and dampening (the last two not at ``k == 0``)."""
     lr, momentum, kept_share = (
@@ -39,13 +40,12 @@ def update(
         hyperparameters["momentum"],
         1 - hyperparameters["dampening"],
     )
+    first = torch.as_tensor(k == 0, device=lr.device)
     new_params, new_buffer = {}, {}
     for name, w in params.items():
         g = grads[name]
-        if k == 0:
-            buffer = g.clone()
-        else:
-            buffer = torch.addcmul(expand(momentum, w) * state["buffer"][name], expand(kept_share, w), g)
+        dampened = torch.addcmul(expand(momentum, w) * state["buffer"][name], expand(kept_share, w), g)
+        buffer = torch.where(first, g, dampened)
         new_params[name], new_buffer[name] = torch.addcmul(w, expand(lr, w), buffer, value=-1), buffer
     return new_params, {"buffer": new_buffer}
 

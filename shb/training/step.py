@@ -67,7 +67,15 @@ class Step:
                 raise TypeError(f"optimizer {optimizer.name}: update must return a state of the names that init makes")
             return [*new_leaves, attention, *(grads if observed else ())]
 
-        self.program = Program(step, *inputs, compiled=engine == "compiled")
+        try:
+            self.program = Program(step, *inputs, compiled=engine == "compiled")
+        except RuntimeError as error:
+            if "tracing tensor" not in str(error):
+                raise
+            raise TypeError(
+                f"optimizer {optimizer.name} on {problem.name}: a step is traced once, so it cannot branch on k or on "
+                "values of tensors (torch.where can)"
+            ) from error
 
     def flatten(self, carried: dict[str, Any]) -> list[Tensor]:
         """The tensors of `carried`, in the order of `__call__`."""

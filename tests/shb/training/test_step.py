@@ -1,0 +1,86 @@
+"""The traced step: rules that use k, rules that cannot be traced, what it carries."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from shb.optimizers import OPTIMIZERS, Optimizer
+from shb.problems import E1
+from shb.training import Member, Plan, Stack
+from shb.training.step import Step
+from tests.shb.problems.tiny import mlp_problem
+
+SGD = OPTIMIZERS["sgd"]
+
+
+def rule(update):
+    return Optimizer("own", {"lr": None}, SGD.init, update)
+
+
+def run(optimizer, problem=None, steps=4, **numbers):
+    problem = problem or mlp_problem()
+    (one,) = Stack(problem, optimizer, [Member(3, {"lr": 0.1, **numbers})], Plan(steps)).run()
+    return one.parameters
+
+
+def test_a_rule_may_depend_on_k():
+    """lr / (k + 1), once in the rule and once as a schedule."""
+
+    def update(params, grads, state, numbers, k):
+        return SGD.update(params, grads, state, {"lr": numbers["lr"] / (k + 1)}, k)
+
+    problem = mlp_problem()
+    member = Member(3, {"lr": 0.1, "schedule.q": 1.0, "schedule.k0": 0.0})
+    (scheduled,) = Stack(problem, SGD, [member], Plan(4, schedule="power")).run()
+    torch.testing.assert_close(run(rule(update)), scheduled.parameters, rtol=1e-6, atol=1e-7)
+
+
+def test_the_first_step_of_torch_momentum_is_not_dampened_in_a_stack():
+    numbers = {"momentum": 0.9, "dampening": 0.5}
+    problem = mlp_problem()
+    found = run(OPTIMIZERS["torch_momentum"], problem, **numbers)
+    params = {name: p.clone().requires_grad_() for name, p in problem.initial_parameters(3).items()}
+    optimizer = torch.optim.SGD(params.values(), lr=0.1, momentum=0.9, dampening=0.5)
+    for sample in problem.sample(3, 0, 4):
+        optimizer.zero_grad()
+        problem.loss(params, *(part[0] for part in problem.batch(sample[None]))).backward()
+        optimizer.step()
+    torch.testing.assert_close(found, {n: p.detach() for n, p in params.items()}, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("branch", [lambda k, w: k == 0, lambda k, w: w.sum() > 0], ids=["k", "values"])
+def test_a_rule_that_branches_is_refused_with_what_to_do(branch):
+    def update(params, grads, state, numbers, k):
+        if branch(k, params[next(iter(params))]):
+            return params, state
+        return SGD.update(params, grads, state, numbers, k)
+
+    with pytest.raises(TypeError, match=r"optimizer own on .*traced once.*torch\.where"):
+        run(rule(update))
+
+
+def test_a_rule_that_changes_the_names_of_its_state_is_refused():
+    def update(params, grads, state, numbers, k):
+        return SGD.update(params, grads, state, numbers, k)[0], {"new": numbers["lr"]}
+
+    with pytest.raises(TypeError, match=r"own.*names that init makes"):
+        run(rule(update))
+
+
+def test_what_a_step_carries_comes_back_as_it_was():
+    problem = E1()
+    step = Step(problem, OPTIMIZERS["shb"], 3, ["lr", "momentum"])
+    state = Stack(problem, OPTIMIZERS["shb"], [Member(i, {"lr": 0.1, "momentum": 0.5}) for i in range(3)], Plan(1))
+    state = state.start()
+    flags = {name: state[name] for name in ("batch_loss", "alive", "inside", "touched", "trapped")}
+    carried = {"params": state["params"], "optimizer": state["optimizer"], "flags": flags}
+    again = step.unflatten(step.flatten(carried))
+    assert again.keys() == carried.keys() and list(again["flags"]) == list(flags)
+    with pytest.raises(ValueError, match="carries"):
+        step.flatten({**carried, "optimizer": {}})
+
+
+def test_rules_with_equal_fields_are_different_rules():
+    """A step is cached by its rule: a copy must not find the step of the original."""
+    assert dataclasses.replace(SGD) != SGD and len({SGD, dataclasses.replace(SGD)}) == 2
