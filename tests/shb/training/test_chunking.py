@@ -140,8 +140,8 @@ def test_memory_per_member_covers_an_evaluation_batch():
     assert Stack(problem, SHB, MEMBERS[:2], PLAN).bytes_per_member() > evaluation
 
 
-def test_the_default_budget_of_a_cpu_is_a_gibibyte():
-    assert default_budget(torch.device("cpu")) == 1 << 30
+def test_the_default_budget_of_a_cpu_is_what_a_cache_holds():
+    assert default_budget(torch.device("cpu")) == 24 << 20
 
 
 def test_every_chunk_gets_its_own_checkpoint(problem, expected, tmp_path):
