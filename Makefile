@@ -39,8 +39,12 @@ lint: .venv/ready
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 
-speed: .venv/ready  ## stacked training against one-at-a-time torch.optim, as ratios
+speed: .venv/ready  ## stacked training against one-at-a-time torch.optim, as ratios; JAX=1 installs JAX and compares with it
+ifdef JAX
+	@$(RUN) pip install --quiet --constraint requirements.lock --editable '.[jax]'
+endif
 	@$(RUN) bench.speed $(ARGS)
+	@$(RUN) bench.speed.scaling
 
 clean:  ## remove the virtual environment and caches (results stay)
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info

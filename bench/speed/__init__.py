@@ -1,1 +1,1 @@
-"""Speed of stacked training against one-at-a-time torch.optim, as ratios measured in one process."""
+"""Speed of stacked training against one-at-a-time torch.optim, JAX and the machine, as ratios from one run."""

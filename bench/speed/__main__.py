@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import platform
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich import box
@@ -17,10 +19,19 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.command import make_console, run_command
+from bench.cost import step_cost
 from bench.environment import cpu_name
+from bench.speed.jax_work import INSTALLED, NOT_INSTALLED
+from bench.speed.peak import E1_BYTES, member_step_flops
+from bench.speed.work import WORKS, Work
+from shb.training import ENGINES
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 OUTPUT = Path("results/local/speed.json")
+NOTE = (
+    "member-steps/s: median round; ratio to the best loop of torch.optim, with that of the slower quartile of one side "
+    "to the faster quartile of the other; share of peak: counted FLOPs (E1: least bytes, *) of what the machine can do"
+)
 
 
 def measure() -> list[dict[str, Any]]:
@@ -28,97 +39,156 @@ def measure() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "benchmark.json"
         cases = str(Path(__file__).parent / "test_speed.py")
-        options = ["-q", "-p", "no:cacheprovider", "--benchmark-enable", "--benchmark-quiet"]
+        options = ["-q", "-p", "no:cacheprovider", "--benchmark-enable", "--benchmark-quiet", "-W", "ignore"]
         code = pytest.main([cases, *options, f"--benchmark-json={output}"])
         if code != 0:
             raise RuntimeError(f"the benchmark cases failed (pytest exit code {int(code)})")
         return json.loads(output.read_text())["benchmarks"]
 
 
-def ratio_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per work from pytest-benchmark records: rates at the median round, ratio to the best loop.
+def rates(record: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Quartiles of the rounds of a record, slow to fast, in member-steps (product: FLOP, copy: bytes) per second."""
+    facts = record["extra_info"]
+    rounds = facts["rates"] if "rates" in facts else [facts["member_steps"] / s for s in record["stats"]["data"]]
+    slow, median, fast = np.quantile(rounds, [0.25, 0.5, 0.75]).tolist()
+    return slow, median, fast
 
-    `ratio_low` and `ratio_high` pair the slower quartile of one side with the faster quartile of the other.
-    """
+
+def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORKS) -> list[dict[str, Any]]:
+    """One row per work and engine that was measured; the baseline of a work is its fastest loop."""
+    flops, bandwidth = (_rate(records, role) for role in ("product", "copy"))
     rows = []
-    compared = [r for r in records if r["extra_info"]["kind"] != "alone"]
-    for work in dict.fromkeys(r["extra_info"]["work"] for r in compared):
-        own = [r for r in compared if r["extra_info"]["work"] == work]
-        (stacked,) = (r for r in own if r["extra_info"]["kind"] == "stacked")
-        loop = max((r for r in own if r["extra_info"]["kind"] == "loop"), key=lambda r: _rate(r, "median"))
-        rows.append(
-            {
-                "work": work,
-                "engine": "eager",
-                "members": stacked["extra_info"]["members"],
-                "rounds": stacked["stats"]["rounds"],
-                "member_steps_per_second": _rate(stacked, "median"),
-                "loop_steps_per_second": _rate(loop, "median"),
-                "loop_threads": loop["extra_info"]["threads"],
-                "ratio_to_loop": _rate(stacked, "median") / _rate(loop, "median"),
-                "ratio_low": _rate(stacked, "q3") / _rate(loop, "q1"),
-                "ratio_high": _rate(stacked, "q1") / _rate(loop, "q3"),
-            }
-        )
+    for work in works:
+        own = [record for record in records if record["extra_info"].get("work") == work.name]
+        loop = max(_of(own, "loop"), key=lambda record: rates(record)[1])
+        loop_slow, loop_rate, loop_fast = rates(loop)
+        jax_rate = _rate(own, "jax")
+        for stacked in (record for engine in ENGINES for record in _of(own, engine)):
+            facts = stacked["extra_info"]
+            slow, rate, fast = rates(stacked)
+            closed_form = work.kind == "closed form"
+            rows.append(
+                {
+                    "work": work.name,
+                    "kind": work.kind,
+                    "engine": facts["role"],
+                    "members": work.members,
+                    "width": facts["width"],
+                    "cost": step_cost(work.problem),
+                    "rounds": stacked["stats"]["rounds"],
+                    "member_steps_per_second": rate,
+                    "compile_seconds": facts["compile_seconds"],
+                    "loop": loop["extra_info"]["loop"],
+                    "loop_steps_per_second": loop_rate,
+                    "ratio_to_loop": rate / loop_rate,
+                    "ratio_low": slow / loop_fast,
+                    "ratio_high": fast / loop_slow,
+                    "jax_member_steps_per_second": jax_rate,
+                    "ratio_to_jax": None if jax_rate is None else rate / jax_rate,
+                    "share_of_peak": None if closed_form else rate * member_step_flops(work) / flops,
+                    "share_of_bandwidth": rate * E1_BYTES / bandwidth if closed_form else None,
+                }
+            )
     return rows
 
 
-def alone_rows(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per work that is compared with nothing: its rate, seconds and peak memory."""
-    alone = [record["extra_info"] for record in records if record["extra_info"]["kind"] == "alone"]
+def make_document(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORKS) -> dict[str, Any]:
+    """What is written: rates per second, times in seconds, memory in GiB."""
+    (million,) = _of(records, "million")
     kept = ("work", "members", "member_steps_per_second", "seconds", "peak_gib", "trapped", "upper_bound")
-    return [{"engine": "eager", "ratio_to_loop": None, **{name: one[name] for name in kept}} for one in alone]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "machine": machine(),
+        "peak_gflops": _rate(records, "product") / 1e9,
+        "copy_gigabytes_per_second": _rate(records, "copy") / 1e9,
+        "rows": make_rows(records, works),
+        "million": {name: million["extra_info"][name] for name in kept},
+    }
 
 
-def _rate(record: Mapping[str, Any], statistic: str) -> float:
-    return record["extra_info"]["member_steps"] / record["stats"][statistic]
+def _of(records: Sequence[Mapping[str, Any]], role: str) -> list[Mapping[str, Any]]:
+    return [record for record in records if record["extra_info"]["role"] == role]
+
+
+def _rate(records: Sequence[Mapping[str, Any]], role: str) -> float | None:
+    """Median of the only record of that role, or None."""
+    found = _of(records, role)
+    return rates(found[0])[1] if found else None
 
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
         "cpu": cpu_name(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "jax": importlib.metadata.version("jax") if INSTALLED else None,
+        "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], alone: Sequence[Mapping[str, Any]], console: Console) -> None:
+COLUMNS = (
+    "work",
+    "members",
+    "width",
+    "engine",
+    "member-\nsteps/s",
+    "to best loop",
+    "to\nJAX",
+    "of\npeak",
+    "compile\n[s]",
+)
+
+
+def print_document(document: Mapping[str, Any], console: Console) -> None:
     """The table of `make speed`."""
-    table = Table(title="stacked against one-at-a-time torch.optim", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("work", "members", "stacked, member-steps/s", "best loop, steps/s", "ratio [quartiles]"):
-        table.add_column(name, justify="left" if name == "work" else "right")
-    for row in rows:
+    table = Table(
+        title="stacked training", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in ("work", "engine") else "right", no_wrap=True)
+    for row in document["rows"]:
+        bandwidth = row["share_of_bandwidth"]
         table.add_row(
             row["work"],
-            str(row["members"]),
+            f"{row['members']:,}",
+            f"{row['width']:,}",
+            row["engine"],
             f"{row['member_steps_per_second']:,.0f}",
-            f"{row['loop_steps_per_second']:,.0f} ({row['loop_threads']} threads)",
-            f"{row['ratio_to_loop']:.1f}x [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]",
+            f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
+            "-" if row["ratio_to_jax"] is None else f"{_ratio(row['ratio_to_jax'])}x",
+            f"{row['share_of_peak']:.0%}" if bandwidth is None else f"{bandwidth:.0%}*",
+            "-" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
         )
     console.print(table)
-    for row in alone:
-        console.print(
-            f"{row['work']}: {row['seconds']:.1f} s, peak {row['peak_gib']:.2f} GiB, "
-            f"{row['member_steps_per_second']:,.0f} member-steps/s, {row['trapped']} trapped",
-            highlight=False,
-        )
-    facts = machine()
-    console.print(
-        f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}; median of rounds", highlight=False
-    )
+    facts, million = document["machine"], document["million"]
+    loops = {row["work"]: f"{row['loop']}, {row['loop_steps_per_second']:,.0f}" for row in document["rows"]}
+    lines = [
+        *(f"best loop of {work}: {loop} steps/s" for work, loop in loops.items()),
+        f"JAX: {facts['jax'] or NOT_INSTALLED}",
+        f"{million['work']}, a claim's run: {million['seconds']:.1f} s, peak {million['peak_gib']:.2f} GiB, "
+        f"{million['member_steps_per_second']:,.0f} member-steps/s, {million['trapped']} trapped",
+        f"peak: product {document['peak_gflops']:.0f} GFLOP/s, copy {document['copy_gigabytes_per_second']:.0f} GB/s",
+        f"{facts['gpu'] or facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}, python {facts['python']}",
+        NOTE,
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, write."""
     console = make_console()
-    records = measure()
-    rows, alone = ratio_rows(records), alone_rows(records)
-    print_rows(rows, alone, console)
+    document = make_document(measure())
+    print_document(document, console)
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    document = {"schema_version": SCHEMA_VERSION, "machine": machine(), "rows": rows + alone}
     OUTPUT.write_text(json.dumps(document, indent=1))
     console.print(f"wrote {OUTPUT}", highlight=False)
     return 0

@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -32,17 +33,25 @@ def measure(members: int = MEMBERS, steps: int = STEPS) -> dict[str, float]:
         columns = MEASURES[experiment.measure].function(experiment.settings, np.arange(start, stop))
         trapped, touched = trapped + int(columns["trapped"].sum()), touched + int(columns["touched"].sum())
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "members": members,
         "steps": steps,
         "seconds": seconds,
         "member_steps_per_second": members * steps / seconds,
-        "peak_gib": peak / 2**30,
+        "peak_gib": peak_bytes() / 2**30,
         "trapped": trapped,
         "touched": touched,
         "upper_bound": upper_bound(members) if trapped == 0 else None,
     }
+
+
+def peak_bytes() -> int:
+    """Largest memory of this process; Linux counts in ru_maxrss also that of the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

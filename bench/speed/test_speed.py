@@ -1,4 +1,7 @@
-"""pytest-benchmark cases; `make speed` runs them and prints the ratios. Nothing here is a timed test."""
+"""pytest-benchmark cases; `make speed` runs them and prints the ratios. Nothing here is a timed test.
+
+The cases of one work are neighbours, because the speed of a machine drifts.
+"""
 
 import json
 import subprocess
@@ -7,33 +10,82 @@ import sys
 import pytest
 import torch
 
-from bench.speed.work import WORKS, loop_round, stacked_round
+from bench.speed import jax_work, peak
+from bench.speed.loop import Loop, Workers
+from bench.speed.work import WORKS, compile_seconds, stacked_round
+from shb.training import why_not
 
-LOOP_MEMBERS = 8  # enough for a stable time per member-step
+RUNS = ("eager", "compiled", "loop", "loop, one thread", "loop, processes", "jax")
+CASES = [pytest.param(work, run, id=f"{run}, {work.name}") for work in WORKS for run in RUNS]
+JAX_ROUNDS = 3  # grouped convolutions take JAX a long time on a CPU
+
+
+@pytest.fixture(scope="session")
+def workers():
+    started = Workers(torch.get_num_threads())
+    yield started
+    started.close()
 
 
 @pytest.fixture
-def threads(request):
+def one_thread(request):
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param or before)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
-def test_stacked(benchmark, work):
-    benchmark.extra_info.update(work=work.name, kind="stacked", members=work.members)
-    benchmark.extra_info["member_steps"] = work.members * work.steps
-    benchmark.pedantic(stacked_round(work), rounds=12, warmup_rounds=2)
+@pytest.mark.parametrize("how", ["product", "copy"])
+def test_peak(benchmark, how):
+    run, amount = getattr(peak, how)()
+    benchmark.extra_info.update(role=how, member_steps=amount)
+    benchmark.pedantic(run, rounds=15, warmup_rounds=2)
 
 
-@pytest.mark.parametrize("threads", [0, 1], ids=["all threads", "one thread"], indirect=True)
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
-def test_loop(benchmark, work, threads):
-    benchmark.extra_info.update(work=work.name, kind="loop", members=LOOP_MEMBERS)
-    benchmark.extra_info["threads"] = torch.get_num_threads()
-    benchmark.extra_info["member_steps"] = LOOP_MEMBERS * work.steps
-    benchmark.pedantic(loop_round(work, LOOP_MEMBERS), rounds=12, warmup_rounds=2)
+@pytest.mark.parametrize(("work", "run"), CASES)
+def test_rate(benchmark, request, work, run):
+    benchmark.extra_info["work"] = work.name
+    if run in ("eager", "compiled"):
+        time_stack(benchmark, work, run)
+    elif run == "jax":
+        time_jax(benchmark, work)
+    elif run == "loop, processes":
+        time_processes(benchmark, work, request.getfixturevalue("workers"))
+    else:
+        if run == "loop, one thread":
+            request.getfixturevalue("one_thread")
+        time_loop(benchmark, work)
+
+
+def time_stack(benchmark, work, engine):
+    if engine == "compiled" and why_not() is not None:
+        pytest.skip(f"nothing can be compiled here: {why_not()}")
+    width = work.width(engine)
+    benchmark.extra_info.update(role=engine, width=width, member_steps=work.members * work.steps)
+    benchmark.extra_info["compile_seconds"] = compile_seconds(work) if engine == "compiled" else None
+    benchmark.pedantic(stacked_round(work, engine, width), rounds=work.rounds, warmup_rounds=1)
+
+
+def time_loop(benchmark, work):
+    loop, threads = Loop(work, range(work.looped), work.loop_steps), torch.get_num_threads()
+    how = f"1 process x {threads} thread{'s' if threads > 1 else ''}"
+    benchmark.extra_info.update(role="loop", loop=how, member_steps=loop.member_steps)
+    benchmark.pedantic(loop.run, setup=loop.reset, rounds=work.loop_rounds, warmup_rounds=1)
+
+
+def time_processes(benchmark, work, workers):
+    workers.load(work, work.looped, work.loop_steps)
+    workers.run()
+    rates = []
+    benchmark.pedantic(lambda: rates.append(workers.run()), rounds=work.loop_rounds)
+    benchmark.extra_info.update(role="loop", loop=f"{workers.count} processes x 1 thread", rates=rates)
+
+
+def time_jax(benchmark, work):
+    if not jax_work.INSTALLED:
+        pytest.skip(f"JAX: {jax_work.NOT_INSTALLED}")
+    benchmark.extra_info.update(role="jax", member_steps=work.members * work.steps)
+    benchmark.pedantic(jax_work.jax_round(work), rounds=JAX_ROUNDS, warmup_rounds=1)
 
 
 def test_million(benchmark):
@@ -44,4 +96,4 @@ def test_million(benchmark):
         return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     result = benchmark.pedantic(run, rounds=1)
-    benchmark.extra_info.update(work="E1, 10^6 members, 1,000 steps", kind="alone", **result)
+    benchmark.extra_info.update(role="million", work="E1, 10^6 members, 1,000 steps", **result)

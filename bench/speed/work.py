@@ -1,93 +1,199 @@
-"""The pieces of work whose speed is measured: the same members, once stacked and once one at a time.
+"""The pieces of work whose speed is measured, and what a stack makes of them.
 
-A loop trains a plain torch module with torch.optim on batches indexed from tensors in memory: no data loader,
-no logging, so it is as fast as a loop in eager torch gets. It runs in one process, with all threads and with
-one thread (small networks are faster with one); the better of the two is the baseline.
+python -m bench.speed.work NAME     compiles the step of a work and prints the seconds
 """
 
 from __future__ import annotations
 
 import functools
+import math
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from shb.datasets import load_dataset
+from shb.datasets import Dataset, Split, load_dataset
 from shb.models import cnn, mlp
-from shb.optimizers import get_optimizer
-from shb.problems import LearningProblem
-from shb.training import Member, Plan, Stack
+from shb.optimizers import Optimizer, get_optimizer
+from shb.problems import E1, LearningProblem, Problem
+from shb.training import Member, Plan, Stack, chunk_width, default_budget, seconds_spent
 
 LR, MOMENTUM = 0.01, 0.9
+ROWS = (4096, 256, 256)  # of the random images: training, validation and test part
+
+
+def device() -> torch.device:
+    """Where everything is measured: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronize() -> None:
+    """Wait until the GPU has done what it was given; nothing on a CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def digits() -> Dataset:
+    """8x8 images of digits."""
+    return load_dataset("digits")
+
+
+@functools.cache
+def images() -> Dataset:
+    """Random tensors of the shape of Fashion-MNIST [1, 28, 28]: speed does not depend on the pixels."""
+    generator = torch.Generator().manual_seed(0)
+    splits = [Split(torch.randn(n, 1, 28, 28, generator=generator), torch.arange(n) % 10) for n in ROWS]
+    return Dataset("random", "classification", 10, *splits, checksum="", source="random numbers", licence="none")
 
 
 @dataclass(frozen=True)
 class Work:
-    """One comparison: a model on digits, SHB, cross-entropy, float32.
+    """One comparison: SHB with constant lr and momentum, float32 and cross-entropy for networks, float64 for E1.
 
     Args:
         name: as printed.
-        model: `(feature_shape, outputs) -> module` for the stack.
-        plain: the same network from torch's own layers, for the loop.
-        members, batch_size, steps: size of one round.
+        kind: "mlp", "cnn" or "closed form".
+        plain: one trajectory as torch's own layers, for the loop; of E1, the loss.
+        model: `(feature_shape, outputs) -> module` for the stack; None for E1.
+        dataset: makes the data; None for E1.
+        members, steps: size of one round; rates are per member-step.
+        rounds, loop_rounds: how often a round of a stack and one of a loop is timed.
+        looped: members of a round of a loop, in each process, `loop_steps` steps each: enough for a stable time.
     """
 
     name: str
-    model: Callable[..., nn.Module]
+    kind: str
     plain: Callable[[], nn.Module]
-    members: int = 32
+    model: Callable[..., nn.Module] | None = None
+    dataset: Callable[[], Dataset] | None = None
     batch_size: int = 32
+    members: int = 32
     steps: int = 64
+    rounds: int = 9
+    loop_rounds: int = 9
+    looped: int = 4
+    loop_steps: int = 64
 
-    def problem(self) -> LearningProblem:
-        return LearningProblem(self.model, load_dataset("digits"), batch_size=self.batch_size)
+    @functools.cached_property
+    def problem(self) -> Problem:
+        if self.model is None:
+            return E1(device=device())
+        return LearningProblem(self.model, self.dataset(), batch_size=self.batch_size, device=device())
+
+    @functools.cached_property
+    def optimizer(self) -> Optimizer:
+        return get_optimizer("shb")
+
+    @functools.cached_property
+    def all_members(self) -> list[Member]:
+        return [Member(seed, {"lr": LR, "momentum": MOMENTUM}) for seed in range(self.members)]
+
+    def width(self, engine: str) -> int:
+        """Members in a chunk, as in a run."""
+        members, plan, problem = self.all_members, Plan(self.steps), self.problem
+        return chunk_width(problem, self.optimizer, members, plan, default_budget(problem.device), engine)
+
+    def stack(self, engine: str, width: int) -> Stack:
+        """The first chunk; the others are as fast."""
+        chunk = self.all_members[:width]
+        return Stack(self.problem, self.optimizer, chunk, Plan(self.steps), width, engine)
 
 
-def _plain_mlp() -> nn.Module:
-    hidden = [nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
-    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, 10))
+class PlainE1(nn.Module):
+    """One trajectory of E1: a scalar in float64; its output is its loss for the sample s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, s: Tensor) -> Tensor:
+        return 2 * s * torch.relu(s * self.w) + self.w * self.w / 2
 
 
-def _plain_cnn() -> nn.Module:
+def plain_mlp(inputs: int, width: int) -> nn.Module:
+    """Two hidden layers of `width` units."""
+    hidden = [nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, 10))
+
+
+def plain_cnn(side: int) -> nn.Module:
+    """Convolutions of 16 and 32 channels, each before a max-pooling, on one channel of side x side pixels."""
     first = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     second = [nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(32 * 4, 10))
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(32 * (side // 4) ** 2, 10))
+
+
+def mlp_work(name: str, width: int, inputs: int = 64, **sizes: int) -> Work:
+    """A network of two hidden layers on digits (64 inputs) or random images (784)."""
+    model, plain = functools.partial(mlp, hidden=[width, width]), functools.partial(plain_mlp, inputs, width)
+    return Work(name, "mlp", plain, model, digits if inputs == 64 else images, **sizes)
+
+
+def cnn_work(name: str, side: int, **sizes: int) -> Work:
+    """The convolutional network on digits (side 8) or random images (28)."""
+    model, plain = functools.partial(cnn, channels=[16, 32]), functools.partial(plain_cnn, side)
+    return Work(name, "cnn", plain, model, digits if side == 8 else images, **sizes)
 
 
 WORKS = (
-    Work("MLP 64-64-64-10, batch 32", functools.partial(mlp, hidden=[64, 64]), _plain_mlp),
-    Work("CNN 16-32 on 1x8x8, batch 32", functools.partial(cnn, channels=[16, 32]), _plain_cnn),
+    mlp_work("MLP 64-64-64-10, batch 32", 64),
+    mlp_work("MLP 784-100-100-10, batch 128", 100, 784, batch_size=128, steps=16, looped=2, loop_steps=32),
+    cnn_work("CNN 16-32 on 1x8x8, batch 32", 8, steps=32, looped=2),
+    cnn_work(
+        "CNN 16-32 on 1x28x28, batch 64", 28, batch_size=64, members=16, steps=4, rounds=7, looped=1, loop_steps=16
+    ),
+    Work("E1, 10^6 members", "closed form", PlainE1, members=10**6, rounds=3, looped=8),
 )
 
 
-def stacked_round(work: Work) -> Callable[[], None]:
-    """A function that advances `work.members` members by `work.steps` steps, all together."""
-    members = [Member(seed, {"lr": LR, "momentum": MOMENTUM}) for seed in range(work.members)]
-    stack = Stack(work.problem(), get_optimizer("shb"), members, Plan(work.steps))
+def stacked_round(work: Work, engine: str, width: int) -> Callable[[], None]:
+    """A function that advances one stack of `width` by `work.steps` steps, as many times as the members need chunks.
+
+    Each time starts at w_0, so that every round is the same work.
+    """
+    stack = work.stack(engine, width)
     state = stack.start()
-    return lambda: stack.advance(state, 0, work.steps)
-
-
-def loop_round(work: Work, members: int) -> Callable[[], None]:
-    """A function that advances `members` of the members by `work.steps` steps, one after the other."""
-    problem = work.problem()
-    trained = []
-    for seed in range(members):
-        module = work.plain()
-        with torch.no_grad():
-            for parameter, value in zip(module.parameters(), problem.initial_parameters(seed).values()):
-                parameter.copy_(value)
-        trained.append((module, torch.optim.SGD(module.parameters(), lr=LR, momentum=MOMENTUM), seed))
-    train = load_dataset("digits").train
 
     def run() -> None:
-        for module, optimizer, seed in trained:
-            for index in problem.sample(seed, 0, work.steps):
-                optimizer.zero_grad()
-                F.cross_entropy(module(train.x[index]), train.y[index]).backward()
-                optimizer.step()
+        for _ in range(math.ceil(work.members / width)):
+            stack.advance(dict(state), 0, work.steps)
+        synchronize()
 
     return run
+
+
+def loss_of(work: Work) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Loss of a plain module for one sample; batches are indexed from tensors in memory: no data loader."""
+    if work.dataset is None:
+        return lambda module, s: module(s)
+    train = work.dataset().train
+    x, y = train.x.to(device()), train.y.to(device())
+    return lambda module, index: F.cross_entropy(module(x[index]), y[index])
+
+
+def compile_seconds(work: Work) -> float:
+    """Seconds that a first run pays for the compiled step: in a process of its own, with an empty cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "bench.speed.work", work.name]
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def main(name: str) -> None:
+    """Print the seconds that compiling takes here and now."""
+    (work,) = (work for work in WORKS if work.name == name)
+    stack = work.stack("compiled", work.width("compiled"))
+    state, before = stack.start(), seconds_spent()
+    stack.advance(state, 0, 1)
+    print(seconds_spent() - before)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
