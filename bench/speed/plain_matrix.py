@@ -1,0 +1,372 @@
+"""How long would a suite take as plain torch.optim runs, one member after the other, the way most people write them?
+
+python -m bench.speed.plain_matrix [suite] [--sample N] [--results DIR | --rerun]
+
+A seeded random sample of each tuning cell is trained with torch's own layers and optimizers: one process, eager,
+batches indexed from tensors in memory, the step size set at every step, the same evaluations as in the suite. It is
+timed with all threads and with one, and per problem the faster counts. The mean seconds of a cell's sample times its
+members, summed, is an extrapolation to the matrix, not a measurement of it. Not timed, in the loop's favour: making
+the model, and a warm-up of a few steps.
+
+A plain user writes shb as torch.optim.SGD with momentum. Under a step size that varies, this is another sequence than
+the heavy ball (shb/optimizers/conversions.py); it takes the same time, which is all that is asked here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor, nn
+
+from bench.cell import Cell
+from bench.command import make_console, run_command
+from bench.config import compose_config
+from bench.environment import environment
+from bench.run import report, run_suite
+from bench.store import Store
+from bench.suite import Suite, load_suite
+from bench.tables import print_table
+from shb.datasets import load_dataset
+from shb.errors import ConfigurationError
+from shb.schedules import schedule_table
+from shb.training import Member, Plan
+
+OUTPUT = Path("results/local/plain_matrix.json")
+SCHEMA_VERSION = 1
+SEED = 0  # of the sample and of the bootstrap
+RESAMPLES = 10_000
+WARM_UP = 20  # steps
+
+
+class PlainRun(NamedTuple):
+    """Seconds of one plain run, and per evaluation its metrics (`val_loss`, at the end also `train_loss`, ...)."""
+
+    seconds: float
+    evaluations: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The sample of one problem and optimizer.
+
+    Attributes:
+        members: number of members that the sample stands for.
+        seconds: number of threads -> seconds of each sampled member.
+        sampled: indices of those members in the tuning cell.
+    """
+
+    problem: str
+    optimizer: str
+    members: int
+    seconds: Mapping[int, Sequence[float]]
+    sampled: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """What the stacked run of a suite left in a store.
+
+    Attributes:
+        planned: members of the suite.
+        found: (problem, optimizer) -> members found.
+        seconds: their share of the seconds of their stacks.
+        engines, threads: with which they were computed.
+    """
+
+    planned: int
+    found: Mapping[tuple[str, str], int]
+    seconds: float
+    engines: Sequence[str]
+    threads: Sequence[int]
+
+
+def check_plain(cell: Cell) -> None:
+    """Raise a ConfigurationError for a cell that torch's own layers and optimizers cannot express."""
+    spec, plan = cell.problem_spec, cell.plan
+    model = spec.get("model", {})
+    for name, value, allowed in (
+        ("model", model.get("name"), ("mlp", "cnn")),
+        ("optimizer", cell.optimizer.name, ("sgd", "shb", "nesterov", "adam")),
+        ("model.pool_beta", model.get("pool_beta", 0.0), (0.0,)),
+        ("relu_derivative", spec["relu_derivative"], (0.0,)),
+        ("momentum_schedule", plan.momentum_schedule, ("constant",)),
+        ("velocity.std", plan.velocity_std, (0.0,)),
+    ):
+        if value not in allowed:
+            raise ConfigurationError(name, value, f"{' or '.join(map(str, allowed))} in a plain torch run")
+
+
+def plain_module(spec: Mapping[str, Any], feature_shape: Sequence[int], outputs: int) -> nn.Module:
+    """The network that a cell's `problem_spec` describes, from torch's own layers."""
+    model = spec["model"]
+    if model["name"] == "mlp":
+        widths = [math.prod(feature_shape), *model["hidden"]]
+        hidden = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], outputs))
+    two, pool = len(feature_shape) == 3, model["downsample"] == "maxpool"
+    conv, max_pool = (nn.Conv2d, nn.MaxPool2d) if two else (nn.Conv1d, nn.MaxPool1d)
+    layers: list[nn.Module] = []
+    for channels in itertools.pairwise([feature_shape[0], *model["channels"]]):
+        layers += [conv(*channels, model["kernel"], 1 if pool else 2, padding=model["kernel"] // 2), nn.ReLU()]
+        layers += [max_pool(2)] if pool else []
+    features = nn.Sequential(*layers, nn.Flatten())
+    size = features(torch.zeros(1, *feature_shape)).shape[1]
+    return features.append(nn.Linear(size, outputs))
+
+
+def plain_optimizer(name: str, model: nn.Module, numbers: Mapping[str, float]) -> torch.optim.Optimizer:
+    """torch.optim.SGD or Adam as most people would write the optimizer `name`."""
+    lr, parameters = numbers["lr"], model.parameters()
+    if name == "adam":
+        betas = numbers["beta1"], numbers["beta2"]
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=numbers["eps"])
+    if name == "sgd":
+        return torch.optim.SGD(parameters, lr=lr)
+    return torch.optim.SGD(parameters, lr=lr, momentum=numbers["momentum"], nesterov=name == "nesterov")
+
+
+def train_plain(cell: Cell, member: Member) -> PlainRun:
+    """Train one member alone; initial parameters and mini-batches are those of its seed."""
+    problem, plan = cell.problem(), cell.plan
+    dataset = load_dataset(cell.problem_spec["dataset"], cell.data_root)
+    criterion = F.cross_entropy if problem.loss_name == "cross_entropy" else _squared
+    parts = {}
+    for name, part in (("train_", dataset.train), ("val_", dataset.validation), ("test_", dataset.test)):
+        y = F.one_hot(part.y, dataset.outputs) if problem.classification and criterion is _squared else part.y
+        y = y.to(problem.device, None if criterion is F.cross_entropy else problem.dtype)
+        parts[name] = part.x.to(problem.device, problem.dtype), y
+    model = plain_module(cell.problem_spec, dataset.feature_shape, dataset.outputs).to(problem.device, problem.dtype)
+    model.load_state_dict(problem.initial_parameters(member.seed))
+    optimizer = plain_optimizer(cell.optimizer.name, model, member.hyperparameters)
+    x, y = parts["train_"]
+    due, evaluations = {0, *plan.evaluate_at, plan.steps}, []
+
+    started = time.perf_counter()
+    indices = problem.sample(member.seed, 0, plan.steps).to(problem.device)
+    rates = _rates(plan, member)
+    for k in range(plan.steps + 1):
+        if k in due:
+            now = parts if k == plan.steps else {"val_": parts["val_"]}
+            evaluations.append(_evaluate(model, criterion, now, problem.classification))
+        if k == plan.steps:
+            break
+        for group in optimizer.param_groups:
+            group["lr"] = rates[k]
+        optimizer.zero_grad()
+        criterion(model(x[indices[k]]), y[indices[k]]).backward()
+        optimizer.step()
+    return PlainRun(time.perf_counter() - started, evaluations)
+
+
+def _rates(plan: Plan, member: Member) -> list[float]:
+    """The step size of every step."""
+    numbers = member.hyperparameters
+    own = {name.removeprefix("schedule."): v for name, v in numbers.items() if name.startswith("schedule.")}
+    return schedule_table(plan.schedule, [numbers["lr"]], own, 0, plan.steps, plan.steps)[:, 0].tolist()
+
+
+def _squared(output: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(output, y) * y.shape[1] / 2
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, criterion: Any, parts: Mapping[str, tuple], classification: bool) -> dict[str, float]:
+    """Loss and accuracy on whole parts."""
+    metrics = {}
+    for part, (x, y) in parts.items():
+        output = model(x)
+        metrics[f"{part}loss"] = criterion(output, y).item()
+        if classification:
+            labels = y if y.ndim == 1 else y.argmax(1)
+            metrics[f"{part}accuracy"] = (output.argmax(1) == labels).float().mean().item()
+    return metrics
+
+
+def time_suite(suite: Suite, sample: int) -> Iterator[Timing]:
+    """Time `sample` members of every tuning cell, with all threads of this process and with one."""
+    pairs, generator, threads = suite.pairs(), np.random.default_rng(SEED), torch.get_num_threads()
+    for pair in pairs:
+        check_plain(suite.tuning_cell(*pair))
+    for problem, optimizer in pairs:
+        cell = suite.tuning_cell(problem, optimizer)
+        count = min(sample, len(cell.members))
+        chosen = sorted(generator.choice(len(cell.members), count, replace=False).tolist())
+        seconds: dict[int, list[float]] = {number: [] for number in dict.fromkeys((threads, 1))}
+        try:
+            for index, number in itertools.product(chosen, seconds):
+                torch.set_num_threads(number)
+                warm_up = Plan(min(WARM_UP, cell.plan.steps), schedule=cell.plan.schedule)
+                train_plain(replace(cell, plan=warm_up), cell.members[index])
+                seconds[number].append(train_plain(cell, cell.members[index]).seconds)
+        finally:
+            torch.set_num_threads(threads)
+        yield Timing(problem, optimizer, len(cell.members) + suite.evaluation_seeds, seconds, chosen)
+
+
+def faster_threads(timings: Sequence[Timing]) -> dict[str, int]:
+    """Per problem the number of threads with which its samples took less time, all optimizers together."""
+    best = {}
+    for problem in dict.fromkeys(t.problem for t in timings):
+        own = [t for t in timings if t.problem == problem]
+        best[problem] = min(own[0].seconds, key=lambda number: sum(sum(t.seconds[number]) for t in own))
+    return best
+
+
+def extrapolate(timings: Sequence[Timing], members: Mapping[tuple[str, str], int] | None = None) -> list[float]:
+    """Seconds of each cell: mean of its sample times its members (or `members`, by problem and optimizer)."""
+    best = faster_threads(timings)
+    return [float(np.mean(t.seconds[best[t.problem]])) * _count(t, members) for t in timings]
+
+
+def bootstrap(
+    timings: Sequence[Timing], members: Mapping[tuple[str, str], int] | None = None
+) -> tuple[float, float] | None:
+    """95 % percentile interval of the sum of `extrapolate`, resampling members within cells.
+
+    The threads stay as chosen, and with few sampled members the interval is too narrow: for two, by about a factor
+    sqrt(2). None if no cell has two: one has no spread.
+    """
+    best, generator, totals = faster_threads(timings), np.random.default_rng(SEED), np.zeros(RESAMPLES)
+    if max(len(t.seconds[best[t.problem]]) for t in timings) < 2:
+        return None
+    for t in timings:
+        seconds = np.asarray(t.seconds[best[t.problem]])
+        totals += generator.choice(seconds, (RESAMPLES, len(seconds))).mean(1) * _count(t, members)
+    low, high = np.quantile(totals, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _count(timing: Timing, members: Mapping[tuple[str, str], int] | None) -> int:
+    return timing.members if members is None else members[timing.problem, timing.optimizer]
+
+
+def stacked_side(name: str, folder: Path | str) -> Stacked:
+    """The members of the suite `name` in the store `folder`.
+
+    A stack's seconds are repeated in the rows of all its members: each member counts its share of them.
+    """
+    suite, store = load_suite(name, [f"results_dir={folder}"]), Store(folder)
+    store.check_schema()
+    members, found, rows = store.members(), {}, []
+    for pair in suite.pairs():
+        ids = [*suite.tuning_cell(*pair).ids]
+        if best := suite.best(*pair, members):
+            ids += suite.evaluation_cell(*pair, json.loads(best["hyperparameters"])).ids
+        timed = (pl.col("status") != "failed") & pl.col("stack_seconds").is_not_null()
+        rows.append(members.filter(pl.col("member_id").is_in(ids) & timed))
+        found[pair] = len(rows[-1])
+    own = pl.concat(rows)
+    planned = len(found) * (suite.trials * suite.tuning_seeds + suite.evaluation_seeds)
+    engines, threads = (own[column].unique().sort().to_list() for column in ("engine", "threads"))
+    return Stacked(planned, found, float((own["stack_seconds"] / own["stack_members"]).sum()), engines, threads)
+
+
+def rerun(name: str) -> tuple[Stacked, float, int]:
+    """Run the suite now, in a temporary store; what it left, its wall time in seconds and its exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite = load_suite(name, [f"results_dir={folder}"])
+        config = compose_config([*next(iter(suite.problems.values())), *suite.overrides])
+        started = time.perf_counter()
+        failures = run_suite(suite, config)
+        seconds = time.perf_counter() - started
+        return stacked_side(name, folder), seconds, report(failures)
+
+
+def print_plain(suite: Suite, timings: Sequence[Timing], console: Console) -> dict[str, Any]:
+    """Print the table and the total; return what the file says of them."""
+    best, seconds, lines = faster_threads(timings), extrapolate(timings), []
+    for t, extrapolated in zip(timings, seconds):
+        own = t.seconds[best[t.problem]]
+        middle = f"{np.median(own):.3f} ({min(own):.3f} .. {max(own):.3f})"
+        lines.append([t.problem, t.optimizer, f"{len(own)}", f"{best[t.problem]}", middle, f"{t.members}"])
+        lines[-1].append(f"{extrapolated:.1f}")
+    names = ["problem", "optimizer", "sampled", "threads", "s/member: median (range)", "members", "extrapolated s"]
+    print_table(console, f"{suite.title} as plain torch.optim runs, extrapolated from a sample", names, lines, text=2)
+    total, interval = sum(seconds), bootstrap(timings)
+    spread = "no interval from one member per cell" if interval is None else "95 % [{:.1f}, {:.1f}]".format(*interval)
+    console.print(f"total, extrapolated: {total:.1f} s, {spread}; mean of the sample x members", highlight=False)
+    rows = [{**asdict(t), "threads": best[t.problem], "extrapolated_seconds": s} for t, s in zip(timings, seconds)]
+    return {"rows": rows, "total_seconds": total, "interval_seconds": interval}
+
+
+def print_ratio(timings: Sequence[Timing], stacked: Stacked, console: Console) -> dict[str, Any]:
+    """Print the comparison over the members found; return what the file says of it."""
+    count, interval = sum(stacked.found.values()), bootstrap(timings, stacked.found)
+    plain = sum(extrapolate(timings, stacked.found))
+    ends = None if interval is None else [end / stacked.seconds for end in interval]
+    how = f"engine {', '.join(stacked.engines)}, threads {', '.join(map(str, stacked.threads))}"
+    console.print(f"stacked: {count} of {stacked.planned} members in {stacked.seconds:.1f} s ({how})", highlight=False)
+    spread = "" if ends is None else " [{:.2f}, {:.2f}]".format(*ends)
+    ratio = plain / stacked.seconds
+    console.print(
+        f"plain / stacked over these members: {plain:.1f} s / {stacked.seconds:.1f} s = {ratio:.2f}{spread}",
+        highlight=False,
+    )
+    facts = {"members_found": count, "members_planned": stacked.planned, "seconds": stacked.seconds}
+    facts |= {"engines": stacked.engines, "threads": stacked.threads}
+    return {"stacked": facts, "plain_seconds_of_found": plain, "ratio": ratio, "ratio_interval": ends}
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.speed.plain_matrix", description=__doc__.split("\n")[0])
+    parser.add_argument("suite", nargs="?", default="default")
+    parser.add_argument("--sample", type=int, default=2, help="members per problem and optimizer (default 2)")
+    parser.add_argument("--results", default="results/local", help="store of the stacked run (default results/local)")
+    parser.add_argument("--rerun", action="store_true", help="run the suite stacked now, instead of --results")
+    given = parser.parse_args(arguments)
+    if given.sample < 1:
+        raise ConfigurationError("--sample", given.sample, "a whole number >= 1")
+    if given.suite == "none":
+        raise ConfigurationError("suite", given.suite, "smoke, default or full for this command")
+    return given
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Time, print, compare, write."""
+    given, console, code = _arguments(arguments), make_console(), 0
+    suite = load_suite(given.suite, [f"results_dir={given.results}"])
+    count = len(suite.pairs())
+    console.print(f"timing {given.sample} members of each of {count} cells, one after the other", highlight=False)
+    timings = list(time_suite(suite, given.sample))
+    device = suite.tuning_cell(*suite.pairs()[0]).problem_spec["device"]
+    document = {"schema_version": SCHEMA_VERSION, "suite": suite.title, "sample": given.sample, "rerun": given.rerun}
+    document |= {"environment": environment(device), **print_plain(suite, timings, console)}
+    if given.rerun:
+        stacked, document["rerun_wall_seconds"], code = rerun(given.suite)
+        console.print(
+            f"the suite ran just now, in {document['rerun_wall_seconds']:.1f} s of wall time; its store is gone"
+        )
+    else:
+        stacked = stacked_side(given.suite, given.results)
+    if any(stacked.found.values()):
+        document |= print_ratio(timings, stacked, console)
+        if not given.rerun:
+            console.print(
+                "The stacked seconds are of an earlier run, possibly under another load: --rerun runs both now."
+            )
+    else:
+        command = f"make bench SUITE={given.suite} RESULTS={given.results}"
+        console.print(f"nothing to compare with in {given.results}: `{command}` makes it, or --rerun", highlight=False)
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(document, indent=1))
+    console.print(f"wrote {OUTPUT}", highlight=False)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
