@@ -26,7 +26,7 @@ def python_blocks(path):
 
 @pytest.fixture(scope="module")
 def suite():
-    return load_suite("default", ["device=cpu"])
+    return load_suite("default", ["device=cpu", f"results_dir={REFERENCE}"])
 
 
 def test_the_training_loop_of_the_readme_trains():
@@ -59,7 +59,8 @@ def test_the_readme_shows_the_reference_leaderboard():
         for line in (REFERENCE / "leaderboard.md").read_text().splitlines()
         if len(cells := line.strip("| ").split(" | ")) == 8
     }
-    shown = [line.strip("| ") for line in (ROOT / "README.md").read_text().splitlines() if line.count(" | ") == 6]
+    lines = [line.strip("| ") for line in (ROOT / "README.md").read_text().splitlines() if line.count(" | ") == 6]
+    shown = [line for line in lines if line.split(" | ")[0] in ("optimizer", "sgd", "shb", "nesterov", "adam")]
     assert len(shown) == 10
     assert set(shown) <= reference
 
@@ -118,6 +119,19 @@ def test_the_readme_shows_the_reference_claims():
         assert f"{count} {verdict}" in text or f"{count} are {verdict}" in text, (verdict, count)
     assert all(entry["expected"] and entry["control_fired"] for entry in entries if entry["verdict"] != "OUT-OF-SCOPE")
     assert set(reference) == {entry["id"] for entry in entries}
+
+
+def test_the_readme_shows_the_reference_speed():
+    """Every row of results/reference/speed.json: rate, best loop, ratio, as `make speed` rounds them."""
+    document = json.loads((REFERENCE / "speed.json").read_text())
+    text = (ROOT / "README.md").read_text()
+    for row in document["rows"]:
+        start = f"| {row['work']} | {row['engine']} | {row['member_steps_per_second']:,.0f} | "
+        loop = f"{row['loop_steps_per_second']:,.0f} ({row['loop']}) | "
+        assert start + loop in text
+        ratio = re.search(re.escape(start + loop) + r"([\d.]+)x", text).group(1)
+        assert float(ratio) == pytest.approx(row["ratio_to_loop"], rel=0.05)
+    assert document["machine"]["torch"].split("+")[0] in text
 
 
 def test_the_reference_claims_are_those_of_the_catalogue():
