@@ -190,7 +190,8 @@ def _load(claim: str, protocol: Protocol, store: Store) -> Results:
 
 def _computed_with(device: str) -> str:
     facts = environment(device)
-    where = facts["device_name"] if device == "cuda" else f"{facts['threads']} threads of {facts['cpu']}"
+    count = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
+    where = facts["device_name"] if device == "cuda" else f"{count} of {facts['cpu']}"
     return f"torch {facts['torch']}, Python {facts['python']}, {where}, commit {facts['code_commit'][:12]}"
 
 
