@@ -92,6 +92,8 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     _at_least("evaluations", config.evaluations, 1)
     if config.threads is not None:
         _at_least("threads", config.threads, 1)
+    if config.workers is not None:
+        _at_least("workers", config.workers, 1)
     if config.memory is not None and not config.memory > 0:
         raise ConfigurationError("memory", config.memory, "a number of GiB > 0")
     choose("engine", config.engine, ("auto", *ENGINES))

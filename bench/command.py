@@ -15,6 +15,7 @@ from bench.config import compose_config
 from bench.runner import StoreWriteError
 from bench.store import Store
 from bench.suite import Suite, load_suite
+from bench.workers import WorkerError
 from shb.errors import ConfigurationError
 
 
@@ -40,6 +41,9 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
             highlight=False,
             markup=False,
         )
+        return 1
+    except WorkerError as error:
+        error_console.print(f"error: {error}", style="red", highlight=False, markup=False)
         return 1
     except KeyboardInterrupt:
         error_console.print(

@@ -57,6 +57,7 @@ class Config:
     device: str
     engine: str
     threads: int | None
+    workers: int | None
     memory: float | None
     data_root: str | None
     download: bool

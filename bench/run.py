@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import hydra
 import torch
@@ -30,6 +30,7 @@ from bench.runner import Failure, StoreWriteError, missing, run_cell, work
 from bench.store import Store
 from bench.suite import Suite, load_suite
 from bench.summary import print_summary
+from bench.workers import PairResult, run_pair, run_pairs, worker_count
 from shb.errors import ConfigurationError
 from shb.training import why_not
 
@@ -74,28 +75,41 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     logger = make_logger(config.logger, _warn)
     total, planned, amount = _amount(suite, store)
     _announce(total, planned, store)
-    failures = []
+    failures: list[Failure] = []
     with Reporter(CONSOLE, total, amount) as reporter:
-        for problem, optimizer in suite.pairs():
-            tuning = suite.tuning_cell(problem, optimizer)
-            tuning, failure = run_cell(tuning, store, reporter, config.memory)
-            failures.append(failure)
-            suite.settle(problem, tuning)
-            _log(logger, tuning, store, "tuning")
-            best = suite.best(problem, optimizer, store.members())
-            if best is None:  # the tuning failed: its failure is listed at the end
-                continue
-            evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
-            evaluation, failure = run_cell(evaluation, store, reporter, config.memory)
-            failures.append(failure)
-            _log(logger, evaluation, store, "evaluation")
+        for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):
+            failures += result.failures
+            _log_pair(suite, problem, optimizer, store, logger)
     rows = leaderboard_rows(suite, store)
     print_leaderboard(suite, rows, CONSOLE)
     for path in write_leaderboard(suite, rows, store):
         CONSOLE.print(f"wrote {path}", highlight=False)
     logger.leaderboard(suite, rows)
     logger.close()
-    return [failure for failure in failures if failure]
+    return failures
+
+
+def _pairs(
+    suite: Suite, config: Config, store: Store, reporter: Reporter, amount: float
+) -> Iterator[tuple[str, str, PairResult]]:
+    """Run every pair of the suite, here or in worker processes."""
+    count = worker_count(config, len(suite.pairs()), amount)
+    if count == 1:
+        for problem, optimizer in suite.pairs():
+            yield problem, optimizer, run_pair(suite, problem, optimizer, store, reporter, config.memory)
+        return
+    reporter.line(f"{count} worker processes")
+    for problem, optimizer, result in run_pairs(suite, config, reporter, count):
+        suite.settle(problem, suite.tuning_cell(problem, optimizer).under(result.engine))
+        yield problem, optimizer, result
+
+
+def _log_pair(suite: Suite, problem: str, optimizer: str, store: Store, logger: Logger) -> None:
+    _log(logger, suite.tuning_cell(problem, optimizer), store, "tuning")
+    best = suite.best(problem, optimizer, store.members())
+    if best is not None:
+        evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+        _log(logger, evaluation, store, "evaluation")
 
 
 def _amount(suite: Suite, store: Store) -> tuple[int, int, float]:

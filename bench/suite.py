@@ -17,7 +17,17 @@ from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import get_optimizer
 
-NEUTRAL = ("results_dir", "threads", "memory", "data_root", "download", "device", "engine", "logger")  # no other suite
+NEUTRAL = (
+    "results_dir",
+    "threads",
+    "memory",
+    "workers",
+    "data_root",
+    "download",
+    "device",
+    "engine",
+    "logger",
+)  # no other suite
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
 
 

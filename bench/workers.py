@@ -1,0 +1,127 @@
+"""The pairs (problem, optimizer) of a suite in several processes of one thread each, which write into one store.
+
+Two stacks of one thread each are faster than one of two threads: threads wait for each other at every small operation.
+A member's bits do not depend on it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import queue
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bench.config import Config
+from bench.progress import Reporter
+from bench.runner import Failure, run_cell
+from bench.store import Store
+from bench.suite import Suite, load_suite
+
+WORTH = 1e12  # work (bench/cost.py) from which starting processes pays: about 20 s on two cores
+
+
+class WorkerError(RuntimeError):
+    """A process ended without an answer."""
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """What became of a pair: the engine of its cells, and their failures."""
+
+    engine: str
+    failures: Sequence[Failure]
+
+
+def run_pair(
+    suite: Suite, problem: str, optimizer: str, store: Store, reporter: Reporter, memory: float | None
+) -> PairResult:
+    """Tune, then evaluate the winner; what is stored is not computed again."""
+    tuning, failure = run_cell(suite.tuning_cell(problem, optimizer), store, reporter, memory)
+    suite.settle(problem, tuning)
+    failures = [failure]
+    best = suite.best(problem, optimizer, store.members())
+    if best is not None:  # else the tuning failed
+        evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+        failures.append(run_cell(evaluation, store, reporter, memory)[1])
+    return PairResult(tuning.engine, [failure for failure in failures if failure])
+
+
+def worker_count(config: Config, pairs: int, amount: float) -> int:
+    """Processes for `pairs` that are `amount` of work: one per thread, on a CPU and where that pays."""
+    if config.workers is not None:
+        return max(1, min(config.workers, pairs))
+    if amount < WORTH or config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
+        return 1
+    return max(1, min(config.threads or torch.get_num_threads(), pairs))
+
+
+def run_pairs(suite: Suite, config: Config, reporter: Reporter, count: int) -> Iterator[tuple[str, str, PairResult]]:
+    """Run all pairs of `suite` in `count` processes; yield each as it ends.
+
+    Raises:
+        WorkerError: a process was killed (memory?); what it had finished is stored.
+    """
+    context = multiprocessing.get_context("spawn")
+    events = context.Queue()
+    threads = max(1, (config.threads or torch.get_num_threads()) // count)
+    options = (suite.name, list(suite.overrides), config.results_dir, config.memory, threads, events)
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=options)
+    try:
+        waiting: dict[tuple[str, str], Future] = {pair: pool.submit(_run, *pair) for pair in suite.pairs()}
+        while waiting:
+            _forward(events, reporter)
+            for pair in [pair for pair, future in waiting.items() if future.done()]:
+                result = waiting.pop(pair).result()
+                _forward(events, reporter, wait=0.0)
+                yield *pair, result
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process was killed (memory?); repeat the command, perhaps with workers=1"
+        ) from error
+    finally:
+        processes = multiprocessing.active_children()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:  # after an interruption they would finish their stacks
+            process.terminate()
+
+
+def _forward(events: Any, reporter: Reporter, wait: float = 0.2) -> None:
+    """Pass what the processes report on to the display, waiting at most `wait` seconds for the first."""
+    try:
+        while True:
+            name, argument = events.get(timeout=wait) if wait else events.get_nowait()
+            getattr(reporter, name)(argument)
+            wait = 0.0
+    except queue.Empty:
+        pass
+
+
+class _Remote:
+    """A Reporter whose calls happen in the process that started this one."""
+
+    def __init__(self, events: Any) -> None:
+        self._events = events
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda argument: self._events.put((name, argument))
+
+
+_state: dict[str, Any] = {}
+
+
+def _start(name: str, overrides: list[str], folder: str, memory: float | None, threads: int, events: Any) -> None:
+    """In a new process: one suite, one store, silence at an interruption (the parent ends it)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    _state.update(suite=load_suite(name, overrides), store=Store(folder), memory=memory, reporter=_Remote(events))
+
+
+def _run(problem: str, optimizer: str) -> PairResult:
+    return run_pair(_state["suite"], problem, optimizer, _state["store"], _state["reporter"], _state["memory"])
