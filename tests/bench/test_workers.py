@@ -1,6 +1,8 @@
 """A suite in several processes: the members and the table of one process, and what happens when one of them ends."""
 
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -16,6 +18,16 @@ from bench.progress import Reporter
 from bench.store import METRICS, Store
 from bench.suite import load_suite
 from bench.workers import WORTH, WorkerError, run_pairs, worker_count
+
+
+def assert_gone(processes):
+    """By their pids: two threads wait for them, and the one that comes second takes a dead process for alive."""
+    assert len(processes) == 2
+    for pid in processes:
+        with pytest.raises(ProcessLookupError):
+            for _ in range(200):
+                os.kill(pid, 0)
+                time.sleep(0.1)
 
 
 def bits(folder):
@@ -46,21 +58,22 @@ def test_a_killed_process_is_reported_and_leaves_none_behind(tiny_suite):
     suite = load_suite("smoke", overrides)
     config = compose_config([*next(iter(suite.problems.values())), *overrides])
 
+    killed = []
+
     def kill():
         while len(multiprocessing.active_children()) < 2:
             time.sleep(0.01)
         time.sleep(0.5)
-        for process in multiprocessing.active_children():
-            process.kill()
+        killed.extend(process.pid for process in multiprocessing.active_children())
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     with Reporter(Console(), 72, 1.0) as reporter, pytest.raises(WorkerError, match=r"killed.*workers=1"):
         list(run_pairs(suite, config, reporter, 2))
     killer.join()
-    for process in multiprocessing.active_children():
-        process.join(10)
-    assert not multiprocessing.active_children()
+    assert_gone(killed)
 
 
 def test_an_interruption_ends_the_processes(tiny_suite):
@@ -70,11 +83,10 @@ def test_an_interruption_ends_the_processes(tiny_suite):
     with Reporter(Console(), 72, 1.0) as reporter:
         running = run_pairs(suite, config, reporter, 2)
         next(running)
+        processes = [process.pid for process in multiprocessing.active_children()]
         with pytest.raises(KeyboardInterrupt):
             running.throw(KeyboardInterrupt)
-    for process in multiprocessing.active_children():
-        process.join(10)
-    assert not multiprocessing.active_children()
+    assert_gone(processes)
     assert len(Store(config.results_dir).members()) < 72
 
 
