@@ -22,7 +22,7 @@ from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
 from shb.training import ENGINES, Member, Plan
 
-NUMERICS = 1  # raised when a change of shb changes the bits of members
+NUMERICS = {"eager": 1, "compiled": 2}  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
 
 
@@ -65,7 +65,7 @@ class Cell:
 
     def under(self, engine: str, engine_open: bool = False) -> Cell:
         """The same members under another engine, which gives them other identities."""
-        specs = tuple({**spec, "engine": engine} for spec in self.specs)
+        specs = tuple({**spec, "engine": engine, "numerics": NUMERICS[engine]} for spec in self.specs)
         return replace(self, specs=specs, ids=_ids(specs), engine=engine, engine_open=engine_open)
 
     def spec_json(self, index: int) -> str:
@@ -111,7 +111,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     seeds = range(config.seed_offset, config.seed_offset + config.seeds)
     members = tuple(Member(seed, setting) for setting in grid for seed in seeds)
     shared = {
-        "numerics": NUMERICS,
+        "numerics": NUMERICS["eager"],
         "problem": spec,
         "optimizer": optimizer.name,
         "steps": plan.steps,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cell import Cell
 from bench.cost import step_cost
-from bench.engine import predicted_engine
+from bench.engine import Choice, fastest
 from bench.progress import Reporter
 from bench.record import computed_rows, failed_rows
 from bench.store import Store
@@ -51,33 +51,36 @@ def work(cell: Cell, members: int) -> float:
 def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> tuple[Cell, Failure | None]:
     """Compute the members that the store lacks; the failure, if there was one, is also in the store.
 
-    With engine=auto the engine is chosen here, if nothing is stored. A step that cannot be compiled runs eager, with
-    a warning. The cell that is returned has the identities under which the members are stored.
+    How it runs is chosen here: with engine=auto the engine, if nothing is stored, and whether a compiled step is fused.
+    A step that cannot be compiled runs eager, with a warning. The cell that is returned has the identities under which
+    the members are stored.
 
     Args:
         memory: GiB that a stack may use; None for the default of the device.
     """
-    if cell.engine_open:
-        engine, why = _engine(cell, store)
-        cell = cell.under(engine)
-        if why:
-            reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {engine}: {why}")
+    if not missing(cell, store):
+        return cell, None
+    choice = _choice(cell, store)
+    if choice.why:
+        how = f"{choice.engine}{', fused' if choice.fused else ''}"
+        reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {how}: {choice.why}")
+    cell = cell.under(choice.engine)
     try:
-        return cell, _run(cell, store, reporter, memory)
+        return cell, _run(cell, store, reporter, memory, choice.fused)
     except CompilationError as error:
         reporter.line(f"warning: {cell.name} runs eager, because it could not be compiled ({error})")
         cell = cell.under("eager")
-        return cell, _run(cell, store, reporter, memory)
+        return cell, _run(cell, store, reporter, memory, fused=False)
 
 
-def _engine(cell: Cell, store: Store) -> tuple[str, str]:
+def _choice(cell: Cell, store: Store) -> Choice:
     try:
-        return predicted_engine(cell, store.members())
+        return fastest(cell, store.members())
     except Exception:  # a problem that cannot be built fails when it runs, where that is recorded
-        return "eager", ""
+        return Choice(cell.engine)
 
 
-def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, may_retry: bool = False) -> Failure | None:
+def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, fused: bool) -> Failure | None:
     indices = missing(cell, store)
     if not indices:
         return None
@@ -100,6 +103,7 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, may
             [cell.members[i] for i in indices],
             cell.plan,
             engine=cell.engine,
+            fused=fused,
             budget=budget,
             progress=lambda steps: reporter.work(steps * cost),
             checkpoint=checkpoint,

@@ -24,6 +24,10 @@ class ConfigurationError(ValueError):
         return type(self), (self.field, self.value, self.allowed)
 
 
+class CompilationError(RuntimeError):
+    """A program could not be compiled; the eager engine still can run it."""
+
+
 def choose(field: str, value: str, choices: Iterable[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise with the nearest match."""
     choices = sorted(choices)

@@ -26,11 +26,12 @@ from bench.speed.peak import E1_BYTES, member_step_flops
 from bench.speed.work import WORKS, Work
 from shb.training import ENGINES
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OUTPUT = Path("results/local/speed.json")
 NOTE = (
     "member-steps/s: median round; ratio to the best loop of torch.optim, with that of the slower quartile of one side "
-    "to the faster quartile of the other; share of peak: counted FLOPs (E1: least bytes, *) of what the machine can do"
+    "to the faster quartile of the other; share of peak: counted FLOPs of torch's product of large matrices (E1: least "
+    "bytes, *, of a copy)"
 )
 
 
@@ -72,6 +73,7 @@ def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORK
                     "work": work.name,
                     "kind": work.kind,
                     "engine": facts["role"],
+                    "fused": facts["fused"],
                     "members": work.members,
                     "width": facts["width"],
                     "cost": step_cost(work.problem),
@@ -95,11 +97,13 @@ def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORK
 def make_document(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORKS) -> dict[str, Any]:
     """What is written: rates per second, times in seconds, memory in GiB."""
     (million,) = _of(records, "million")
+    native = _rate(records, "native_product")
     kept = ("work", "members", "member_steps_per_second", "seconds", "peak_gib", "trapped", "upper_bound")
     return {
         "schema_version": SCHEMA_VERSION,
         "machine": machine(),
         "peak_gflops": _rate(records, "product") / 1e9,
+        "native_gflops": None if native is None else native / 1e9,
         "copy_gigabytes_per_second": _rate(records, "copy") / 1e9,
         "rows": make_rows(records, works),
         "million": {name: million["extra_info"][name] for name in kept},
@@ -139,7 +143,7 @@ COLUMNS = (
     "to best loop",
     "to\nJAX",
     "of\npeak",
-    "compile\n[s]",
+    "build\n[s]",
 )
 
 
@@ -156,7 +160,7 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
             row["work"],
             f"{row['members']:,}",
             f"{row['width']:,}",
-            row["engine"],
+            f"{row['engine']}{', fused' if row['fused'] else ''}",
             f"{row['member_steps_per_second']:,.0f}",
             f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
             "-" if row["ratio_to_jax"] is None else f"{_ratio(row['ratio_to_jax'])}x",
@@ -171,12 +175,18 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
         f"JAX: {facts['jax'] or NOT_INSTALLED}",
         f"{million['work']}, a claim's run: {million['seconds']:.1f} s, peak {million['peak_gib']:.2f} GiB, "
         f"{million['member_steps_per_second']:,.0f} member-steps/s, {million['trapped']} trapped",
-        f"peak: product {document['peak_gflops']:.0f} GFLOP/s, copy {document['copy_gigabytes_per_second']:.0f} GB/s",
+        f"peak: product of torch {document['peak_gflops']:.0f} GFLOP/s, native product {_gflops(document)}, "
+        f"copy {document['copy_gigabytes_per_second']:.0f} GB/s",
         f"{facts['gpu'] or facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}, python {facts['python']}",
         NOTE,
     ]
     for line in lines:
         console.print(line, highlight=False, markup=False)
+
+
+def _gflops(document: Mapping[str, Any]) -> str:
+    native = document["native_gflops"]
+    return "not measured" if native is None else f"{native:.0f} GFLOP/s"
 
 
 def _ratio(value: float) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.speed.work import Work, device, synchronize
+from shb.kernels import load
 
 SIDE = 2048  # of the matrices of the product
 COPIED = 1 << 28  # bytes of the copied tensor: more than any cache holds
@@ -24,6 +25,17 @@ def product() -> tuple[Callable[[], None], int]:
         synchronize()
 
     return run, 2 * SIDE**3
+
+
+def native_product() -> tuple[Callable[[], None], int]:
+    """As many operations by the native product of a stack (shb.kernels), smaller matrices for each of 64 members.
+
+    What `product` does is what the processor can do only where MKL uses its widest vectors.
+    """
+    load()
+    members, side = 64, SIDE // 4
+    a, b = (torch.rand(members, side, side) for _ in range(2))
+    return lambda: torch.ops.shb.native_bmm(a, b), 2 * members * side**3
 
 
 def copy() -> tuple[Callable[[], None], int]:

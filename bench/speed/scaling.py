@@ -31,7 +31,7 @@ ROUNDS, FEW_ROUNDS, MANY_MEMBERS = 5, 2, 256  # from so many members on, few rou
 LOOP = "loop"
 STYLE = {
     "eager": ("stack, eager", COLOURS["sgd"], "o-"),
-    "compiled": ("stack, compiled", COLOURS["shb"], "s-"),
+    "compiled": ("stack, compiled and fused", COLOURS["shb"], "s-"),
     LOOP: ("torch.optim, best loop", COLOURS["theory"], "D--"),
 }
 Curve = tuple[Sequence[int], Sequence[float]]
@@ -51,7 +51,7 @@ def stack_seconds(work: Work, engine: str) -> float:
     """Seconds per member-step of all members in one stack; the copies that fill up a small one are not counted."""
     width = max(work.members, minimal_width())
     rounds = ROUNDS if work.members < MANY_MEMBERS else FEW_ROUNDS
-    return _median(stacked_round(work, engine, width), rounds) / (work.members * work.steps)
+    return _median(stacked_round(work, engine, engine == "compiled", width), rounds) / (work.members * work.steps)
 
 
 def loop_seconds(work: Work, workers: Workers) -> float:

@@ -15,7 +15,8 @@ from bench.speed.loop import Loop, Workers
 from bench.speed.work import WORKS, compile_seconds, stacked_round
 from shb.training import why_not
 
-RUNS = ("eager", "compiled", "loop", "loop, one thread", "loop, processes", "jax")
+STACKS = {"eager": ("eager", False), "compiled, unfused": ("compiled", False), "compiled, fused": ("compiled", True)}
+RUNS = (*STACKS, "loop", "loop, one thread", "loop, processes", "jax")
 CASES = [pytest.param(work, run, id=f"{run}, {work.name}") for work in WORKS for run in RUNS]
 JAX_ROUNDS = 3  # grouped convolutions take JAX a long time on a CPU
 
@@ -35,8 +36,10 @@ def one_thread(request):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("how", ["product", "copy"])
+@pytest.mark.parametrize("how", ["product", "native_product", "copy"])
 def test_peak(benchmark, how):
+    if how == "native_product" and why_not() is not None:
+        pytest.skip(f"nothing can be compiled here: {why_not()}")
     run, amount = getattr(peak, how)()
     benchmark.extra_info.update(role=how, member_steps=amount)
     benchmark.pedantic(run, rounds=15, warmup_rounds=2)
@@ -45,8 +48,8 @@ def test_peak(benchmark, how):
 @pytest.mark.parametrize(("work", "run"), CASES)
 def test_rate(benchmark, request, work, run):
     benchmark.extra_info["work"] = work.name
-    if run in ("eager", "compiled"):
-        time_stack(benchmark, work, run)
+    if run in STACKS:
+        time_stack(benchmark, work, *STACKS[run])
     elif run == "jax":
         time_jax(benchmark, work)
     elif run == "loop, processes":
@@ -57,13 +60,13 @@ def test_rate(benchmark, request, work, run):
         time_loop(benchmark, work)
 
 
-def time_stack(benchmark, work, engine):
+def time_stack(benchmark, work, engine, fused):
     if engine == "compiled" and why_not() is not None:
         pytest.skip(f"nothing can be compiled here: {why_not()}")
-    width = work.width(engine)
-    benchmark.extra_info.update(role=engine, width=width, member_steps=work.members * work.steps)
-    benchmark.extra_info["compile_seconds"] = compile_seconds(work) if engine == "compiled" else None
-    benchmark.pedantic(stacked_round(work, engine, width), rounds=work.rounds, warmup_rounds=1)
+    width = work.width(engine, fused)
+    benchmark.extra_info.update(role=engine, fused=fused, width=width, member_steps=work.members * work.steps)
+    benchmark.extra_info["compile_seconds"] = compile_seconds(work) if fused else None
+    benchmark.pedantic(stacked_round(work, engine, fused, width), rounds=work.rounds, warmup_rounds=1)
 
 
 def time_loop(benchmark, work):

@@ -94,15 +94,15 @@ class Work:
     def all_members(self) -> list[Member]:
         return [Member(seed, {"lr": LR, "momentum": MOMENTUM}) for seed in range(self.members)]
 
-    def width(self, engine: str) -> int:
+    def width(self, engine: str, fused: bool) -> int:
         """Members in a chunk, as in a run."""
         members, plan, problem = self.all_members, Plan(self.steps), self.problem
-        return chunk_width(problem, self.optimizer, members, plan, default_budget(problem.device), engine)
+        return chunk_width(problem, self.optimizer, members, plan, default_budget(problem.device), engine, fused)
 
-    def stack(self, engine: str, width: int) -> Stack:
+    def stack(self, engine: str, fused: bool, width: int) -> Stack:
         """The first chunk; the others are as fast."""
         chunk = self.all_members[:width]
-        return Stack(self.problem, self.optimizer, chunk, Plan(self.steps), width, engine)
+        return Stack(self.problem, self.optimizer, chunk, Plan(self.steps), width, engine, fused)
 
 
 class PlainE1(nn.Module):
@@ -152,12 +152,12 @@ WORKS = (
 )
 
 
-def stacked_round(work: Work, engine: str, width: int) -> Callable[[], None]:
+def stacked_round(work: Work, engine: str, fused: bool, width: int) -> Callable[[], None]:
     """A function that advances one stack of `width` by `work.steps` steps, as many times as the members need chunks.
 
     Each time starts at w_0, so that every round is the same work.
     """
-    stack = work.stack(engine, width)
+    stack = work.stack(engine, fused, width)
     state = stack.start()
 
     def run() -> None:
@@ -189,7 +189,7 @@ def compile_seconds(work: Work) -> float:
 def main(name: str) -> None:
     """Print the seconds that compiling takes here and now."""
     (work,) = (work for work in WORKS if work.name == name)
-    stack = work.stack("compiled", work.width("compiled"))
+    stack = work.stack("compiled", True, work.width("compiled", True))
     state, before = stack.start(), seconds_spent()
     stack.advance(state, 0, 1)
     print(seconds_spent() - before)

@@ -2,8 +2,7 @@
 
 Inside a stack, vmap turns torch's convolution into a grouped one. Its last bits were seen to depend on the
 number of members where that is smaller than the number of threads (torch 2.14, oneDNN, float32 and float64).
-Here a convolution is a gather of patches followed by a matrix product, which a stack turns into a batched
-product. Layout inside is channels-last.
+Here it is an operation that knows about members (shb.kernels). Layout inside is channels-last.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from shb.models.patches import Patches
+from shb.kernels import Convolution
 
 
 class Conv(nn.Module):
@@ -38,11 +37,9 @@ class Conv(nn.Module):
         x = x if self.dims == 2 else x.unsqueeze(2)
         out_channels, _, kh, kw = weight.shape
         stride = (self.stride if self.dims == 2 else 1, self.stride)
-        patches = Patches.apply(x.permute(0, 2, 3, 1), (kh, kw), stride, (kh // 2, kw // 2))
-        n, height, width, size = patches.shape
-        matrix = weight.permute(2, 3, 1, 0).reshape(size, out_channels)
-        y = (patches.reshape(n * height * width, size) @ matrix + self.bias).reshape(n, height, width, out_channels)
-        y = y.permute(0, 3, 1, 2)
+        matrix = weight.permute(2, 3, 1, 0).reshape(-1, out_channels)
+        one_member = (x.permute(0, 2, 3, 1).unsqueeze(0), matrix.unsqueeze(0), self.bias.unsqueeze(0))
+        y = Convolution.apply(*one_member, (kh, kw), stride).squeeze(0).permute(0, 3, 1, 2)
         return y if self.dims == 2 else y.squeeze(2)
 
 

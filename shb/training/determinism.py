@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
+
+from shb.kernels import cache_folder
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 
@@ -19,8 +20,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 def prepare_process() -> None:
     """Apply the settings; call before the first matrix product (importing shb.training does it)."""
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shb" / "inductor"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from shb.kernels import load, use_native
 from shb.problems import Params, Problem
 from shb.training.program import Program
 
@@ -28,8 +29,11 @@ def gradient_program(problem: Problem, width: int) -> Program:
 
 
 @lru_cache(maxsize=32)
-def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, list[str]]:
-    """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names."""
+def metrics_program(problem: Problem, width: int, rows: int, engine: str = "eager") -> tuple[Program, list[str]]:
+    """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names.
+
+    The engine "compiled" uses native operations, but compiles nothing: a forward pass has little to fuse.
+    """
     params, _ = example(problem, width)
     names = list(params)
     tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
@@ -40,7 +44,14 @@ def metrics_program(problem: Problem, width: int, rows: int) -> tuple[Program, l
         sums = torch.func.vmap(problem.metrics)(dict(zip(names, inputs)), *inputs[len(names) :])
         return [sums[name] for name in metric_names]
 
-    return Program(metrics, *params.values(), *shared(tensors, width)), metric_names
+    examples = [*params.values(), *shared(tensors, width)]
+    program = Program(metrics, *examples)
+    if engine == "compiled" and problem.device.type == "cpu":
+        load()
+        use_native(program.module.graph)
+        program.module.recompile()
+        program = Program(program.module, *examples)  # for its peak of memory
+    return program, metric_names
 
 
 def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:

@@ -6,42 +6,65 @@ mini-batch loss becomes plain batched operations.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, fx
+from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from shb.kernels import round_roots
 from shb.training.compiler import compile_module
+from shb.training.opaque import leave_inexact
 
 
 class Program:
     """`function(*tensors) -> list of tensors`, specialised to the shapes, dtypes and devices of `examples`.
 
     Args:
-        compiled: True: the first call compiles the program (seconds, less where the cache has it).
+        rounded: True: every product, sum and root is correctly rounded, as a compiler does it; torch fuses products
+            and sums, and its roots are less exact.
+        fused: True: the first call compiles the program (seconds, less where the cache has it), to the same bits as
+            without, if `rounded`.
 
     Attributes:
         module: the traced operations; calling it runs them one by one.
         peak_bytes: largest sum of live results during a call, inputs not counted.
     """
 
-    def __init__(self, function: Callable[..., Sequence[Tensor]], *examples: Tensor, compiled: bool = False) -> None:
-        module = make_fx(function)(*examples)
+    def __init__(
+        self,
+        function: Callable[..., Sequence[Tensor]],
+        *examples: Tensor,
+        rounded: bool = False,
+        fused: bool = False,
+    ) -> None:
+        module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
         module.graph.eliminate_dead_code()
         module.recompile()
         self.module = module
         self.peak_bytes = _peak_bytes(module.graph)
         self._call: Callable[..., Sequence[Tensor]] = module
-        self._compiled, self._to_compile = compiled, module if compiled else None
+        if fused:
+            leave_inexact(module.graph)
+        elif rounded:
+            round_roots(module.graph)
+            module.recompile()
+        self._fused, self._to_compile = fused, module if fused else None
 
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
-            if self._compiled:  # for dense tensors
+            if self._fused:  # for dense tensors
                 tensors = tuple(t.contiguous() for t in tensors)
             if self._to_compile is not None:
                 self._call, self._to_compile = compile_module(self._to_compile, tensors), None
             return self._call(*tensors)
+
+
+@functools.cache
+def _products_and_sums() -> dict:
+    return get_decompositions([torch.ops.aten.addcmul, torch.ops.aten.addcdiv])
 
 
 def _size(node: fx.Node) -> int:

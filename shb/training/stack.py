@@ -50,7 +50,7 @@ class Stack:
     Args:
         width: members the program is made for (default: their number, at least `minimal_width()`); more than
             there are members lets stacks of slightly different size share one program.
-        engine: "eager" or "compiled" (see `Step`).
+        engine, fused: see `Step`.
     """
 
     def __init__(
@@ -61,9 +61,11 @@ class Stack:
         plan: Plan,
         width: int | None = None,
         engine: str = "eager",
+        fused: bool = False,
     ) -> None:
         _check(optimizer, members, plan)
-        self.problem, self.optimizer, self.plan, self.engine = problem, optimizer, plan, engine
+        self.problem, self.optimizer, self.plan = problem, optimizer, plan
+        self.engine, self.fused = engine, fused
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
@@ -194,7 +196,7 @@ class Stack:
 
     def _step(self, hyperparameters: Iterable[str], observed: bool = False) -> Step:
         names = tuple(hyperparameters)
-        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed)
+        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed, self.fused)
 
     def _evaluate(self, state: dict, k: int) -> None:
         """Append a row to every curve column; columns not evaluated at k get NaN."""
@@ -202,7 +204,7 @@ class Stack:
         sums: dict[str, Tensor] = {}
         weights: dict[str, int] = {}
         for part, tensors, weight in self.problem.evaluation(full=full):
-            program, names = metrics_program(self.problem, self.width, weight)
+            program, names = metrics_program(self.problem, self.width, weight, self.engine)
             values = program(*state["params"].values(), *shared(tensors, self.width))
             for name, value in zip(names, values):
                 sums[part + name] = sums.get(part + name, 0) + value.double()
@@ -249,7 +251,7 @@ class Stack:
             t.numel() * t.element_size() for t in _leaves([state["params"], state["frozen"], state["optimizer"]])
         )
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
-        evaluation, _ = metrics_program(self.problem, self.width, rows)
+        evaluation, _ = metrics_program(self.problem, self.width, rows, self.engine)
         step = self._step(name for name in self._base if "." not in name).program
         return (max(step.peak_bytes, evaluation.peak_bytes) + held) // self.width
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shb.errors import choose
+from shb.kernels import load, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.training.gradient import example, gradient_program
@@ -35,8 +36,9 @@ class Step:
 
     Args:
         names: hyperparameters that the step is given, each float64 [width].
-        engine: "eager" runs the traced operations one by one; "compiled" fuses the elementwise ones. A member's
+        engine: "eager" runs torch's operations one by one; "compiled" runs native ones (shb.kernels). A member's
             bits differ between the two; within each they do not depend on its stack.
+        fused: the compiled engine's elementwise operations are fused by a compiler, to the same bits.
         observed: also return the gradients.
     """
 
@@ -48,6 +50,7 @@ class Step:
         names: Sequence[str],
         engine: str = "eager",
         observed: bool = False,
+        fused: bool = False,
     ) -> None:
         choose("engine", engine, ENGINES)
         params, batch = example(problem, width)
@@ -68,7 +71,8 @@ class Step:
             return [*new_leaves, attention, *(grads if observed else ())]
 
         try:
-            self.program = Program(step, *inputs, compiled=engine == "compiled")
+            compiled = engine == "compiled"
+            self.program = Program(step, *inputs, rounded=compiled, fused=compiled and fused)
         except RuntimeError as error:
             if "tracing tensor" not in str(error):
                 raise
@@ -98,10 +102,16 @@ class Step:
 
 @lru_cache(maxsize=16)
 def step_of(
-    problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
+    problem: Problem,
+    optimizer: Optimizer,
+    width: int,
+    names: tuple[str, ...],
+    engine: str,
+    observed: bool,
+    fused: bool,
 ) -> Step:
     """The step, made once for every stack that can use it."""
-    return Step(problem, optimizer, width, names, engine, observed)
+    return Step(problem, optimizer, width, names, engine, observed, fused)
 
 
 def flags(problem: Problem, params: Params) -> dict[str, Tensor]:
@@ -127,6 +137,9 @@ def _gradients(problem: Problem, width: int, engine: str) -> Callable[..., Seque
     module = gradient_program(problem, width).module
     if engine == "compiled":
         module = copy.deepcopy(module)
+        if problem.device.type == "cpu":
+            load()
+            use_native(module.graph)
         opaque(module.graph)
         module.recompile()
     return module

@@ -11,7 +11,7 @@ from bench.cell import build_cell
 from bench.command import run_command
 from bench.config import compose_config
 from bench.cost import step_cost
-from bench.engine import predicted_engine
+from bench.engine import MODES, Choice, fastest
 from bench.store import MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.errors import ConfigurationError
@@ -32,13 +32,13 @@ def cell(tmp_path):
     return cell_of("seeds=100", "steps=1000", f"results_dir={tmp_path}")
 
 
-def reference(cell, eager, compiled, seconds, kind="mlp", cost=1.0, work="a"):
+def reference(cell, eager, unfused, fused, seconds, kind="mlp", cost=1.0, work="a"):
     cost = cost * step_cost(cell.problem())
-    rows = {"eager": (eager, None), "compiled": (compiled, seconds)}
+    rows = zip(MODES, (eager, unfused, fused), (None, None, seconds))
     return [
-        {"work": work, "kind": kind, "cost": cost, "engine": engine, "member_steps_per_second": rate}
-        | {"compile_seconds": compile_seconds}
-        for engine, (rate, compile_seconds) in rows.items()
+        {"work": work, "kind": kind, "cost": cost, "engine": engine, "fused": is_fused}
+        | {"member_steps_per_second": rate, "compile_seconds": compile_seconds}
+        for (engine, is_fused), rate, compile_seconds in rows
     ]
 
 
@@ -53,53 +53,83 @@ NOTHING = pl.DataFrame(schema=MEMBER_SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ("eager", "compiled", "seconds", "engine", "saving"),
+    ("rates", "seconds", "mode"),
     [
-        (1e4, 2e4, 4.9, "compiled", 5.0),
-        (1e4, 2e4, 5.1, "eager", 5.0),
-        (2e4, 1e4, 0.1, "eager", -5.0),
+        ((1e4, 1.1e4, 2e4), 3.9, ("compiled", True)),  # 10.0 s, 9.1 s, 5.0 s
+        ((1e4, 1.1e4, 2e4), 4.2, ("compiled", False)),
+        ((1e4, 0.9e4, 2e4), 5.1, ("eager", False)),
+        ((1e4, 0.9e4, 2e4), 4.9, ("compiled", True)),
+        ((2e4, 1e4, 1e4), 0.1, ("eager", False)),
     ],
 )
 @can_compile
-def test_it_compiles_if_and_only_if_that_saves_more_than_it_takes(cell, eager, compiled, seconds, engine, saving):
-    found, why = predicted_engine(cell, NOTHING, reference(cell, eager, compiled, seconds))
-    assert found == engine
-    assert f"save {saving:.1f} s and take {seconds:.1f} s" in why
+def test_it_takes_the_least_time_with_that_to_compile(cell, rates, seconds, mode):
+    choice = fastest(cell, NOTHING, reference(cell, *rates, seconds))
+    assert (choice.engine, choice.fused) == mode
+    eager, unfused, fused = (1e5 / rate for rate in rates)
+    saving = min(eager, unfused) - fused
+    assert choice.why == (
+        f"eager {eager:.1f} s, compiled {unfused:.1f} s; "
+        f"fusing would save {saving:.1f} s and take {seconds:.1f} s to compile"
+    )
+
+
+@can_compile
+def test_an_engine_that_is_settled_only_chooses_to_fuse(cell):
+    rows = reference(cell, 1e5, 1e4, 2e4, 4.9)
+    compiled = fastest(cell.under("compiled"), NOTHING, rows)
+    assert (compiled.engine, compiled.fused) == ("compiled", True)
+    assert "eager" not in compiled.why
+    assert not fastest(cell.under("compiled"), NOTHING, reference(cell, 1e5, 1e4, 2e4, 5.1)).fused
+    assert fastest(cell.under("eager"), NOTHING, rows) == Choice("eager")
 
 
 @can_compile
 def test_rates_scale_with_the_work_of_a_step_and_come_from_the_nearest_work_of_the_kind(cell):
-    half = reference(cell, 1e4, 2e4, 60.0, cost=0.5)  # half the work at this rate: here half the rate
-    assert "save 10.0 s and take 60.0 s" in predicted_engine(cell, NOTHING, half)[1]
-    rows = reference(cell, 1e4, 2e4, 60.0, cost=2.0)
-    rows += reference(cell, 1e4, 1e5, 1.0, cost=9.0, work="far") + reference(cell, 1e4, 1e5, 1.0, "cnn", work="cnn")
-    assert "save 2.5 s and take 60.0 s" in predicted_engine(cell, NOTHING, rows)[1]
+    half = reference(cell, 1e4, 1e4, 2e4, 60.0, cost=0.5)  # half the work at this rate: here half the rate
+    assert "save 10.0 s and take 60.0 s" in fastest(cell, NOTHING, half).why
+    rows = reference(cell, 1e4, 1e4, 2e4, 60.0, cost=2.0)
+    rows += reference(cell, 1e4, 1e4, 1e5, 1.0, cost=9.0, work="far")
+    rows += reference(cell, 1e4, 1e4, 1e5, 1.0, "cnn", work="cnn")
+    assert "save 2.5 s and take 60.0 s" in fastest(cell, NOTHING, rows).why
 
 
 @can_compile
 def test_what_the_store_measured_counts_before_the_reference(cell):
-    rows = reference(cell, 1e4, 2e4, 1.0)
+    rows = reference(cell, 1e4, 1e4, 2e4, 1.0)
     slow = stored(cell, "eager", 1e3)
-    assert "save 50.0 s and take 1.0 s" in predicted_engine(cell, slow, rows)[1]  # twice as fast, as in the reference
-    both = pl.concat([slow, stored(cell, "compiled", 1e5, 7.0), stored(cell, "compiled", 1e5, 0.2)])
-    assert "save 99.0 s and take 7.0 s" in predicted_engine(cell, both, rows)[1]  # 0.2 s: from the cache
+    assert "save 50.0 s and take 1.0 s" in fastest(cell, slow, rows).why  # twice as fast, as in the reference
+    unfused = stored(cell, "compiled", 5e2, 0.0)
+    assert "eager 100.0 s, compiled 200.0 s" in fastest(cell, pl.concat([slow, unfused]), rows).why
+    fused = pl.concat([slow, stored(cell, "compiled", 1e5, 7.0), stored(cell, "compiled", 1e5, 0.2)])
+    assert "save 99.0 s and take 7.0 s" in fastest(cell, fused, rows).why  # 0.2 s: from the cache
     for change in ({"optimizer": "adam"}, {"status": "failed"}, {"problem": "digits/mlp"}):
-        assert "save 5.0 s" in predicted_engine(cell, stored(cell, "eager", 1e3, **change), rows)[1]
+        assert "save 5.0 s" in fastest(cell, stored(cell, "eager", 1e3, **change), rows).why
     spec = json.loads(cell.spec_json(0))
     spec["problem"]["batch_size"] += 1
-    assert "save 5.0 s" in predicted_engine(cell, stored(cell, "eager", 1e3, spec=json.dumps(spec)), rows)[1]
+    assert "save 5.0 s" in fastest(cell, stored(cell, "eager", 1e3, spec=json.dumps(spec)), rows).why
 
 
 def test_without_a_comparison_it_runs_eager(cell):
-    assert predicted_engine(cell, NOTHING, []) == ("eager", "the engines have not been compared")
-    assert predicted_engine(cell, NOTHING, reference(cell, 1e4, 9e4, 0.1)[:1])[0] == "eager"
-    assert predicted_engine(cell, NOTHING, reference(cell, 1e4, 9e4, 0.1, "closed form"))[0] == "eager"
+    unknown = Choice("eager", why="the engines have not been compared")
+    assert fastest(cell, NOTHING, []) == unknown
+    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4, 9e4, 0.1)[:2]) == unknown
+    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4, 9e4, 0.1, "closed form")) == unknown
+
+
+def test_networks_in_other_precisions_run_eager(tmp_path):
+    other = cell_of("dtype=float64", "seeds=100", "steps=1000", f"results_dir={tmp_path}")
+    assert fastest(other, NOTHING, reference(other, 1e4, 9e4, 9e4, 0.1)) == Choice("eager")
+
+
+def test_little_work_is_not_worth_a_line(cell):
+    assert fastest(cell, NOTHING, reference(cell, 1e6, 1e6, 1e6, 5.0)) == Choice("eager")
 
 
 def test_without_a_compiler_it_runs_eager_and_says_so(cell, monkeypatch):
     monkeypatch.setattr(bench.engine, "why_not", lambda: "no C++ compiler")
-    engine, why = predicted_engine(cell, NOTHING, reference(cell, 1e4, 9e4, 0.1))
-    assert engine == "eager" and "nothing can be compiled here (no C++ compiler)" in why
+    choice = fastest(cell, NOTHING, reference(cell, 1e4, 5e4, 9e4, 0.1))
+    assert choice.engine == "eager" and "nothing can be compiled here (no C++ compiler)" in choice.why
     assert cell_of("engine=compiled").engine == "eager"
 
 
@@ -129,10 +159,10 @@ def test_stored_members_keep_their_engine(tmp_path, monkeypatch):
 
 @can_compile
 def test_a_suite_runs_and_is_ranked_under_the_engine_that_was_chosen(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench.runner, "predicted_engine", lambda cell, members: ("compiled", "it saves a lot"))
+    monkeypatch.setattr(bench.runner, "fastest", lambda cell, members: Choice("compiled", True, "it saves a lot"))
     arguments = ["suite=smoke", *SUITE_SIZE, f"results_dir={tmp_path}"]
     assert run_command(bench.run.main, arguments) == 0
-    assert "engine compiled: it saves a lot" in capsys.readouterr().out
+    assert "engine compiled, fused: it saves a lot" in capsys.readouterr().out
     members = Store(tmp_path).members()
     assert set(members["engine"]) == {"compiled"}
     board = json.loads((tmp_path / "leaderboard.json").read_text())["rows"]
@@ -149,7 +179,7 @@ def test_what_cannot_be_compiled_runs_eager_with_one_warning(tmp_path, monkeypat
         return run_chunked(*arguments, engine=engine, **options)
 
     monkeypatch.setattr(bench.runner, "run_chunked", failing)
-    monkeypatch.setattr(bench.runner, "predicted_engine", lambda cell, members: ("compiled", ""))
+    monkeypatch.setattr(bench.runner, "fastest", lambda cell, members: Choice("compiled"))
     arguments = [*BASE, "steps=4", "seeds=2", "logger=none", f"results_dir={tmp_path}"]
     assert run_command(bench.run.main, arguments) == 0
     out = capsys.readouterr().out

@@ -32,8 +32,8 @@ def members_of(optimizer, count):
     ]
 
 
-def run(problem, optimizer, members, plan=PLAN, engine="compiled", **options):
-    return Stack(problem, OPTIMIZERS[optimizer], members, plan, engine=engine, **options).run()
+def run(problem, optimizer, members, plan=PLAN, engine="compiled", fused=True, **options):
+    return Stack(problem, OPTIMIZERS[optimizer], members, plan, engine=engine, fused=fused, **options).run()
 
 
 @pytest.fixture(scope="module", params=CASES, ids=" ".join)
@@ -55,20 +55,38 @@ def test_a_member_has_the_same_bits_alone_in_other_stacks_and_in_any_order(case,
 def test_a_member_has_the_same_bits_in_padded_chunks(case):
     problem, optimizer, expected = case
     members = [one.member for one in expected]
-    budget = 9 * Stack(problem, OPTIMIZERS[optimizer], members[:2], PLAN).bytes_per_member()
-    chunks = list(run_chunked(problem, OPTIMIZERS[optimizer], members, PLAN, engine="compiled", budget=budget))
+    narrow = Stack(problem, OPTIMIZERS[optimizer], members[:2], PLAN, engine="compiled")
+    options = {"engine": "compiled", "fused": True, "budget": 9 * narrow.bytes_per_member()}
+    chunks = list(run_chunked(problem, OPTIMIZERS[optimizer], members, PLAN, **options))
     assert [len(chunk) for chunk in chunks] == [8, 8, 8, 8, 1]  # one program of width 8
     assert all(map(same_bits, [one for chunk in chunks for one in chunk], expected))
 
 
 def test_a_member_has_the_same_bits_after_a_resume(case, tmp_path):
     problem, optimizer, expected = case
-    stack = Stack(problem, OPTIMIZERS[optimizer], [one.member for one in expected[:7]], PLAN, engine="compiled")
+    members = [one.member for one in expected[:7]]
+    stack = Stack(problem, OPTIMIZERS[optimizer], members, PLAN, engine="compiled", fused=True)
     path = tmp_path / "stack.safetensors"
     with pytest.raises(Interrupted):
         stack.run(progress=interrupt_after(3), checkpoint=Checkpoint(path, "x", interval=0))
     assert int(Checkpoint(path, "x").load()["k"]) == 40
     assert all(map(same_bits, stack.run(checkpoint=Checkpoint(path, "x", interval=0)), expected))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_fusing_changes_no_bit(name, optimizer):
+    problem, rule = PROBLEMS[name](), OPTIMIZERS[optimizer]
+    lr = RULES.get(optimizer, 0.03)
+    members = [Member(seed, rule.complete({"lr": lr * (1 + seed)})) for seed in range(5)]
+    plan = Plan(20, evaluate_at=(10,))
+    fused, unfused, eager = (
+        run(problem, optimizer, members, plan, engine, fused)
+        for engine, fused in (("compiled", True), ("compiled", False), ("eager", False))
+    )
+    assert all(map(same_bits, fused, unfused))
+    if name != "e1":
+        assert not any(map(same_bits, fused, eager))  # else nothing native ran
 
 
 @pytest.mark.parametrize("threads", [1, 2])

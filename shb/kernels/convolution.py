@@ -1,0 +1,166 @@
+"""Convolution of the members of a stack, as operations that tracers see as one node.
+
+    shb::convolution         x [m, n, h, w, c], weight [m, kh kw c, o], bias [m, o]  ->  y [m, n, h', w', o]
+    shb::convolution_input   upstream [m, n, h', w', o], weight                      ->  gradient of x
+    shb::convolution_weight  x, upstream                                             ->  gradient of the weight
+
+for m members with n images each, channels last, zero padding kernel // 2. Here they are a gather of patches and a
+batched product; native.py has faster ones. Without the bias each is linear in its two tensors, so the three are each
+other's derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+LIBRARY = torch.library.Library("shb", "FRAGMENT")
+LIBRARY.define("convolution(Tensor x, Tensor weight, Tensor? bias, int[2] kernel, int[2] stride) -> Tensor")
+LIBRARY.define("convolution_input(Tensor upstream, Tensor weight, int[2] size, int[2] kernel, int[2] stride) -> Tensor")
+LIBRARY.define("convolution_weight(Tensor x, Tensor upstream, int[2] kernel, int[2] stride) -> Tensor")
+
+
+def _patches(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """[m, n, h, w, c] -> [m, n h' w', kh kw c]."""
+    members, images = x.shape[:2]
+    (ph, pw) = (side // 2 for side in kernel)
+    padded = F.pad(x.flatten(0, 1), (0, 0, pw, pw, ph, ph)).contiguous()
+    n, height, width, channels = padded.shape
+    out = [(size - k) // s + 1 for size, k, s in zip((height, width), kernel, stride)]
+    sn, sh, sw, sc = padded.stride()
+    windows = padded.as_strided((n, *out, *kernel, channels), (sn, sh * stride[0], sw * stride[1], sh, sw, sc))
+    return windows.reshape(members, images * math.prod(out), math.prod(kernel) * channels)
+
+
+def _convolution(
+    x: Tensor, weight: Tensor, bias: Tensor | None, kernel: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    members, images, height, width, _ = x.shape
+    out = [(size + 2 * (k // 2) - k) // s + 1 for size, k, s in zip((height, width), kernel, stride)]
+    y = _patches(x, kernel, stride) @ weight
+    return (y if bias is None else y + bias.unsqueeze(1)).reshape(members, images, *out, weight.shape[2])
+
+
+def _convolution_input(
+    upstream: Tensor, weight: Tensor, size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]
+) -> Tensor:
+    """Adds the kh * kw shifted slices back in a fixed order, so it is deterministic."""
+    (kh, kw), (sh, sw), (ph, pw) = kernel, stride, (side // 2 for side in kernel)
+    members, images, oh, ow, out = upstream.shape
+    channels = weight.shape[1] // (kh * kw)
+    windows = upstream.reshape(members, images * oh * ow, out) @ weight.mT
+    windows = windows.reshape(members, images, oh, ow, kh, kw, channels)
+    padded = upstream.new_zeros(members, images, size[0] + 2 * ph, size[1] + 2 * pw, channels)
+    for i in range(kh):
+        for j in range(kw):
+            padded[:, :, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, :, i, j]
+    return padded[:, :, ph : ph + size[0], pw : pw + size[1]].contiguous()
+
+
+def _convolution_weight(x: Tensor, upstream: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
+    patches, upstream = _patches(x, kernel, stride), upstream.flatten(1, 3)
+    if x.shape[4] == 1:  # the product whose bits stored members have
+        return (upstream.mT @ patches).mT
+    return patches.mT @ upstream
+
+
+for _function in (_convolution, _convolution_input, _convolution_weight):
+    LIBRARY.impl(_function.__name__[1:], _function, "CompositeExplicitAutograd")
+    LIBRARY.impl(_function.__name__[1:], _function, "Meta")  # shapes and strides follow from the same operations
+
+
+@register_flop_formula(torch.ops.shb.convolution)
+def _flops(x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
+    return 2 * math.prod(out_shape[:4]) * weight[1] * weight[2]
+
+
+@register_flop_formula(torch.ops.shb.convolution_input)
+def _input_flops(upstream: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * math.prod(upstream[:4]) * weight[1] * weight[2]
+
+
+@register_flop_formula(torch.ops.shb.convolution_weight)
+def _weight_flops(x: Sequence[int], upstream: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
+    return 2 * math.prod(upstream[:4]) * out_shape[1] * out_shape[2]
+
+
+class _Members(torch.autograd.Function):
+    """What the three operations share: a vmap makes more members."""
+
+    @classmethod
+    def vmap(cls, info: object, in_dims: tuple, *inputs: Tensor | tuple | None) -> tuple[Tensor, int]:
+        merged = []
+        for value, dim in zip(inputs, in_dims):
+            if isinstance(value, Tensor):
+                value = value.expand(info.batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
+                value = value.flatten(0, 1)
+            merged.append(value)
+        return cls.apply(*merged).unflatten(0, (info.batch_size, -1)), 0
+
+    @staticmethod
+    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+        first, second, *ctx.rest = inputs
+        ctx.save_for_backward(first, second)
+
+
+class Convolution(_Members):
+    """y of x, weight, bias or None, kernel, stride (module docstring)."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, kernel: tuple, stride: tuple) -> Tensor:
+        return torch.ops.shb.convolution(x, weight, bias, kernel, stride)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), (_, kernel, stride) = ctx.saved_tensors, ctx.rest
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        size = (x.shape[2], x.shape[3])
+        return (
+            ConvolutionInput.apply(upstream, weight, size, kernel, stride) if needs_x else None,
+            ConvolutionWeight.apply(x, upstream, kernel, stride) if needs_weight else None,
+            upstream.flatten(1, 3).sum(1) if needs_bias else None,
+            None,
+            None,
+        )
+
+
+class ConvolutionInput(_Members):
+    """Gradient of x [height, width = size] of upstream, weight, size, kernel, stride."""
+
+    @staticmethod
+    def forward(upstream: Tensor, weight: Tensor, size: tuple, kernel: tuple, stride: tuple) -> Tensor:
+        return torch.ops.shb.convolution_input(upstream, weight, size, kernel, stride)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, second: Tensor) -> tuple[Tensor | None, ...]:
+        (upstream, weight), (_, kernel, stride) = ctx.saved_tensors, ctx.rest
+        return (
+            Convolution.apply(second, weight, None, kernel, stride),
+            ConvolutionWeight.apply(second, upstream, kernel, stride),
+            None,
+            None,
+            None,
+        )
+
+
+class ConvolutionWeight(_Members):
+    """Gradient of the weight of x, upstream, kernel, stride."""
+
+    @staticmethod
+    def forward(x: Tensor, upstream: Tensor, kernel: tuple, stride: tuple) -> Tensor:
+        return torch.ops.shb.convolution_weight(x, upstream, kernel, stride)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, second: Tensor) -> tuple[Tensor | None, ...]:
+        (x, upstream), (kernel, stride) = ctx.saved_tensors, ctx.rest
+        return (
+            ConvolutionInput.apply(upstream, second, (x.shape[2], x.shape[3]), kernel, stride),
+            Convolution.apply(x, second, None, kernel, stride),
+            None,
+            None,
+        )

@@ -1,0 +1,95 @@
+"""Builds the folder `native` for this processor, once per machine, and loads it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from shb.errors import CompilationError
+
+SOURCE = Path(__file__).with_name("native") / "operations.cpp"
+# native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+_TIMEOUT = 300  # seconds for the compiler
+
+
+def cache_folder() -> Path:
+    """Where what was compiled for this user lasts: $XDG_CACHE_HOME/shb or ~/.cache/shb."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shb"
+
+
+@functools.cache
+def load() -> float:
+    """Make the operations of `native` callable; returns the seconds it took.
+
+    Raises:
+        CompilationError: no compiler, or what the compiler or the linker says, in one line.
+    """
+    started = time.perf_counter()
+    library = cache_folder() / "kernels" / f"native_{_key()}.so"
+    try:
+        if not library.exists():
+            _build(library)
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+    return time.perf_counter() - started
+
+
+def compiler() -> str:
+    """The C++ compiler: $CXX, g++ or c++."""
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++"]
+    found = next(filter(None, map(shutil.which, wanted)), None)
+    if found is None:
+        raise CompilationError(f"no C++ compiler: none of {', '.join(wanted)} is in PATH")
+    return found
+
+
+def _build(library: Path) -> None:
+    """Compile to a file of its own and rename it, so that no other process sees a part of it."""
+    from torch.utils.cpp_extension import include_paths, library_paths
+
+    library.parent.mkdir(parents=True, exist_ok=True)
+    includes = [f"-I{path}" for path in include_paths()]
+    libraries = [*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"]
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        compiled, linked = Path(folder, "native.o"), Path(folder, "native.so")
+        _run([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)])
+        # not linked with OpenMP: torch's own is used, whose threads would otherwise compete with those of a second one
+        _run([compiler(), "-shared", str(compiled), "-o", str(linked), *libraries])
+        os.replace(linked, library)
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise CompilationError(f"{command[0]} took more than {_TIMEOUT} s") from error
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:] or [""]
+        raise CompilationError(f"{command[0]} failed: {lines[0].strip()}"[:300])
+
+
+def _key() -> str:
+    """Of the source, the compiler, torch and the processor: a cache may be shared by several machines."""
+    sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
+    parts = [*sources, *FLAGS, compiler(), torch.__version__, platform.machine(), _processor()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the processor can do, as the kernel lists it; elsewhere its name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))}))

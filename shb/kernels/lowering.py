@@ -1,0 +1,164 @@
+"""Where native operations take the place of torch's in a traced program."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, fx
+
+from shb.kernels.native import NOWHERE
+
+_aten, _shb = torch.ops.aten, torch.ops.shb
+_LAYOUT = {  # operations that change only how elements are indexed, or where they lie
+    _aten.permute.default,
+    _aten.view.default,
+    _aten._unsafe_view.default,
+    _aten.squeeze.dims,
+    _aten.unsqueeze.default,
+    _aten.clone.default,
+}
+
+
+def use_native(graph: fx.Graph) -> None:
+    """Replace what the native operations can do in a traced `graph`; `library.load` must run before its first call."""
+    for pool in graph.find_nodes(op="call_function", target=_aten.max_pool2d_with_indices.default):
+        if _is_plain(pool):
+            _rectify(graph, pool)
+    graph.eliminate_dead_code()
+    for node in graph.nodes:
+        if node.op == "call_function" and _suits(node):
+            _replace(node)
+    graph.eliminate_dead_code()
+
+
+def round_roots(graph: fx.Graph) -> None:
+    """Make square roots correctly rounded, as a compiler's are and torch's on a CPU are not."""
+    for node in graph.find_nodes(op="call_function", target=_aten.sqrt.default):
+        if _suits(node, torch.float32, torch.float64):
+            node.target = _shb.native_sqrt.default
+
+
+def _replace(node: fx.Node) -> None:
+    """One operation by one."""
+    if node.target is _aten.bmm.default:
+        node.target = _shb.native_bmm.default
+    elif node.target is _shb.convolution.default and _is_one(node.args[4]):
+        node.target, node.args = _shb.native_convolution.default, node.args[:4]
+    elif node.target is _shb.convolution_input.default and _is_one(node.args[4]):
+        upstream, weight, _, kernel, _ = node.args
+        node.target, node.args = _shb.native_convolution_input.default, (upstream, weight, kernel)
+    elif node.target is _shb.convolution_weight.default and _is_one(node.args[3]):
+        node.target, node.args = _shb.native_convolution_weight.default, node.args[:3]
+    elif node.target is _aten.max_pool2d_with_indices.default and _is_plain(node):
+        window = list(node.args[1])
+        for backward in _pool_backwards(node):
+            upstream, x, *_, places = backward.args
+            while places.target is _aten.clone.default:  # into a layout that the native operation does not want
+                places = places.args[0]
+            backward.target = _shb.native_max_pool_backward.default
+            backward.args = (upstream, x, window, places)
+        node.target, node.args = _shb.native_max_pool.default, (node.args[0], window)
+
+
+def _rectify(graph: fx.Graph, pool: fx.Node) -> None:
+    """Convolution, ReLU and max-pooling in one, and so their gradients. What is left without a user is dead code."""
+    relu = _source(pool.args[0])
+    convolution = _source(relu.args[0]) if relu.target is _aten.relu.default else relu
+    if convolution.target is not _shb.convolution.default or not _suits(convolution):
+        return
+    backwards = list(_pool_backwards(pool))
+    thresholds = [user for backward in backwards for user in _consumers(backward)]
+    known = {pool, *backwards, *thresholds}  # others would need what lies between convolution and pooling
+    if not {*_consumers(convolution)} <= {relu} or not {*_consumers(relu)} <= known:
+        return
+    if any(t.target is not _aten.threshold_backward.default or t.args[1:] != (relu, 0) for t in thresholds):
+        return
+    x, weight, bias, kernel, stride = convolution.args
+    members, images, height, width, out = convolution.meta["val"].shape
+    channels_last = torch.empty(members * images, height, width, out, device="meta").permute(0, 3, 1, 2)
+    if bias is None or not _is_one(stride) or not _same_layout(pool.args[0].meta["val"], channels_last):
+        return
+    window = list(pool.args[1])
+    sizes = [members, images, height // window[0], width // window[1], out]
+    with graph.inserting_before(pool):
+        both = graph.call_function(_shb.native_rectifier.default, (x, weight, bias, kernel, window))
+        y, which = (graph.call_function(operator.getitem, (both, i)) for i in (0, 1))
+        merged = graph.call_function(_aten.view.default, (y, [members * images, *sizes[2:]]))
+        pooled = graph.call_function(_aten.permute.default, (merged, [0, 3, 1, 2]))
+    for item in list(pool.users):
+        if item.args[1] == 0:
+            pooled.meta = item.meta
+            item.replace_all_uses_with(pooled)
+    for backward in backwards:
+        with graph.inserting_before(backward):
+            moved = graph.call_function(_aten.permute.default, (backward.args[0], [0, 2, 3, 1]))
+            moved.meta["val"] = backward.args[0].meta["val"].permute(0, 2, 3, 1)
+            copied = graph.call_function(_aten.clone.default, (moved,), {"memory_format": torch.contiguous_format})
+            upstream = graph.call_function(_aten.view.default, (copied, sizes))
+        for threshold in _consumers(backward):
+            for node in _consumers(threshold):
+                _rectify_gradient(graph, node, upstream, which, window)
+
+
+def _rectify_gradient(graph: fx.Graph, node: fx.Node, upstream: fx.Node, which: fx.Node, window: list[int]) -> None:
+    """`node` uses the gradient of a convolution's result: for x, the weight, or, as a sum, the bias."""
+    with graph.inserting_before(node):
+        if node.target is _shb.convolution_weight.default:
+            x, _, kernel, _ = node.args
+            node.target, node.args = _shb.native_rectifier_weight.default, (x, upstream, which, kernel, window)
+        elif node.target is _shb.convolution_input.default:
+            _, weight, size, kernel, _ = node.args
+            node.target = _shb.native_rectifier_input.default
+            node.args = (upstream, which, weight, size, kernel, window)
+        elif node.target is _aten.sum.dim_IntList:
+            *outer, _, out = shape = node.args[0].meta["val"].shape
+            if list(node.args[1]) != [len(shape) - 2]:
+                return
+            stopped = graph.call_function(_aten.eq.Scalar, (which, NOWHERE))
+            passed = graph.call_function(_aten.where.ScalarSelf, (stopped, 0.0, upstream))
+            node.args = (graph.call_function(_aten.view.default, (passed, [*outer, -1, out])), *node.args[1:])
+
+
+def _pool_backwards(pool: fx.Node) -> Iterator[fx.Node]:
+    for item in list(pool.users):
+        if item.args[1] == 1:
+            for user in _consumers(item):
+                if user.target is _aten.max_pool2d_with_indices_backward.default:
+                    yield user
+
+
+def _source(node: fx.Node) -> fx.Node:
+    while node.target in _LAYOUT:
+        node = node.args[0]
+    return node
+
+
+def _consumers(node: fx.Node) -> list[fx.Node]:
+    """Nodes that compute with the elements of `node`."""
+    return [
+        consumer for user in list(node.users) for consumer in (_consumers(user) if user.target in _LAYOUT else [user])
+    ]
+
+
+def _same_layout(value: Tensor, other: Tensor) -> bool:
+    strides = zip(value.shape, value.stride(), other.stride())
+    return value.shape == other.shape and all(size == 1 or mine == theirs for size, mine, theirs in strides)
+
+
+def _is_plain(pool: fx.Node) -> bool:
+    """Windows that neither overlap nor leave gaps."""
+    _, window, stride, padding, dilation, ceil = (*pool.args, *([], [0, 0], [1, 1], False)[len(pool.args) - 2 :])
+    plain = list(stride or window) == list(window) and not any(padding) and _is_one(dilation) and not ceil
+    return plain and window[0] * window[1] < NOWHERE and _suits(pool)
+
+
+def _is_one(sizes: Sequence[int]) -> bool:
+    return all(size == 1 for size in sizes)
+
+
+def _suits(node: fx.Node, *dtypes: torch.dtype) -> bool:
+    """Its first tensor is float32 (or one of `dtypes`), on a CPU."""
+    value = node.args[0].meta.get("val") if node.args and isinstance(node.args[0], fx.Node) else None
+    return isinstance(value, Tensor) and value.dtype in (dtypes or (torch.float32,)) and value.device.type == "cpu"

@@ -1,0 +1,21 @@
+// The operations that native.py declares, in float32 (roots also in float64).
+
+#include <torch/library.h>
+
+#include "convolution.h"
+#include "pooling.h"
+#include "products.h"
+#include "root.h"
+
+TORCH_LIBRARY_IMPL(shb, CPU, library) {
+    library.impl("native_sqrt", root);
+    library.impl("native_bmm", bmm);
+    library.impl("native_convolution", convolution);
+    library.impl("native_convolution_input", convolution_input);
+    library.impl("native_convolution_weight", convolution_weight);
+    library.impl("native_rectifier", rectifier);
+    library.impl("native_rectifier_input", rectifier_input);
+    library.impl("native_rectifier_weight", rectifier_weight);
+    library.impl("native_max_pool", max_pool);
+    library.impl("native_max_pool_backward", max_pool_backward);
+}

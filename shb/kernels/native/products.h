@@ -1,0 +1,32 @@
+// Products of the matrices of all members.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+
+#include "tile.h"
+
+// c [members, m, n] = a [members, m, k] b [members, k, n], of any strides
+static at::Tensor bmm(const at::Tensor& a, const at::Tensor& b) {
+    const int64_t members = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
+    at::Tensor c = at::empty({members, m, n}, a.options());
+    const float *a_data = a.const_data_ptr<float>(), *b_data = b.const_data_ptr<float>();
+    float* c_data = c.mutable_data_ptr<float>();
+    const int64_t a_member = a.stride(0), a_row = a.stride(1), b_member = b.stride(0), b_row = b.stride(1), b_column = b.stride(2);
+    std::unique_ptr<int32_t[]> offset(new int32_t[k]);
+    for (int64_t i = 0; i < k; i++) offset[i] = (int32_t)(i * a.stride(2));
+    const int64_t parts = parts_of(members, m);
+    at::parallel_for(0, members * parts, grain(2 * m * n * k / parts), [&](int64_t begin, int64_t end) {
+        std::unique_ptr<float[]> memory;
+        for (int64_t task = begin; task < end; task++) {
+            const int64_t i = task / parts, first = m * (task % parts) / parts, last = m * (task % parts + 1) / parts;
+            const Packed matrix(b_data + i * b_member, k, n, b_row, b_column, memory);
+            for (int64_t column = 0; column < n; column += PANEL)
+                sweep({a_data + i * a_member + first * a_row, 0, a_row, offset.get(), k, matrix.data + column, matrix.row,
+                       c_data + (i * m + first) * n + column, 0, n, (int)std::min<int64_t>(PANEL, n - column), Start::zero, nullptr},
+                      1, last - first);
+        }
+    });
+    return c;
+}
+

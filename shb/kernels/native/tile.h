@@ -1,0 +1,157 @@
+// One register tile, of which products and convolutions are made.
+//
+// Every output element is a sum over k in ascending order, of fused multiply-adds from 0. The order depends on the shapes
+// of one member alone: not on the number of members or threads, nor on the width of a vector.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, TALLEST = 14;  // 28 of 32 registers accumulate
+#else
+constexpr int LANES = 8, TALLEST = 6;  // 12 of 16
+#endif
+constexpr int PANEL = 2 * LANES;  // columns of the widest tile
+
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t Places __attribute__((vector_size(4 * LANES)));
+typedef uint8_t Bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
+
+// c[g, t, :columns] = start + sum_k a[g * group + t * step + offset[k]] * b[k * row + (0 .. VECTORS * LANES)]
+enum class Start { zero, c, bias };
+struct Tile {
+    const float* a;
+    int64_t group, step;
+    const int32_t* offset;
+    int64_t depth;
+    const float* b;
+    int64_t row;
+    float* c;
+    int64_t c_group, c_step;
+    int columns;
+    Start start;
+    const float* bias;
+};
+
+template <int GROUPS, int HEIGHT, int VECTORS>
+static void run(const Tile& tile) {
+    Vector sum[GROUPS][HEIGHT][VECTORS] = {};
+    const float* b = tile.b;
+    const int64_t group = tile.group, step = tile.step, row = tile.row;
+    for (int64_t k = 0; k < tile.depth; k++, b += row) {
+        const float* a = tile.a + tile.offset[k];
+        Vector columns[VECTORS];
+        for (int v = 0; v < VECTORS; v++) columns[v] = *(const Vector*)(b + v * LANES);
+#pragma GCC unroll 14
+        for (int g = 0; g < GROUPS; g++)
+#pragma GCC unroll 14
+            for (int t = 0; t < HEIGHT; t++)
+#pragma GCC unroll 2
+                for (int v = 0; v < VECTORS; v++) sum[g][t][v] += a[g * group + t * step] * columns[v];
+    }
+    for (int g = 0; g < GROUPS; g++)
+        for (int t = 0; t < HEIGHT; t++) {
+            float* c = tile.c + g * tile.c_group + t * tile.c_step;
+            const float* start = tile.start == Start::c ? c : tile.bias;
+            if (tile.columns == VECTORS * LANES) {
+                for (int v = 0; v < VECTORS; v++) {
+                    if (tile.start != Start::zero) sum[g][t][v] = *(const Vector*)(start + v * LANES) + sum[g][t][v];
+                    *(Vector*)(c + v * LANES) = sum[g][t][v];
+                }
+            } else {
+                const float* values = (const float*)sum[g][t];
+                for (int n = 0; n < tile.columns; n++) c[n] = tile.start == Start::zero ? values[n] : start[n] + values[n];
+            }
+        }
+}
+
+typedef void (*Kernel)(const Tile&);
+template <int GROUPS, int... HEIGHTS>
+static Kernel pick(std::integer_sequence<int, HEIGHTS...>, int height, int vectors) {
+    static const Kernel kernels[][2] = {{run<GROUPS, HEIGHTS + 1, 1>, run<GROUPS, HEIGHTS + 1, 2>}...};
+    return kernels[height - 1][vectors - 1];
+}
+
+static Kernel kernel(int groups, int height, int vectors) {
+    if (groups == 1) return pick<1>(std::make_integer_sequence<int, TALLEST>(), height, vectors);
+    if (groups == 2) return pick<2>(std::make_integer_sequence<int, TALLEST / 2>(), height, vectors);
+    return pick<3>(std::make_integer_sequence<int, TALLEST / 3>(), height, vectors);
+}
+
+// All `groups` x `count` rows of a tile's kind in pieces of equal height, for one panel of columns.
+static void sweep(Tile tile, int groups, int64_t count) {
+    const int vectors = tile.columns > LANES ? 2 : 1;
+    const int64_t tallest = TALLEST / groups, pieces = (count + tallest - 1) / tallest;
+    for (int64_t i = 0, done = 0; i < pieces; i++) {
+        const int64_t height = count / pieces + (i < count % pieces);
+        Tile piece = tile;
+        piece.a += done * tile.step;
+        piece.c += done * tile.c_step;
+        kernel(groups, (int)height, vectors)(piece);
+        done += height;
+    }
+}
+
+static int64_t padded(int64_t columns) { return (columns + LANES - 1) / LANES * LANES; }
+
+// LANES x LANES elements, b[k + n * by_column] to copy[k * row + n].
+static void transpose(const float* b, int64_t by_column, float* copy, int64_t row) {
+    Vector v[LANES];
+    for (int n = 0; n < LANES; n++) v[n] = *(const Vector*)(b + n * by_column);
+#pragma GCC unroll 4
+    for (int far = LANES / 2; far > 0; far /= 2) {
+        Places low, high;
+        for (int j = 0; j < LANES; j++) {
+            low[j] = j & far ? LANES + j - far : j;
+            high[j] = j & far ? LANES + j : j + far;
+        }
+#pragma GCC unroll 16
+        for (int n = 0; n < LANES; n++)
+            if (!(n & far)) {
+                const Vector first = v[n], second = v[n + far];
+                v[n] = __builtin_shuffle(first, second, low);
+                v[n + far] = __builtin_shuffle(first, second, high);
+            }
+    }
+    for (int k = 0; k < LANES; k++) *(Vector*)(copy + k * row) = v[k];
+}
+
+// A matrix [rows, columns] whose rows are contiguous and end at a multiple of LANES: itself, or a copy in `memory`.
+struct Packed {
+    const float* data;
+    int64_t row;
+    Packed(const float* data, int64_t row) : data(data), row(row) {}
+    Packed(const float* b, int64_t rows, int64_t columns, int64_t by_row, int64_t by_column, std::unique_ptr<float[]>& memory) {
+        if (by_column == 1 && columns % LANES == 0) {
+            data = b, row = by_row;
+            return;
+        }
+        row = padded(columns);
+        if (!memory) memory.reset(new float[rows * row]);
+        float* copy = memory.get();
+        data = copy;
+        for (int64_t n = 0; n < row; n += LANES) {
+            int64_t k = 0;
+            if (by_row == 1 && n + LANES <= columns)
+                for (; k + LANES <= rows; k += LANES) transpose(b + n * by_column + k, by_column, copy + k * row + n, row);
+            for (; k < rows; k++)
+                for (int64_t j = n; j < n + LANES; j++)
+                    copy[k * row + j] = j < columns ? b[k * by_row + j * by_column] : 0.0f;
+        }
+    }
+};
+
+// Pieces of a member's work, so that every thread has some; results do not depend on it.
+static int64_t parts_of(int64_t members, int64_t pieces) {
+    const int64_t threads = at::get_num_threads();
+    return members >= threads ? 1 : std::max<int64_t>(1, std::min(pieces, 4 * threads));
+}
+
+// Tasks that are worth a thread, each of so many floating-point operations.
+static int64_t grain(int64_t flops) { return std::max<int64_t>(1, 100000 / std::max<int64_t>(1, flops)); }
+
