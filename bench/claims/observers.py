@@ -19,7 +19,13 @@ from shb.training.gradient import metrics_program, shared
 
 
 class Observer(Protocol):
-    """See the module's docstring; `start` is called with w_0 before the first step."""
+    """See the module's docstring; `start` is called with w_0 before the first step.
+
+    Attributes:
+        engine: of the stack; set before `start`.
+    """
+
+    engine: str
 
     def start(self, params: Params) -> None: ...
 
@@ -151,14 +157,14 @@ class Objective:
             self._record(step.new_params)
 
     def _record(self, params: Params) -> None:
-        for name, value in objective(self.problem, params).items():
+        for name, value in objective(self.problem, params, self.engine).items():
             self.rows.setdefault(f"{name}_at", []).append(value)
 
     def columns(self) -> dict[str, Tensor]:
         return {name: torch.stack(rows, 1) for name, rows in self.rows.items()}
 
 
-def objective(problem: Problem, params: Params) -> dict[str, Tensor]:
+def objective(problem: Problem, params: Params, engine: str = "eager") -> dict[str, Tensor]:
     """F of every member, float64: {"objective": [n]}, for networks also {"accuracy": [n]} on the training part."""
     if isinstance(problem, ClosedForm):
         return {"objective": problem.objective(params["w"].double())}
@@ -168,7 +174,7 @@ def objective(problem: Problem, params: Params) -> dict[str, Tensor]:
     for part, tensors, weight in problem.evaluation(full=True):
         if part != "train_":
             continue
-        program, names = metrics_program(problem, width, weight)
+        program, names = metrics_program(problem, width, weight, engine)
         for name, value in zip(names, program(*params.values(), *shared(tensors, width))):
             sums[name] = sums.get(name, 0) + value.double()
         total += weight

@@ -36,7 +36,8 @@ def trajectories(
     """Members of one cell: `trajectories("problem=e1", "optimizer=sgd", "optimizer.lr=0.1", "steps=100", seeds=50)`.
 
     Args:
-        overrides: as for `python -m bench.run`, one value each (no lists); dtype is float64 unless given.
+        overrides: as for `python -m bench.run`, one value each (no lists); dtype is float64 and engine eager unless
+            given.
         observe: name in OBSERVERS -> its options.
         chunk: members of one stack, which is also the unit of storing (default: 16,384; for networks give a few).
         seconds: expected time of all seeds, for the time left (default: a guess for closed forms).
@@ -53,9 +54,8 @@ def trajectories(
 
 @functools.lru_cache(maxsize=64)
 def cell_of(overrides: tuple[str, ...], device: str) -> Cell:
-    """The cell of one member, in float64 unless a dtype is given."""
-    dtype = () if any(o.startswith("dtype=") for o in overrides) else ("dtype=float64",)
-    return build_cell(compose_config([*dtype, *overrides, f"device={device}", "engine=eager", "seeds=1"]))
+    """The cell of one member, eager in float64 unless something else is given."""
+    return build_cell(compose_config(["dtype=float64", "engine=eager", *overrides, f"device={device}", "seeds=1"]))
 
 
 @measure("trajectories")
@@ -63,7 +63,8 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Advance the members of `seeds` together; see `trajectories`."""
     cell = cell_of(tuple(settings["overrides"]), settings["device"])
     (member,) = cell.members
-    stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), member.hyperparameters) for s in seeds], cell.plan)
+    members = [Member(int(seed), member.hyperparameters) for seed in seeds]
+    stack = Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine)
     return {name: values[: len(seeds)].cpu().numpy() for name, values in advance(stack, settings["observe"]).items()}
 
 
@@ -73,8 +74,9 @@ def advance(stack: Stack, observe: Mapping[str, Mapping[str, Any]]) -> dict[str,
         OBSERVERS[choose("observer", n, OBSERVERS)](stack.problem, stack.plan, **o) for n, o in observe.items()
     ]
     state = stack.start()
-    end = _End(stack.problem, state["params"])
+    end = _End(stack.problem, state["params"], stack.engine)
     for one in observers:
+        one.engine = stack.engine
         one.start(state["params"])
 
     def see(step: StackStep) -> None:
@@ -98,8 +100,8 @@ class _End:
     smallest k with w_k in the trapping set, -1 if none), speed = |w_K - w_{K-1}|; networks: accuracy.
     """
 
-    def __init__(self, problem: Problem, params: Params) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem, params: Params, engine: str) -> None:
+        self.problem, self.engine = problem, engine
         self.square = _square(params)
         inside = problem.in_trap(params) if isinstance(problem, ClosedForm) else None
         self.first = None if inside is None else torch.where(inside, 0, -1)
@@ -113,7 +115,11 @@ class _End:
 
     def columns(self, state: dict) -> dict[str, Tensor]:
         params, problem = state["params"], self.problem
-        columns = {**objective(problem, params), "diverged": ~state["alive"], "sup_norm": self.square.sqrt()}
+        columns = {
+            **objective(problem, params, self.engine),
+            "diverged": ~state["alive"],
+            "sup_norm": self.square.sqrt(),
+        }
         if isinstance(problem, ClosedForm):
             w = params["w"].double()
             columns |= {f"w{i}": w[:, i] for i in range(min(problem.size, CLOSED_FORM_COORDINATES))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 
@@ -112,13 +113,17 @@ def _rectify_gradient(graph: fx.Graph, node: fx.Node, upstream: fx.Node, which: 
             _, weight, size, kernel, _ = node.args
             node.target = _shb.native_rectifier_input.default
             node.args = (upstream, which, weight, size, kernel, window)
-        elif node.target is _aten.sum.dim_IntList:
-            *outer, _, out = shape = node.args[0].meta["val"].shape
-            if list(node.args[1]) != [len(shape) - 2]:
-                return
-            stopped = graph.call_function(_aten.eq.Scalar, (which, NOWHERE))
-            passed = graph.call_function(_aten.where.ScalarSelf, (stopped, 0.0, upstream))
-            node.args = (graph.call_function(_aten.view.default, (passed, [*outer, -1, out])), *node.args[1:])
+        elif node.target is _aten.sum.dim_IntList and node.meta["val"].numel() == _bias_size(node):
+            bias = graph.call_function(_shb.native_rectifier_bias.default, (upstream, which))
+            shaped = graph.call_function(_aten.view.default, (bias, list(node.meta["val"].shape)))
+            shaped.meta = node.meta
+            node.replace_all_uses_with(shaped)
+
+
+def _bias_size(node: fx.Node) -> int | None:
+    """Elements of the sum over all images and pixels of a gradient [members, .., pixels, out]; None for another sum."""
+    *outer, _, out = shape = node.args[0].meta["val"].shape
+    return math.prod(outer) * out if list(node.args[1]) == [len(shape) - 2] and math.prod(outer[1:]) == 1 else None
 
 
 def _pool_backwards(pool: fx.Node) -> Iterator[fx.Node]:

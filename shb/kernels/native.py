@@ -25,6 +25,7 @@ _SCHEMAS = (
     "native_rectifier_input(Tensor upstream, Tensor which, Tensor weight, int[2] size, int[2] kernel, int[2] window)"
     " -> Tensor",
     "native_rectifier_weight(Tensor x, Tensor upstream, Tensor which, int[2] kernel, int[2] window) -> Tensor",
+    "native_rectifier_bias(Tensor upstream, Tensor which) -> Tensor",
     "native_max_pool(Tensor x, int[2] window) -> (Tensor, Tensor)",
     "native_max_pool_backward(Tensor upstream, Tensor x, int[2] window, Tensor which) -> Tensor",
 )
@@ -73,6 +74,10 @@ def _rectifier_weight(
     x: Tensor, upstream: Tensor, which: Tensor, kernel: Sequence[int], window: Sequence[int]
 ) -> Tensor:
     return _convolution_weight(x, upstream, kernel)
+
+
+def _rectifier_bias(upstream: Tensor, which: Tensor) -> Tensor:
+    return upstream.new_empty(upstream.shape[0], upstream.shape[4])
 
 
 def _max_pool(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,12 @@ from shb.errors import ConfigurationError
 
 
 def networks(protocol: Protocol) -> dict[str, tuple[str, ...]]:
-    """Name -> overrides (model, dataset) of every network in `protocol["networks"]` whose data set is present."""
-    return {name: tuple(o) for name, o in protocol["networks"].items() if not _absent(o)}
+    """Name -> overrides (model, dataset) of every network in `protocol["networks"]` whose data set is present.
+
+    The engine is that of the protocol, if it names one.
+    """
+    engine = (f"engine={protocol['engine']}",) if "engine" in protocol.sizes else ()
+    return {name: (*o, *engine) for name, o in protocol["networks"].items() if not _absent(o)}
 
 
 def _absent(overrides: list[str]) -> bool:

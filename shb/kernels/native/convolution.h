@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <cstring>
 #include <optional>
@@ -209,4 +210,28 @@ static at::Tensor rectifier_weight(const at::Tensor& images, const at::Tensor& u
         }
         return Packed(memory.get(), row);
     });
+}
+
+// gradient [members, out]: the sum of what passed the ReLU, in blocks of pixels
+static at::Tensor rectifier_bias(const at::Tensor& upstreams, const at::Tensor& cells) {
+    const at::Tensor upstream = upstreams.contiguous(), which = cells.contiguous();
+    const int64_t members = upstream.size(0), out = upstream.size(4), pixels = upstream.numel() / std::max<int64_t>(1, members * out);
+    at::Tensor gradient = at::zeros({members, out}, upstream.options());
+    const float* u_data = upstream.const_data_ptr<float>();
+    const uint8_t* which_data = which.const_data_ptr<uint8_t>();
+    float* data = gradient.mutable_data_ptr<float>();
+    at::parallel_for(0, members, grain(2 * pixels * out), [&](int64_t begin, int64_t end) {
+        std::unique_ptr<float[]> sum(new float[out]);
+        for (int64_t i = begin; i < end; i++)
+            for (int64_t first = 0; first < pixels; first += BLOCK) {
+                std::fill_n(sum.get(), out, 0.0f);
+                for (int64_t p = first; p < std::min(first + BLOCK, pixels); p++) {
+                    const float* u = u_data + (i * pixels + p) * out;
+                    const uint8_t* place = which_data + (i * pixels + p) * out;
+                    for (int64_t c = 0; c < out; c++) sum[c] += place[c] == NOWHERE ? 0.0f : u[c];
+                }
+                for (int64_t c = 0; c < out; c++) data[i * out + c] += sum[c];
+            }
+    });
+    return gradient;
 }

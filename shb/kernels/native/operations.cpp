@@ -16,6 +16,7 @@ TORCH_LIBRARY_IMPL(shb, CPU, library) {
     library.impl("native_rectifier", rectifier);
     library.impl("native_rectifier_input", rectifier_input);
     library.impl("native_rectifier_weight", rectifier_weight);
+    library.impl("native_rectifier_bias", rectifier_bias);
     library.impl("native_max_pool", max_pool);
     library.impl("native_max_pool_backward", max_pool_backward);
 }

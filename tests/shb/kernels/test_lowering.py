@@ -56,7 +56,7 @@ def test_convolution_relu_and_pooling_become_one(shape):
     assert not {"shb::convolution", "aten::relu", "aten::max_pool2d_with_indices", "aten::bmm"} & set(names)
     convolutions = names.count("shb::native_rectifier")
     assert convolutions == 2
-    assert names.count("shb::native_rectifier_weight") == convolutions
+    assert names.count("shb::native_rectifier_weight") == names.count("shb::native_rectifier_bias") == convolutions
     assert names.count("shb::native_rectifier_input") == convolutions - 1  # no gradient of the data
     assert 0 < difference < 1e-4
 

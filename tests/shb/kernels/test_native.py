@@ -97,13 +97,12 @@ def test_rectifiers_and_their_gradients(shape, window):
     upstream = torch.randn(*x.shape[:2], *pooled, shape[-1])
     expected = reference(x, weight, bias, kernel, upstream, window)
     y, which = ops.native_rectifier(x, weight, bias, kernel, window)
-    passed = torch.where(which == NOWHERE, 0.0, upstream)
     size = list(x.shape[2:4])
     found = (
         y,
         ops.native_rectifier_input(upstream, which, weight, size, kernel, window),
         ops.native_rectifier_weight(x, upstream, which, kernel, window),
-        passed.sum((1, 2, 3)),
+        ops.native_rectifier_bias(upstream, which),
     )
     assert [relative(*pair) < 5e-6 for pair in zip(found, expected)] == [True] * 4
     assert torch.equal(which == NOWHERE, y == 0) and int(which[which != NOWHERE].max()) < window[0] * window[1]
@@ -156,6 +155,7 @@ def test_bits_depend_on_one_member_alone(threads):
             y,
             ops.native_rectifier_input(upstream_, which, weight_, (7, 6), kernel, (2, 2)),
             ops.native_rectifier_weight(x_, upstream_, which, kernel, (2, 2)),
+            ops.native_rectifier_bias(upstream_, which),
             ops.native_bmm(flat, flat.mT),
         ]
 
