@@ -45,6 +45,9 @@ def _replace(node: fx.Node) -> None:
     """One operation by one."""
     if node.target is _aten.bmm.default:
         node.target = _shb.native_bmm.default
+    elif node.target is _aten.clone.default and not node.args[0].meta["val"].is_contiguous():
+        if node.kwargs.get("memory_format", torch.contiguous_format) == torch.contiguous_format:
+            node.target, node.kwargs = _shb.native_contiguous.default, {}
     elif node.target is _shb.convolution.default and _is_one(node.args[4]):
         node.target, node.args = _shb.native_convolution.default, node.args[:4]
     elif node.target is _shb.convolution_input.default and _is_one(node.args[4]):
@@ -96,8 +99,9 @@ def _rectify(graph: fx.Graph, pool: fx.Node) -> None:
         with graph.inserting_before(backward):
             moved = graph.call_function(_aten.permute.default, (backward.args[0], [0, 2, 3, 1]))
             moved.meta["val"] = backward.args[0].meta["val"].permute(0, 2, 3, 1)
-            copied = graph.call_function(_aten.clone.default, (moved,), {"memory_format": torch.contiguous_format})
-            upstream = graph.call_function(_aten.view.default, (copied, sizes))
+            if not moved.meta["val"].is_contiguous():
+                moved = graph.call_function(_shb.native_contiguous.default, (moved,))
+            upstream = graph.call_function(_aten.view.default, (moved, sizes))
         for threshold in _consumers(backward):
             for node in _consumers(threshold):
                 _rectify_gradient(graph, node, upstream, which, window)

@@ -17,6 +17,7 @@ from shb.kernels.convolution import LIBRARY
 NOWHERE = 255  # as in native/pooling.h
 _SCHEMAS = (
     "native_sqrt(Tensor x) -> Tensor",
+    "native_contiguous(Tensor x) -> Tensor",
     "native_bmm(Tensor a, Tensor b) -> Tensor",
     "native_convolution(Tensor x, Tensor weight, Tensor? bias, int[2] kernel) -> Tensor",
     "native_convolution_input(Tensor upstream, Tensor weight, int[2] kernel) -> Tensor",
@@ -33,6 +34,10 @@ _SCHEMAS = (
 
 def _sqrt(x: Tensor) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _contiguous(x: Tensor) -> Tensor:
+    return x.new_empty(x.shape)
 
 
 def _bmm(a: Tensor, b: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def metrics_program(problem: Problem, width: int, rows: int, engine: str = "eage
         load()
         use_native(program.module.graph)
         program.module.recompile()
-        program = Program(program.module, *examples)  # for its peak of memory
+        program.measure(*examples)
     return program, metric_names
 
 

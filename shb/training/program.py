@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils import _pytree as pytree
 
 from shb.kernels import round_roots
 from shb.training.compiler import compile_module
@@ -53,6 +54,12 @@ class Program:
             module.recompile()
         self._fused, self._to_compile = fused, module if fused else None
 
+    def measure(self, *examples: Tensor) -> None:
+        """Find `peak_bytes` again, after a change of the module."""
+        with torch.no_grad():
+            _Sizes(self.module).run(*examples)
+        self.peak_bytes = _peak_bytes(self.module.graph)
+
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
             if self._fused:  # for dense tensors
@@ -60,6 +67,15 @@ class Program:
             if self._to_compile is not None:
                 self._call, self._to_compile = compile_module(self._to_compile, tensors), None
             return self._call(*tensors)
+
+
+class _Sizes(fx.Interpreter):
+    """Runs a module and notes the size of every result."""
+
+    def run_node(self, n: fx.Node) -> object:
+        result = super().run_node(n)
+        n.meta["val"] = pytree.tree_map_only(Tensor, lambda t: t.to("meta"), result)
+        return result
 
 
 @functools.cache

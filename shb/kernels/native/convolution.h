@@ -221,16 +221,23 @@ static at::Tensor rectifier_bias(const at::Tensor& upstreams, const at::Tensor& 
     const uint8_t* which_data = which.const_data_ptr<uint8_t>();
     float* data = gradient.mutable_data_ptr<float>();
     at::parallel_for(0, members, grain(2 * pixels * out), [&](int64_t begin, int64_t end) {
-        std::unique_ptr<float[]> sum(new float[out]);
         for (int64_t i = begin; i < end; i++)
-            for (int64_t first = 0; first < pixels; first += BLOCK) {
-                std::fill_n(sum.get(), out, 0.0f);
-                for (int64_t p = first; p < std::min(first + BLOCK, pixels); p++) {
-                    const float* u = u_data + (i * pixels + p) * out;
-                    const uint8_t* place = which_data + (i * pixels + p) * out;
-                    for (int64_t c = 0; c < out; c++) sum[c] += place[c] == NOWHERE ? 0.0f : u[c];
+            for (int64_t first = i * pixels; first < (i + 1) * pixels; first += BLOCK) {
+                const int64_t last = std::min(first + BLOCK, (i + 1) * pixels);
+                int64_t c = 0;
+                for (; c + LANES <= out; c += LANES) {
+                    Vector sum = {};
+                    for (int64_t p = first; p < last; p++) {
+                        const Places place = __builtin_convertvector(*(const Bytes*)(which_data + p * out + c), Places);
+                        sum += place == (int32_t)NOWHERE ? Vector{} : *(const Vector*)(u_data + p * out + c);
+                    }
+                    *(Vector*)(data + i * out + c) += sum;
                 }
-                for (int64_t c = 0; c < out; c++) data[i * out + c] += sum[c];
+                for (; c < out; c++) {
+                    float sum = 0.0f;
+                    for (int64_t p = first; p < last; p++) sum += which_data[p * out + c] == NOWHERE ? 0.0f : u_data[p * out + c];
+                    data[i * out + c] += sum;
+                }
             }
     });
     return gradient;

@@ -3,12 +3,14 @@
 #include <torch/library.h>
 
 #include "convolution.h"
+#include "copy.h"
 #include "pooling.h"
 #include "products.h"
 #include "root.h"
 
 TORCH_LIBRARY_IMPL(shb, CPU, library) {
     library.impl("native_sqrt", root);
+    library.impl("native_contiguous", contiguous);
     library.impl("native_bmm", bmm);
     library.impl("native_convolution", convolution);
     library.impl("native_convolution_input", convolution_input);

@@ -175,3 +175,25 @@ def test_roots_are_correctly_rounded(dtype):
     x = torch.rand(1000, 7, dtype=dtype).t()
     assert (ops.native_sqrt(x).numpy() == x.numpy() ** 0.5).all()
     assert ops.native_sqrt(-torch.ones(1)).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "order"),
+    [
+        ((2, 3, 7, 9, 33), (0, 1, 4, 2, 3)),
+        ((2, 3, 16, 4, 4), (0, 1, 3, 4, 2)),
+        ((5, 48), (1, 0)),
+        ((2, 17, 3, 3, 20), (0, 3, 4, 2, 1)),
+        ((3, 4, 5), (0, 1, 2)),
+        ((1, 1, 6), (2, 1, 0)),
+        ((), ()),
+    ],
+    ids=str,
+)
+def test_contiguous_copies(shape, order):
+    x = torch.randn(shape).permute(order)
+    copy = ops.native_contiguous(x)
+    assert torch.equal(copy, x) and copy.is_contiguous() and copy.data_ptr() != x.data_ptr()
+    if x.ndim == 2:
+        part = x[1:, 2:]  # strides that are no sizes
+        assert torch.equal(ops.native_contiguous(part), part)
