@@ -1,0 +1,79 @@
+"""What is built once per machine, and what cannot be built is one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shb.errors import CompilationError
+from shb.kernels import library
+from shb.training import why_not
+
+can_compile = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_without_a_compiler_it_says_so(empty_cache, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(empty_cache))
+    with pytest.raises(CompilationError, match=r"no C\+\+ compiler: none of g\+\+, c\+\+ is in PATH"):
+        library.load.__wrapped__()
+
+
+def test_a_compiler_that_fails_is_quoted(empty_cache, monkeypatch):
+    compiler = empty_cache / "broken"
+    compiler.write_text("#!/bin/sh\necho first >&2; echo 'x.h:1: fatal error: no such file' >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    with pytest.raises(CompilationError, match=r"broken failed: x.h:1: fatal error: no such file"):
+        library.load.__wrapped__()
+    assert not list((empty_cache / "shb" / "kernels").iterdir())  # nothing that a later call could take for a library
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CompilationError, match="NotADirectoryError"):
+        library.load.__wrapped__()
+
+
+@can_compile
+def test_processes_that_build_at_the_same_time(empty_cache):
+    code = (
+        "import torch; from shb.kernels import load; load(); a = torch.eye(3)[None]; "
+        "print(torch.ops.shb.native_bmm(a, a).sum().item())"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(empty_cache)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate()[0].strip() for process in started] == ["3.0", "3.0"]
+    assert [path.suffix for path in (empty_cache / "shb" / "kernels").iterdir()] == [".so"]
+
+
+def test_the_key_depends_on_source_and_processor(monkeypatch):
+    before = library._key()
+    monkeypatch.setattr(library, "_processor", lambda: "another one")
+    other = library._key()
+    monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-O0"))
+    assert len({before, other, library._key()}) == 3
+
+
+@can_compile
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_the_library_uses_the_threads_of_torch():
+    """A second OpenMP runtime would have threads of its own, that spin while torch's work."""
+    code = (
+        "from shb.kernels import load; load(); "
+        "print(len({line.split()[-1] for line in open('/proc/self/maps') if 'libgomp' in line}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == 1
