@@ -12,12 +12,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
+from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from shb.kernels import round_roots
+from shb.kernels import join_elementwise, round_roots
 from shb.training.compiler import compile_module
 from shb.training.opaque import leave_inexact
+
+_aten = torch.ops.aten
+_VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.permute.default, _aten.expand.default}
 
 
 class Program:
@@ -42,7 +46,8 @@ class Program:
         fused: bool = False,
     ) -> None:
         module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
-        module.graph.eliminate_dead_code()
+        _without_effect(module.graph)
+        module.graph = fx_graph_cse(module.graph)
         module.recompile()
         self.module = module
         self.peak_bytes = _peak_bytes(module.graph)
@@ -51,6 +56,7 @@ class Program:
             leave_inexact(module.graph)
         elif rounded:
             round_roots(module.graph)
+            join_elementwise(module.graph)
             module.recompile()
         self._fused, self._to_compile = fused, module if fused else None
 
@@ -67,6 +73,16 @@ class Program:
             if self._to_compile is not None:
                 self._call, self._to_compile = compile_module(self._to_compile, tensors), None
             return self._call(*tensors)
+
+
+def _without_effect(graph: fx.Graph) -> None:
+    """Remove what nobody reads, and changes of layout to the layout that there is."""
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in _VIEWS:
+            (before, after) = (n.meta.get("val") for n in (node.args[0], node))
+            if before is not None and before.shape == after.shape and before.stride() == after.stride():
+                node.replace_all_uses_with(node.args[0])
+    graph.eliminate_dead_code()
 
 
 class _Sizes(fx.Interpreter):

@@ -4,12 +4,14 @@
 
 #include "convolution.h"
 #include "copy.h"
+#include "elementwise.h"
 #include "pooling.h"
 #include "products.h"
 #include "root.h"
 
 TORCH_LIBRARY_IMPL(shb, CPU, library) {
     library.impl("native_sqrt", root);
+    library.impl("native_elementwise", elementwise);
     library.impl("native_contiguous", contiguous);
     library.impl("native_bmm", bmm);
     library.impl("native_convolution", convolution);
