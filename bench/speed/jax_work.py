@@ -34,7 +34,8 @@ def jax_round(work: Work, members: int | None = None) -> Callable[[], list[jax.A
         function () -> w_steps, a [members, ...] array per parameter, in the order of the problem's parameters.
     """
     seeds = np.arange(work.members if members is None else members)
-    samples = jnp.asarray(work.problem.samples_of(seeds, 0, work.steps).movedim(1, 0).numpy())  # [members, steps, ...]
+    drawn = work.problem.samples_of(seeds, 0, work.steps).movedim(1, 0).numpy()  # [members, steps, ...]
+    samples = jnp.asarray(drawn.astype(np.float64) if drawn.dtype == np.int8 else drawn)
     params = [jnp.asarray(p.numpy()) for p in work.problem.initial_parameters_of(seeds).values()]
     loss = _closed_form_loss if work.dataset is None else _network_loss(work)
     lr, momentum = (tuple(p.dtype.type(number) for p in params) for number in (LR, MOMENTUM))

@@ -46,7 +46,8 @@ class Loop:
 
     def run(self) -> None:
         for seed, module, optimizer in self._trained:
-            for sample in self.problem.sample(seed, 0, self.steps).to(device()):
+            samples = self.problem.sample(seed, 0, self.steps).to(device())
+            for sample in samples.double() if samples.dtype == torch.int8 else samples:
                 optimizer.zero_grad()
                 self._loss(module, sample).backward()
                 optimizer.step()

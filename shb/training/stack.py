@@ -76,6 +76,7 @@ class Stack:
         }
         self._sample_seeds, rows = np.unique([m.seed for m in self._filled], return_inverse=True)
         self._sample_rows = torch.from_numpy(rows)
+        self._in_order = np.array_equal(rows, np.arange(width))  # the rows of the seeds are those of the members
 
     @property
     def width(self) -> int:
@@ -149,6 +150,9 @@ class Stack:
 
         def table(schedule: str, prefix: str, base: np.ndarray, first: int) -> np.ndarray:
             parameters = {n.removeprefix(prefix): v for n, v in self._base.items() if n.startswith(prefix)}
+            if schedule == "constant":
+                one = schedule_table(schedule, base, parameters, first, first + 1, plan.steps)
+                return np.broadcast_to(one, (stop - first, len(base)))
             return schedule_table(schedule, base, parameters, first, stop, plan.steps)
 
         for name, base in self._base.items():
@@ -162,14 +166,22 @@ class Stack:
                 tables[name] = table(plan.momentum_schedule, "momentum_schedule.", base, start)
             elif "." not in name:
                 tables[name] = np.broadcast_to(base, (stop - start, len(base)))
-        return {n: torch.from_numpy(np.array(t, order="C")).to(self.problem.device) for n, t in tables.items()}
+        return {n: self._on_device(t) for n, t in tables.items()}
+
+    def _on_device(self, table: np.ndarray) -> Tensor:
+        """[steps, width]; what does not vary is there once."""
+        constant = table.strides[0] == 0
+        rows = torch.from_numpy(np.array(table[:1] if constant else table, order="C")).to(self.problem.device)
+        return rows.expand(len(table), -1) if constant else rows
 
     def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
         """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
 
         `observe` is called after every update.
         """
-        samples = self.problem.samples_of(self._sample_seeds, start, stop)[:, self._sample_rows]  # [steps, width, ...]
+        samples = self.problem.samples_of(self._sample_seeds, start, stop)
+        if not self._in_order:
+            samples = samples[:, self._sample_rows]  # [steps, width, ...]
         samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
         numbers = [{n: t[i] for n, t in hyperparameters.items()} for i in range(stop - start)]

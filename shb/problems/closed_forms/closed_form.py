@@ -110,14 +110,15 @@ class ClosedForm:
         return {"w": self.initial_parameters_of(np.array([seed]))["w"][0]}
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        """Samples of steps start..stop-1: [stop - start, n, ...] on the CPU."""
+        """Samples of steps start..stop-1: [stop - start, n, ...] on the CPU; signs as int8, for their size."""
         raise NotImplementedError
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
         return self.samples_of(np.array([seed]), start, stop)[:, 0]
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
-        return (samples.to(self.device),)
+        samples = samples.to(self.device)
+        return (samples.to(self.dtype) if samples.dtype == torch.int8 else samples,)
 
     def loss(self, params: Params, *batch: Tensor) -> Tensor:
         raise NotImplementedError

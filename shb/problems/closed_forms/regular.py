@@ -48,7 +48,7 @@ class E4(ClosedForm):
         return smooth_field(np.zeros_like, {0.0: (-1.0, 1.0)} if conservative else None)
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        return torch.from_numpy(signs(seeds, "sampling", start, stop)).to(self.dtype)
+        return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def loss(self, params: Params, s: Tensor) -> Tensor:
         return (s * params["w"].abs()).sum()
@@ -96,7 +96,7 @@ class E7(ClosedForm):
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
         if self.noise == "signs":
-            return torch.from_numpy(signs(seeds, "sampling", start, stop)).to(self.dtype)
+            return torch.from_numpy(signs(seeds, "sampling", start, stop))
         return torch.from_numpy(normal(blocked_words(seeds, "sampling", start, stop)[:, 0])).to(self.dtype)
 
     def loss(self, params: Params, s: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ class E1(_Gadget):
         return torch.ones(1, 1, dtype=torch.float64)
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        return torch.from_numpy(signs(seeds, "sampling", start, stop)).to(self.dtype)
+        return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def loss(self, params: Params, s: Tensor) -> Tensor:
         return self._two_samples(params["w"], s).sum()
