@@ -82,7 +82,8 @@ def fastest(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, 
     words += f"; fusing would save {saving:.1f} s and take {compile_seconds:.1f} s to compile"
     if engine == "compiled" and (reason := why_not()) is not None:
         return Choice("eager", why=f"{words}, but nothing can be compiled here ({reason})")
-    return Choice(engine, fused, words if max(seconds.values()) > TALK else "")
+    told = max(seconds.values()) > TALK and (len(modes) == len(MODES) or fused)  # not: as it was, nothing fused
+    return Choice(engine, fused, words if told else "")
 
 
 def _comparable(cell: Cell) -> bool:

@@ -14,7 +14,7 @@ from bench.store import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
-from shb.training import Member, Plan, Stack
+from shb.training import Member, Plan, Stack, why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "results" / "reference"
@@ -72,15 +72,17 @@ def test_the_reference_leaderboard_follows_from_the_reference_members(suite):
     assert json.loads(json.dumps(rows)) == stored["rows"]
 
 
+@pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 def test_reference_members_can_be_computed_again(suite):
     """Bit for bit on the same kind of CPU, thread count and torch; to rounding that training amplifies elsewhere."""
     rows = Store(REFERENCE).members().filter(pl.col("problem") == "diabetes/mlp", pl.col("status") == "done")
     for optimizer in ("sgd", "shb", "adam"):
         cell = suite.tuning_cell("diabetes/mlp", optimizer)
         (row,) = rows.filter(pl.col("member_id") == cell.ids[0]).iter_rows(named=True)
+        assert cell.engine == row["engine"]
         before = torch.get_num_threads()
         torch.set_num_threads(row["threads"])
-        (again,) = Stack(cell.problem(), cell.optimizer, cell.members[:1], cell.plan).run()
+        (again,) = Stack(cell.problem(), cell.optimizer, cell.members[:1], cell.plan, engine=cell.engine).run()
         torch.set_num_threads(before)
         same = (row["cpu"], row["torch"]) == (cpu_name(), torch.__version__)
         for metric in ("train_loss", "val_loss", "test_loss"):

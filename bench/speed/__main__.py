@@ -143,7 +143,7 @@ COLUMNS = (
     "to best loop",
     "to\nJAX",
     "of\npeak",
-    "build\n[s]",
+    "fuse\n[s]",
 )
 
 
