@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import hydra
+import polars as pl
 import torch
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -32,7 +33,7 @@ from bench.suite import Suite, load_suite
 from bench.summary import print_summary
 from bench.workers import PairResult, run_pair, run_pairs, worker_count
 from shb.errors import ConfigurationError
-from shb.training import why_not
+from shb.training import ENGINES, why_not
 
 CONSOLE = make_console()
 
@@ -183,6 +184,14 @@ def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]
     return checked
 
 
+def _as_run(cell: Cell, members: pl.DataFrame) -> Cell:
+    """The cell under the engine that its job has chosen: the one with the most stored rows, failed ones included."""
+    if not cell.engine_open:
+        return cell
+    stored = set(members["member_id"])
+    return max((cell.under(engine) for engine in ENGINES), key=lambda one: len(stored.intersection(one.ids)))
+
+
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
@@ -217,6 +226,7 @@ def main(arguments: Sequence[str]) -> int:
     for config, cell in checked:
         store = Store(config.results_dir)
         members = store.members()
+        cell = _as_run(cell, members)
         failed = members.filter(members["member_id"].is_in(list(cell.ids)) & (members["status"] == "failed"))
         lacking = missing(cell, store)
         if lacking:

@@ -14,9 +14,10 @@ from shb.errors import ConfigurationError
 def networks(protocol: Protocol) -> dict[str, tuple[str, ...]]:
     """Name -> overrides (model, dataset) of every network in `protocol["networks"]` whose data set is present.
 
-    The engine is that of the protocol, if it names one.
+    The engine is that of the protocol, eager if it names none.
     """
-    engine = (f"engine={protocol['engine']}",) if "engine" in protocol.sizes else ()
+    name = protocol.sizes.get("engine", "eager")
+    engine = () if name == "eager" else (f"engine={name}",)  # the default is no part of an ensemble's identity
     return {name: (*o, *engine) for name, o in protocol["networks"].items() if not _absent(o)}
 
 
