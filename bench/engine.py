@@ -81,7 +81,7 @@ def fastest(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, 
     engine, fused = min(total, key=total.__getitem__)
     saving = min(seconds[mode] for mode in modes if not mode[1]) - seconds["compiled", True]
     words = ", ".join(f"{mode[0]} {seconds[mode]:.1f} s" for mode in modes if not mode[1])
-    words += f"; fusing would save {saving:.1f} s and take {compile_seconds:.1f} s to compile"
+    words += f"; fusing would save {saving:.1f} s and take {compile_seconds:.1f} s"
     if engine == "compiled" and (reason := why_not()) is not None:
         return Choice("eager", why=f"{words}, but nothing can be compiled here ({reason})")
     told = max(seconds.values()) > TALK and (len(modes) == len(MODES) or fused)  # not: as it was, nothing fused

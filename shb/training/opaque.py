@@ -90,7 +90,8 @@ def _contiguous(graph: fx.Graph, node: fx.Node) -> fx.Node:
 def _reorders(node: fx.Node) -> bool:
     """An elementwise operation on elements that do not lie in the order of their dimensions."""
     if node.target is _aten.clone.default:
-        return not _value(node.args[0]).is_contiguous()
+        source = _value(node.args[0])
+        return source is not None and not source.is_contiguous()
     value = _value(node)
     return _pointwise(node.target) and value is not None and value.ndim > 3 and not value.is_contiguous()
 

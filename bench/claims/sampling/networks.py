@@ -16,8 +16,8 @@ def networks(protocol: Protocol) -> dict[str, tuple[str, ...]]:
 
     The engine is that of the protocol, eager if it names none.
     """
-    name = protocol.sizes.get("engine", "eager")
-    engine = () if name == "eager" else (f"engine={name}",)  # the default is no part of an ensemble's identity
+    chosen = protocol.sizes.get("engine", "eager")
+    engine = () if chosen == "eager" else (f"engine={chosen}",)  # the default is no part of an ensemble's identity
     return {name: (*o, *engine) for name, o in protocol["networks"].items() if not _absent(o)}
 
 
