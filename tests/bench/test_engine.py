@@ -69,8 +69,7 @@ def test_it_takes_the_least_time_with_that_to_compile(cell, rates, seconds, mode
     eager, unfused, fused = (1e5 / rate for rate in rates)
     saving = min(eager, unfused) - fused
     assert choice.why == (
-        f"eager {eager:.1f} s, compiled {unfused:.1f} s; "
-        f"fusing would save {saving:.1f} s and take {seconds:.1f} s"
+        f"eager {eager:.1f} s, compiled {unfused:.1f} s; fusing would save {saving:.1f} s and take {seconds:.1f} s"
     )
 
 
