@@ -22,7 +22,7 @@ from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
 from shb.training import ENGINES, Member, Plan
 
-NUMERICS = {"eager": 1, "compiled": 2}  # raised when a change of shb changes the bits of members
+NUMERICS = {"eager": 1, "compiled": 3}  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
 
 

@@ -1,9 +1,8 @@
 """How a cell runs: `engine=auto` takes the engine that is predicted to need the least time.
 
-The compiled engine may also fuse the elementwise operations of a step: that takes seconds to compile and changes no
-bit, so it is decided anew for every cell. Rates are measured: of members stored in the results folder that had the
-same problem and optimizer, or else of the nearest row of `make speed` (results/reference/speed.json), scaled by the
-work of a step.
+Rates are measured: of members stored in the results folder that had the same problem and optimizer, or else of the
+nearest row of `make speed` (results/reference/speed.json), scaled by the work of a step. Compiling counts: on a CPU the
+native operations are built once per machine, on a GPU every step is compiled.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,14 @@ import polars as pl
 from bench.cost import step_cost
 from bench.environment import ROOT
 from bench.store import Store
+from shb.kernels import built
 from shb.training import ENGINES, why_not
 
 if TYPE_CHECKING:
     from bench.cell import Cell
 
 REFERENCE = ROOT / "results" / "reference" / "speed.json"
-Mode = tuple[str, bool]  # engine, fused
-MODES: tuple[Mode, ...] = (("eager", False), ("compiled", False), ("compiled", True))
-MARGIN = 1.0  # seconds that something else than the first mode must save: less is not worth other last bits
+MARGIN = 1.0  # seconds that the compiled engine must save: less is not worth other last bits
 TALK = 2.0  # seconds of predicted work from which a choice is worth a line
 
 
@@ -38,7 +37,6 @@ class Choice:
     """How a cell runs, and why, in one line ("" if there is nothing to say)."""
 
     engine: str
-    fused: bool = False
     why: str = ""
 
 
@@ -59,33 +57,60 @@ def settled_engine(requested: str, cell: Cell, results_dir: str) -> tuple[str, b
 
 
 def fastest(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]] | None = None) -> Choice:
-    """How `cell` takes the least time: under its own engine, or under any if that is open.
+    """The engine under which `cell` takes the least time: its own, or any if that is open.
 
     Args:
         members: rows of a store; those of the same problem and optimizer count.
         reference: rows of a speed.json, for what `members` lack (default: the committed one).
 
-    Where not all ways were compared, the cell runs eager, or unfused under its engine.
+    Where the engines were not compared, the cell runs under its own.
     """
-    modes = [mode for mode in MODES if cell.engine_open or mode[0] == cell.engine]
-    if modes == [("eager", False)] or not _comparable(cell):
-        return Choice(modes[0][0])
-    reference = _reference() if reference is None else reference
-    rate, compile_seconds = _measured(cell, members, reference)
-    if not all(rate.values()) or compile_seconds is None:
-        return Choice(modes[0][0], why="the engines have not been compared")
-    amount = len(cell.members) * cell.plan.steps
-    seconds = {mode: amount / rate[mode] for mode in MODES}
-    total = {mode: seconds[mode] + MARGIN + (compile_seconds if mode[1] else 0.0) for mode in modes}
-    total[modes[0]] -= MARGIN
-    engine, fused = min(total, key=total.__getitem__)
-    saving = min(seconds[mode] for mode in modes if not mode[1]) - seconds["compiled", True]
-    words = ", ".join(f"{mode[0]} {seconds[mode]:.1f} s" for mode in modes if not mode[1])
-    words += f"; fusing would save {saving:.1f} s and take {compile_seconds:.1f} s"
+    if not cell.engine_open or not _comparable(cell):
+        return Choice(cell.engine)
+    predicted = _predicted(cell, members, reference)
+    if predicted is None:
+        return Choice(cell.engine, "the engines have not been compared")
+    seconds, compile_seconds = predicted
+    saving = seconds["eager"] - seconds["compiled"]
+    engine = "compiled" if saving > MARGIN + compile_seconds else "eager"
+    words = ", ".join(f"{name} {seconds[name]:.1f} s" for name in ENGINES)
+    words += f", {compile_seconds:.1f} s to compile" if compile_seconds else ""
     if engine == "compiled" and (reason := why_not()) is not None:
-        return Choice("eager", why=f"{words}, but nothing can be compiled here ({reason})")
-    told = max(seconds.values()) > TALK and (len(modes) == len(MODES) or fused)  # not: as it was, nothing fused
-    return Choice(engine, fused, words if told else "")
+        return Choice("eager", f"{words}, but nothing can be compiled here ({reason})")
+    return Choice(engine, words if max(seconds.values()) > TALK else "")
+
+
+def build_for(cells: Iterable[Cell], members: pl.DataFrame, say: Callable[[str], None]) -> None:
+    """Build the native operations, if these cells together are predicted to save more time than that takes.
+
+    Each cell alone might not; and workers that start together would all build them.
+    """
+    cells = [cell for cell in cells if cell.problem_spec["device"] == "cpu"]
+    if built() or not cells:
+        return
+    saved, build_seconds = 0.0, math.inf
+    for cell in cells:
+        predicted = _predicted(cell, members) if cell.engine_open and _comparable(cell) else None
+        if predicted is not None:
+            seconds, build_seconds = predicted
+            saved += max(0.0, seconds["eager"] - seconds["compiled"] - MARGIN)
+    if saved > build_seconds or any(cell.engine == "compiled" for cell in cells):
+        say("building the native operations of the compiled engine, once for this machine")
+        started = time.monotonic()
+        reason = why_not()
+        say(f"built in {time.monotonic() - started:.0f} s" if reason is None else f"nothing can be compiled ({reason})")
+
+
+def _predicted(
+    cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]] | None = None
+) -> tuple[dict[str, float], float] | None:
+    """Seconds of `cell` under every engine, and those to compile here; None where nothing was compared."""
+    on_gpu = cell.problem_spec["device"] != "cpu"
+    rate, compile_seconds = _measured(cell, members, _reference(on_gpu) if reference is None else reference)
+    if not all(rate.values()) or compile_seconds is None:
+        return None
+    amount = len(cell.members) * cell.plan.steps
+    return {name: amount / rate[name] for name in ENGINES}, compile_seconds if on_gpu or not built() else 0.0
 
 
 def _comparable(cell: Cell) -> bool:
@@ -99,8 +124,10 @@ def _store(folder: str) -> Store:
 
 
 @functools.cache
-def _reference() -> Sequence[Mapping[str, Any]]:
-    return json.loads(Path(REFERENCE).read_text())["rows"] if REFERENCE.exists() else ()
+def _reference(on_gpu: bool) -> Sequence[Mapping[str, Any]]:
+    """Rows of the committed measurement, if it was made on such a device."""
+    document = json.loads(Path(REFERENCE).read_text()) if REFERENCE.exists() else {"rows": ()}
+    return document["rows"] if on_gpu == (document.get("machine", {}).get("gpu") is not None) else ()
 
 
 def kind(cell: Cell) -> str:
@@ -112,29 +139,24 @@ def kind(cell: Cell) -> str:
 
 def _measured(
     cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]]
-) -> tuple[dict[Mode, float | None], float | None]:
-    """Member-steps per second of every mode, and seconds to compile; None for what cannot be said.
+) -> tuple[dict[str, float | None], float | None]:
+    """Member-steps per second of every engine, and seconds to compile; None for what cannot be said.
 
-    A mode that these members lack is as much faster or slower than the others as in the nearest work of the
-    reference, which was measured in one run. Of several times to compile the longest counts: the others came from
-    the cache.
+    An engine that these members lack is as much faster or slower than the other as in the nearest work of the
+    reference, which was measured in one run.
     """
-    own = _of_problem(cell, members).with_columns(fused=pl.col("compile_seconds").fill_null(0.0) > 0)
-    rate: dict[Mode, float | None] = {}
-    for mode in MODES:
-        chosen = own.filter((pl.col("engine") == mode[0]) & (pl.col("fused") == mode[1]))
-        values = chosen["member_steps_per_second"].drop_nulls()
-        rate[mode] = float(values.median()) if len(values) else None
-    longest = own.filter(pl.col("fused"))["compile_seconds"].max()
+    own = _of_problem(cell, members)
+    rate: dict[str, float | None] = {}
+    for name in ENGINES:
+        values = own.filter(pl.col("engine") == name)["member_steps_per_second"].drop_nulls()
+        rate[name] = float(values.median()) if len(values) else None
     nearest = _nearest(cell, reference)
-    if nearest:
-        theirs = {mode: nearest[mode]["member_steps_per_second"] for mode in MODES}
-        known = next((mode for mode in MODES if rate[mode]), None)
-        scale = nearest["eager", False]["cost"] / step_cost(cell.problem())
-        relative = rate[known] / theirs[known] if known else scale
-        rate = {mode: rate[mode] or theirs[mode] * relative for mode in MODES}
-        longest = longest or nearest["compiled", True]["compile_seconds"]
-    return rate, longest
+    if nearest is None:
+        return rate, None
+    theirs = {name: nearest[name]["member_steps_per_second"] for name in ENGINES}
+    known = next((name for name in ENGINES if rate[name]), None)
+    relative = rate[known] / theirs[known] if known else nearest["eager"]["cost"] / step_cost(cell.problem())
+    return {name: rate[name] or theirs[name] * relative for name in ENGINES}, nearest["compiled"]["compile_seconds"]
 
 
 def _of_problem(cell: Cell, members: pl.DataFrame) -> pl.DataFrame:
@@ -148,12 +170,12 @@ def _of_problem(cell: Cell, members: pl.DataFrame) -> pl.DataFrame:
     return likely.filter(pl.Series([json.loads(s)["problem"] == problem for s in likely["spec"]], dtype=pl.Boolean))
 
 
-def _nearest(cell: Cell, reference: Sequence[Mapping[str, Any]]) -> Mapping[Mode, Mapping[str, Any]] | None:
-    """The rows of the work of the same kind whose steps cost most nearly the same: mode -> row."""
-    works: dict[str, dict[Mode, Mapping[str, Any]]] = {}
+def _nearest(cell: Cell, reference: Sequence[Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]] | None:
+    """The rows of the work of the same kind whose steps cost most nearly the same: engine -> row."""
+    works: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in reference:
         if row.get("kind") == kind(cell):
-            works.setdefault(row["work"], {})[row["engine"], row["fused"]] = row
+            works.setdefault(row["work"], {})[row["engine"]] = row
     cost = step_cost(cell.problem())
-    compared = [rows for rows in works.values() if set(rows) == set(MODES)]
-    return min(compared, key=lambda rows: abs(math.log(rows["eager", False]["cost"] / cost)), default=None)
+    compared = [rows for rows in works.values() if set(rows) == set(ENGINES)]
+    return min(compared, key=lambda rows: abs(math.log(rows["eager"]["cost"] / cost)), default=None)

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from bench.cell import Cell, build_cell
 from bench.command import make_console, run_command, split_suite
 from bench.config import CONF, Config, compose_config, typed
+from bench.engine import build_for
 from bench.leaderboard import leaderboard_rows, print_leaderboard, write_leaderboard
 from bench.logger import Logger, make_logger
 from bench.progress import Reporter
@@ -76,6 +77,9 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     logger = make_logger(config.logger, _warn)
     total, planned, amount = _amount(suite, store)
     _announce(total, planned, store)
+    if total:
+        tuning = [suite.tuning_cell(problem, optimizer) for problem, optimizer in suite.pairs()]
+        build_for(tuning, store.members(), lambda text: CONSOLE.print(text, highlight=False))
     failures: list[Failure] = []
     with Reporter(CONSOLE, total, amount) as reporter:
         for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):

@@ -51,9 +51,8 @@ def work(cell: Cell, members: int) -> float:
 def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> tuple[Cell, Failure | None]:
     """Compute the members that the store lacks; the failure, if there was one, is also in the store.
 
-    How it runs is chosen here: with engine=auto the engine, if nothing is stored, and whether a compiled step is fused.
-    A step that cannot be compiled runs eager, with a warning. The cell that is returned has the identities under which
-    the members are stored.
+    With engine=auto the engine is chosen here, if nothing is stored. A step that cannot be compiled runs eager, with a
+    warning. The cell that is returned has the identities under which the members are stored.
 
     Args:
         memory: GiB that a stack may use; None for the default of the device.
@@ -62,15 +61,14 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
         return cell, None
     choice = _choice(cell, store)
     if choice.why:
-        how = f"{choice.engine}{', fused' if choice.fused else ''}"
-        reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {how}: {choice.why}")
+        reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {choice.engine}: {choice.why}")
     cell = cell.under(choice.engine)
     try:
-        return cell, _run(cell, store, reporter, memory, choice.fused)
+        return cell, _run(cell, store, reporter, memory)
     except CompilationError as error:
         reporter.line(f"warning: {cell.name} runs eager, because it could not be compiled ({error})")
         cell = cell.under("eager")
-        return cell, _run(cell, store, reporter, memory, fused=False)
+        return cell, _run(cell, store, reporter, memory)
 
 
 def _choice(cell: Cell, store: Store) -> Choice:
@@ -80,7 +78,7 @@ def _choice(cell: Cell, store: Store) -> Choice:
         return Choice(cell.engine)
 
 
-def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, fused: bool) -> Failure | None:
+def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None) -> Failure | None:
     indices = missing(cell, store)
     if not indices:
         return None
@@ -103,7 +101,6 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None, fus
             [cell.members[i] for i in indices],
             cell.plan,
             engine=cell.engine,
-            fused=fused,
             budget=budget,
             progress=lambda steps: reporter.work(steps * cost),
             checkpoint=checkpoint,

@@ -26,7 +26,7 @@ from bench.speed.peak import E1_BYTES, member_step_flops
 from bench.speed.work import WORKS, Work
 from shb.training import ENGINES
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OUTPUT = Path("results/local/speed.json")
 NOTE = (
     "member-steps/s: median round; ratio to the best loop of torch.optim, with that of the slower quartile of one side "
@@ -73,7 +73,6 @@ def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORK
                     "work": work.name,
                     "kind": work.kind,
                     "engine": facts["role"],
-                    "fused": facts["fused"],
                     "members": work.members,
                     "width": facts["width"],
                     "cost": step_cost(work.problem),
@@ -143,7 +142,7 @@ COLUMNS = (
     "to best loop",
     "to\nJAX",
     "of\npeak",
-    "fuse\n[s]",
+    "compile\n[s]",
 )
 
 
@@ -160,7 +159,7 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
             row["work"],
             f"{row['members']:,}",
             f"{row['width']:,}",
-            f"{row['engine']}{', fused' if row['fused'] else ''}",
+            row["engine"],
             f"{row['member_steps_per_second']:,.0f}",
             f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
             "-" if row["ratio_to_jax"] is None else f"{_ratio(row['ratio_to_jax'])}x",

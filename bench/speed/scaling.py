@@ -25,13 +25,12 @@ from shb.training import ENGINES, minimal_width, why_not
 
 FOLDER = Path("results/local")
 MEMBERS = tuple(2**i for i in range(11))
-COMPILED_MEMBERS = MEMBERS[::2]  # every size is a program to compile
 HIDDEN = (16, 64, 256)
 ROUNDS, FEW_ROUNDS, MANY_MEMBERS = 5, 2, 256  # from so many members on, few rounds
 LOOP = "loop"
 STYLE = {
     "eager": ("stack, eager", COLOURS["sgd"], "o-"),
-    "compiled": ("stack, compiled and fused", COLOURS["shb"], "s-"),
+    "compiled": ("stack, compiled", COLOURS["shb"], "s-"),
     LOOP: ("torch.optim, best loop", COLOURS["theory"], "D--"),
 }
 Curve = tuple[Sequence[int], Sequence[float]]
@@ -51,7 +50,7 @@ def stack_seconds(work: Work, engine: str) -> float:
     """Seconds per member-step of all members in one stack; the copies that fill up a small one are not counted."""
     width = max(work.members, minimal_width())
     rounds = ROUNDS if work.members < MANY_MEMBERS else FEW_ROUNDS
-    return _median(stacked_round(work, engine, engine == "compiled", width), rounds) / (work.members * work.steps)
+    return _median(stacked_round(work, engine, width), rounds) / (work.members * work.steps)
 
 
 def loop_seconds(work: Work, workers: Workers) -> float:
@@ -110,8 +109,7 @@ def measure() -> tuple[dict[str, Curve], dict[str, Curve]]:
     workers = Workers(torch.get_num_threads())
     by_members: dict[str, Curve] = {}
     for engine in engines():
-        sizes = COMPILED_MEMBERS if engine == "compiled" else MEMBERS
-        by_members[engine] = sizes, [stack_seconds(network(64, members), engine) for members in sizes]
+        by_members[engine] = MEMBERS, [stack_seconds(network(64, members), engine) for members in MEMBERS]
     by_hidden = {e: (HIDDEN, [stack_seconds(network(h, 32), e) for h in HIDDEN]) for e in engines()}
     by_hidden[LOOP] = HIDDEN, [loop_seconds(network(h, 32), workers) for h in HIDDEN]
     constant = by_hidden[LOOP][1][HIDDEN.index(64)]  # a loop has no stack

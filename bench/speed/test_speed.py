@@ -13,10 +13,9 @@ import torch
 from bench.speed import jax_work, peak
 from bench.speed.loop import Loop, Workers
 from bench.speed.work import WORKS, compile_seconds, stacked_round
-from shb.training import why_not
+from shb.training import ENGINES, why_not
 
-STACKS = {"eager": ("eager", False), "compiled, unfused": ("compiled", False), "compiled, fused": ("compiled", True)}
-RUNS = (*STACKS, "loop", "loop, one thread", "loop, processes", "jax")
+RUNS = (*ENGINES, "loop", "loop, one thread", "loop, processes", "jax")
 CASES = [pytest.param(work, run, id=f"{run}, {work.name}") for work in WORKS for run in RUNS]
 JAX_ROUNDS = 3  # grouped convolutions take JAX a long time on a CPU
 
@@ -48,8 +47,8 @@ def test_peak(benchmark, how):
 @pytest.mark.parametrize(("work", "run"), CASES)
 def test_rate(benchmark, request, work, run):
     benchmark.extra_info["work"] = work.name
-    if run in STACKS:
-        time_stack(benchmark, work, *STACKS[run])
+    if run in ENGINES:
+        time_stack(benchmark, work, run)
     elif run == "jax":
         time_jax(benchmark, work)
     elif run == "loop, processes":
@@ -60,13 +59,13 @@ def test_rate(benchmark, request, work, run):
         time_loop(benchmark, work)
 
 
-def time_stack(benchmark, work, engine, fused):
+def time_stack(benchmark, work, engine):
     if engine == "compiled" and why_not() is not None:
         pytest.skip(f"nothing can be compiled here: {why_not()}")
-    width = work.width(engine, fused)
-    benchmark.extra_info.update(role=engine, fused=fused, width=width, member_steps=work.members * work.steps)
-    benchmark.extra_info["compile_seconds"] = compile_seconds(work) if fused else None
-    benchmark.pedantic(stacked_round(work, engine, fused, width), rounds=work.rounds, warmup_rounds=1)
+    width = work.width(engine)
+    benchmark.extra_info.update(role=engine, width=width, member_steps=work.members * work.steps)
+    benchmark.extra_info["compile_seconds"] = compile_seconds(work) if engine == "compiled" else None
+    benchmark.pedantic(stacked_round(work, engine, width), rounds=work.rounds, warmup_rounds=1)
 
 
 def time_loop(benchmark, work):

@@ -35,14 +35,26 @@ def load() -> float:
         CompilationError: no compiler, or what the compiler or the linker says, in one line.
     """
     started = time.perf_counter()
-    library = cache_folder() / "kernels" / f"native_{_key()}.so"
     try:
+        library = _library()
         if not library.exists():
             _build(library)
         torch.ops.load_library(str(library))
     except OSError as error:
         raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
     return time.perf_counter() - started
+
+
+def built() -> bool:
+    """Whether the operations were built before, for this processor and this source."""
+    try:
+        return _library().exists()
+    except (CompilationError, OSError):
+        return False
+
+
+def _library() -> Path:
+    return cache_folder() / "kernels" / f"native_{_key()}.so"
 
 
 def compiler() -> str:

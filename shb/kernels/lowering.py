@@ -34,13 +34,6 @@ def use_native(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
-def round_roots(graph: fx.Graph) -> None:
-    """Make square roots correctly rounded, as a compiler's are and torch's on a CPU are not."""
-    for node in graph.find_nodes(op="call_function", target=_aten.sqrt.default):
-        if _suits(node, torch.float32, torch.float64):
-            node.target = _shb.native_sqrt.default
-
-
 def _replace(node: fx.Node) -> None:
     """One operation by one."""
     if node.target is _aten.bmm.default:

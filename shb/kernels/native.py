@@ -16,8 +16,6 @@ from shb.kernels.convolution import LIBRARY
 
 NOWHERE = 255  # as in native/pooling.h
 _SCHEMAS = (
-    "native_sqrt(Tensor x) -> Tensor",
-    "native_elementwise(Tensor[] tensors, Tensor[] members, float[] constants, int[] code, int[] outputs) -> Tensor[]",
     "native_contiguous(Tensor x) -> Tensor",
     "native_bmm(Tensor a, Tensor b) -> Tensor",
     "native_convolution(Tensor x, Tensor weight, Tensor? bias, int[2] kernel) -> Tensor",
@@ -31,20 +29,6 @@ _SCHEMAS = (
     "native_max_pool(Tensor x, int[2] window) -> (Tensor, Tensor)",
     "native_max_pool_backward(Tensor upstream, Tensor x, int[2] window, Tensor which) -> Tensor",
 )
-
-
-def _sqrt(x: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-def _elementwise(
-    tensors: Sequence[Tensor],
-    members: Sequence[Tensor],
-    constants: Sequence[float],
-    code: Sequence[int],
-    outputs: Sequence[int],
-) -> list[Tensor]:
-    return [tensors[0].new_empty(tensors[0].shape) for _ in outputs]
 
 
 def _contiguous(x: Tensor) -> Tensor:

@@ -33,16 +33,15 @@ def chunk_width(
     plan: Plan,
     budget: int,
     engine: str = "eager",
-    fused: bool = False,
 ) -> int:
     """Width of equal chunks, none of which is predicted to need more than `budget` bytes.
 
-    The prediction is measured: the live bytes of a traced step of a minimal stack, per member. Fused stacks have
-    a power of two of members, so that few programs are compiled.
+    The prediction is measured: the live bytes of a traced step of a minimal stack, per member. What is
+    compiled for a GPU has a power of two of members, so that few programs are compiled.
     """
     narrow = Stack(problem, optimizer, members[: minimal_width()], plan, engine=engine)
     widest = max(minimal_width(), budget // max(1, narrow.bytes_per_member()))
-    if engine == "compiled" and fused:
+    if engine == "compiled" and problem.device.type != "cpu":
         return _power_of_two(len(members), widest)
     return max(minimal_width(), math.ceil(len(members) / math.ceil(len(members) / widest)))
 
@@ -62,7 +61,6 @@ def run_chunked(
     plan: Plan,
     *,
     engine: str = "eager",
-    fused: bool = False,
     budget: int | None = None,
     progress: Callable[[int], None] | None = None,
     checkpoint: Callable[[Sequence[Member]], Checkpoint | None] = lambda members: None,
@@ -70,7 +68,7 @@ def run_chunked(
     """Yield the trajectories of `members`, chunk by chunk, in order.
 
     Args:
-        engine, fused: as in `Stack`.
+        engine: as in `Stack`.
         budget: bytes a stack may use (default: `default_budget`). When memory runs out all the same, the
             width is halved and the chunk starts again; a stack of minimal width that fails raises.
         progress, checkpoint: as in `Stack.run`; `checkpoint` is made for each chunk.
@@ -78,7 +76,7 @@ def run_chunked(
     if not members:
         return
     budget = default_budget(problem.device) if budget is None else budget
-    width = chunk_width(problem, optimizer, members, plan, budget, engine, fused)
+    width = chunk_width(problem, optimizer, members, plan, budget, engine)
     done = 0
     while done < len(members):
         chunk = members[done : done + width]
@@ -91,7 +89,7 @@ def run_chunked(
                 progress(steps)
 
         try:
-            trajectories = Stack(problem, optimizer, chunk, plan, width, engine, fused).run(
+            trajectories = Stack(problem, optimizer, chunk, plan, width, engine).run(
                 progress=count, checkpoint=checkpoint(chunk)
             )
         except (MemoryError, RuntimeError) as error:

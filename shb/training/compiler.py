@@ -1,4 +1,4 @@
-"""Compiling a traced module with torch's Inductor; its cache (`determinism.py` says where) lasts between processes."""
+"""Compiling a traced module with torch's Inductor, for a GPU; its cache (`determinism.py`) lasts between processes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _spent = 0.0
 def compile_module(module: fx.GraphModule, examples: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
     """A function that computes what `module` does for tensors with the sizes and strides of `examples`.
 
-    It computes elementwise operations in the order given and without contraction, so on a CPU as exactly as eager
-    torch; reductions must be `opaque`.
+    It computes elementwise operations in the order given and without contraction; reductions must be `opaque`.
 
     Raises:
         CompilationError: whatever the compiler says, in one line.
@@ -50,12 +49,13 @@ def seconds_spent() -> float:
 
 @functools.cache
 def why_not() -> str | None:
-    """Why nothing can be compiled on this machine (no C++ compiler, ...), or None; builds what every step needs."""
-    example = torch.zeros(4)
+    """Why nothing can be compiled on this machine (no C++ compiler, ...), or None; builds the native operations."""
+    global _spent
     try:
-        load()
-        module = fx.symbolic_trace(lambda a, b: (a + b,))
-        compile_module(module, [example, example])
+        _spent += load()
+        if torch.cuda.is_available():
+            example = torch.zeros(4, device="cuda")
+            compile_module(fx.symbolic_trace(lambda a, b: (a + b,)), [example, example])
     except CompilationError as error:
         return str(error)
     return None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from shb.kernels import load, use_native
+from shb.kernels import Tape, Unsupported, load, record, use_native
 from shb.problems import Params, Problem
-from shb.training.program import Program
+from shb.training.program import Program, note_values, trace
+
+RECORDED = 3  # members of a program that is traced for a tape, which then holds for any number
 
 
 @lru_cache(maxsize=8)
@@ -28,12 +30,47 @@ def gradient_program(problem: Problem, width: int) -> Program:
     return Program(gradients, *params.values(), *batch)
 
 
-@lru_cache(maxsize=32)
-def metrics_program(problem: Problem, width: int, rows: int, engine: str = "eager") -> tuple[Program, list[str]]:
+def metrics_program(
+    problem: Problem, width: int, rows: int, engine: str = "eager"
+) -> tuple[Callable[..., Sequence[Tensor]], list[str]]:
     """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names.
 
-    The engine "compiled" uses native operations, but compiles nothing: a forward pass has little to fuse.
+    The engine "compiled" has it on a tape if it can, for any width; else, on a CPU, it uses native operations.
     """
+    if engine == "compiled" and problem.device.type == "cpu":
+        taped = _taped_metrics(problem, rows)
+        if taped is not None:
+            return taped
+    return _traced_metrics(problem, width, rows, engine)
+
+
+@lru_cache(maxsize=32)
+def _traced_metrics(problem: Problem, width: int, rows: int, engine: str) -> tuple[Program, list[str]]:
+    metrics, names, examples = _metrics(problem, width, rows)
+    program = Program(metrics, *examples)
+    if engine == "compiled" and problem.device.type == "cpu":
+        load()
+        use_native(program.module.graph)
+        program.module.recompile()
+        program.measure(*examples)
+    return program, names
+
+
+@lru_cache(maxsize=32)
+def _taped_metrics(problem: Problem, rows: int) -> tuple[Tape, list[str]] | None:
+    load()
+    metrics, names, examples = _metrics(problem, RECORDED, rows)
+    try:
+        module = trace(metrics, *examples)
+        use_native(module.graph)
+        note_values(module, *examples)
+        return record(module, RECORDED), names
+    except Unsupported:
+        return None
+
+
+def _metrics(problem: Problem, width: int, rows: int) -> tuple[Callable[..., list[Tensor]], list[str], list[Tensor]]:
+    """A function of params and an evaluation batch, the names of its results, and examples of its arguments."""
     params, _ = example(problem, width)
     names = list(params)
     tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
@@ -44,14 +81,7 @@ def metrics_program(problem: Problem, width: int, rows: int, engine: str = "eage
         sums = torch.func.vmap(problem.metrics)(dict(zip(names, inputs)), *inputs[len(names) :])
         return [sums[name] for name in metric_names]
 
-    examples = [*params.values(), *shared(tensors, width)]
-    program = Program(metrics, *examples)
-    if engine == "compiled" and problem.device.type == "cpu":
-        load()
-        use_native(program.module.graph)
-        program.module.recompile()
-        program.measure(*examples)
-    return program, metric_names
+    return metrics, metric_names, [*params.values(), *shared(tensors, width)]
 
 
 def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
@@ -60,8 +90,13 @@ def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
         name: torch.zeros((width, *p.shape), dtype=p.dtype, device=problem.device)
         for name, p in problem.initial_parameters(0).items()
     }
+    return params, problem.batch(example_samples(problem, width))
+
+
+def example_samples(problem: Problem, width: int) -> Tensor:
+    """Samples of one step of a stack of `width` members."""
     sample = problem.sample(0, 0, 1)
-    return params, problem.batch(sample.expand(width, *sample.shape[1:]))
+    return sample.expand(width, *sample.shape[1:])
 
 
 def shared(tensors: Sequence[Tensor], width: int) -> list[Tensor]:

@@ -16,7 +16,6 @@ from torch._functorch.compile_utils import fx_graph_cse
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from shb.kernels import join_elementwise, round_roots
 from shb.training.compiler import compile_module
 from shb.training.opaque import leave_inexact
 
@@ -24,51 +23,51 @@ _aten = torch.ops.aten
 _VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.permute.default, _aten.expand.default}
 
 
+def trace(function: Callable[..., Sequence[Tensor]], *examples: Tensor, rounded: bool = False) -> fx.GraphModule:
+    """`function` as a graph of operations on tensors with the shapes, dtypes and devices of `examples`.
+
+    Args:
+        rounded: every product and sum is an operation of its own, correctly rounded; torch has some in one.
+    """
+    module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
+    _without_effect(module.graph)
+    module.graph = fx_graph_cse(module.graph)
+    module.recompile()
+    return module
+
+
 class Program:
     """`function(*tensors) -> list of tensors`, specialised to the shapes, dtypes and devices of `examples`.
 
     Args:
-        rounded: True: every product, sum and root is correctly rounded, as a compiler does it; torch fuses products
-            and sums, and its roots are less exact.
-        fused: True: the first call compiles the program (seconds, less where the cache has it), to the same bits as
-            without, if `rounded`.
+        compiled: the first call compiles the program (seconds, less where the cache has it). Every product and sum is
+            correctly rounded.
 
     Attributes:
         module: the traced operations; calling it runs them one by one.
         peak_bytes: largest sum of live results during a call, inputs not counted.
     """
 
-    def __init__(
-        self,
-        function: Callable[..., Sequence[Tensor]],
-        *examples: Tensor,
-        rounded: bool = False,
-        fused: bool = False,
-    ) -> None:
-        module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
-        _without_effect(module.graph)
-        module.graph = fx_graph_cse(module.graph)
-        module.recompile()
-        self.module = module
+    def __init__(self, function: Callable[..., Sequence[Tensor]], *examples: Tensor, compiled: bool = False) -> None:
+        self.module = module = trace(function, *examples, rounded=compiled)
         self.peak_bytes = _peak_bytes(module.graph)
         self._call: Callable[..., Sequence[Tensor]] = module
-        if fused:
+        if compiled:
             leave_inexact(module.graph)
-        elif rounded:
-            round_roots(module.graph)
-            join_elementwise(module.graph)
-            module.recompile()
-        self._fused, self._to_compile = fused, module if fused else None
+        self._compiled, self._to_compile = compiled, module if compiled else None
 
     def measure(self, *examples: Tensor) -> None:
         """Find `peak_bytes` again, after a change of the module."""
-        with torch.no_grad():
-            _Sizes(self.module).run(*examples)
+        note_values(self.module, *examples)
         self.peak_bytes = _peak_bytes(self.module.graph)
+
+    def bytes_of(self, members: int) -> int:
+        """Memory that a call needs; it is made for one number of members."""
+        return self.peak_bytes
 
     def __call__(self, *tensors: Tensor) -> Sequence[Tensor]:
         with torch.no_grad():
-            if self._fused:  # for dense tensors
+            if self._compiled:  # for dense tensors
                 tensors = tuple(t.contiguous() for t in tensors)
             if self._to_compile is not None:
                 self._call, self._to_compile = compile_module(self._to_compile, tensors), None
@@ -85,8 +84,14 @@ def _without_effect(graph: fx.Graph) -> None:
     graph.eliminate_dead_code()
 
 
-class _Sizes(fx.Interpreter):
-    """Runs a module and notes the size of every result."""
+def note_values(module: fx.GraphModule, *examples: Tensor) -> None:
+    """Run a changed module, and note at every node shape and dtype of its result, as tracing does."""
+    with torch.no_grad():
+        _Values(module).run(*examples)
+
+
+class _Values(fx.Interpreter):
+    """Runs a module and notes every result without its data."""
 
     def run_node(self, n: fx.Node) -> object:
         result = super().run_node(n)

@@ -50,7 +50,7 @@ class Stack:
     Args:
         width: members the program is made for (default: their number, at least `minimal_width()`); more than
             there are members lets stacks of slightly different size share one program.
-        engine, fused: see `Step`.
+        engine: see `Step`.
     """
 
     def __init__(
@@ -61,11 +61,10 @@ class Stack:
         plan: Plan,
         width: int | None = None,
         engine: str = "eager",
-        fused: bool = False,
     ) -> None:
         _check(optimizer, members, plan)
         self.problem, self.optimizer, self.plan = problem, optimizer, plan
-        self.engine, self.fused = engine, fused
+        self.engine = engine
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
@@ -192,7 +191,7 @@ class Stack:
         carried = step.flatten({**tree, "flags": {name: state[name] for name in flag_names}})
         with torch.no_grad():
             for i, k in enumerate(range(start, stop)):
-                batch = self.problem.batch(samples[i])
+                batch = (samples[i],) if step.taped else self.problem.batch(samples[i])
                 new, attention, grads = step(carried, numbers[i], batch, ks[i])
                 if not self.asks_device or bool(attention):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
@@ -208,7 +207,7 @@ class Stack:
 
     def _step(self, hyperparameters: Iterable[str], observed: bool = False) -> Step:
         names = tuple(hyperparameters)
-        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed, self.fused)
+        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed)
 
     def _evaluate(self, state: dict, k: int) -> None:
         """Append a row to every curve column; columns not evaluated at k get NaN."""
@@ -265,7 +264,7 @@ class Stack:
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
         evaluation, _ = metrics_program(self.problem, self.width, rows, self.engine)
         step = self._step(name for name in self._base if "." not in name).program
-        return (max(step.peak_bytes, evaluation.peak_bytes) + held) // self.width
+        return (max(step.bytes_of(self.width), evaluation.bytes_of(self.width)) + held) // self.width
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,15 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shb.errors import choose
-from shb.kernels import load, use_native
+from shb.errors import CompilationError, choose
+from shb.kernels import load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
-from shb.training.gradient import example, gradient_program
+from shb.training.gradient import RECORDED, example, example_samples, gradient_program
 from shb.training.opaque import opaque
-from shb.training.program import Program
+from shb.training.program import Program, trace
 
 ENGINES = ("eager", "compiled")
+_LOG = logging.getLogger(__name__)
 
 
 class Step:
@@ -36,10 +38,15 @@ class Step:
 
     Args:
         names: hyperparameters that the step is given, each float64 [width].
-        engine: "eager" runs torch's operations one by one; "compiled" runs native ones (shb.kernels). A member's
-            bits differ between the two; within each they do not depend on its stack.
-        fused: the compiled engine's elementwise operations are fused by a compiler, to the same bits.
+        engine: "eager" runs torch's operations one by one; "compiled" native ones on a CPU (shb.kernels), and on a GPU
+            what torch's compiler makes. A member's bits differ between the two; within each they do not depend on its
+            stack.
         observed: also return the gradients.
+        taped: the whole step is a tape, for any number of members; `batch` is then the samples, of which it makes the
+            batch itself.
+
+    Raises:
+        Unsupported: if `taped`, of an operation that a tape does not have.
     """
 
     def __init__(
@@ -50,7 +57,7 @@ class Step:
         names: Sequence[str],
         engine: str = "eager",
         observed: bool = False,
-        fused: bool = False,
+        taped: bool = False,
     ) -> None:
         choose("engine", engine, ENGINES)
         params, batch = example(problem, width)
@@ -58,12 +65,14 @@ class Step:
         numbers = {name: torch.full((width,), 0.5, dtype=torch.float64, device=device) for name in names}
         carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
         leaves, self._spec = pytree.tree_flatten(carried)
-        self._count, self._names, self._observed = len(leaves), list(numbers), observed
+        self._count, self._names, self._observed, self.taped = len(leaves), list(numbers), observed, taped
+        batch = (example_samples(problem, width),) if taped else batch
         inputs, spec = pytree.tree_flatten((carried, numbers, batch, torch.zeros((), dtype=torch.int64, device=device)))
         gradients = _gradients(problem, width, engine)
 
         def step(*tensors: Tensor) -> list[Tensor]:
             carried, numbers, batch, k = pytree.tree_unflatten(list(tensors), spec)
+            batch = problem.batch(*batch) if taped else batch
             new, attention, grads = _step(problem, optimizer, gradients, carried, numbers, batch, k)
             new_leaves, new_spec = pytree.tree_flatten(new)
             if new_spec != self._spec:
@@ -71,8 +80,10 @@ class Step:
             return [*new_leaves, attention, *(grads if observed else ())]
 
         try:
-            compiled = engine == "compiled"
-            self.program = Program(step, *inputs, rounded=compiled, fused=compiled and fused)
+            if taped:
+                self.program = record(trace(step, *inputs, rounded=True), width)
+            else:
+                self.program = Program(step, *inputs, compiled=engine == "compiled" and device.type != "cpu")
         except RuntimeError as error:
             if "tracing tensor" not in str(error):
                 raise
@@ -100,18 +111,33 @@ class Step:
         return out[: self._count], out[self._count], out[self._count + 1 :]
 
 
-@lru_cache(maxsize=16)
 def step_of(
-    problem: Problem,
-    optimizer: Optimizer,
-    width: int,
-    names: tuple[str, ...],
-    engine: str,
-    observed: bool,
-    fused: bool,
+    problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
 ) -> Step:
-    """The step, made once for every stack that can use it."""
-    return Step(problem, optimizer, width, names, engine, observed, fused)
+    """The step, made once for every stack that can use it: a tape if it can be one."""
+    if engine == "compiled" and problem.device.type == "cpu":
+        step = _taped_step(problem, optimizer, names, observed)
+        if step is not None:
+            return step
+    return _traced_step(problem, optimizer, width, names, engine, observed)
+
+
+@lru_cache(maxsize=16)
+def _taped_step(problem: Problem, optimizer: Optimizer, names: tuple[str, ...], observed: bool) -> Step | None:
+    try:
+        return Step(problem, optimizer, RECORDED, names, "compiled", observed, taped=True)
+    except CompilationError:
+        raise
+    except Exception as error:  # whatever else is wrong with it, the traced step says
+        _LOG.info("%s with %s is no tape: %s", problem.name, optimizer.name, error)
+        return None
+
+
+@lru_cache(maxsize=16)
+def _traced_step(
+    problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
+) -> Step:
+    return Step(problem, optimizer, width, names, engine, observed)
 
 
 def flags(problem: Problem, params: Params) -> dict[str, Tensor]:
@@ -140,7 +166,8 @@ def _gradients(problem: Problem, width: int, engine: str) -> Callable[..., Seque
         if problem.device.type == "cpu":
             load()
             use_native(module.graph)
-        opaque(module.graph)
+        else:
+            opaque(module.graph)
         module.recompile()
     return module
 

@@ -11,11 +11,11 @@ from bench.cell import build_cell
 from bench.command import run_command
 from bench.config import compose_config
 from bench.cost import step_cost
-from bench.engine import MODES, Choice, fastest
+from bench.engine import Choice, build_for, fastest
 from bench.store import MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.errors import ConfigurationError
-from shb.training import CompilationError, run_chunked, why_not
+from shb.training import ENGINES, CompilationError, run_chunked, why_not
 from tests.bench.conftest import SUITE_SIZE
 
 BASE = ("dataset=diabetes", "model.hidden=[4]", "optimizer=sgd", "optimizer.lr=0.1", "device=cpu", "evaluations=2")
@@ -32,13 +32,18 @@ def cell(tmp_path):
     return cell_of("seeds=100", "steps=1000", f"results_dir={tmp_path}")
 
 
-def reference(cell, eager, unfused, fused, seconds, kind="mlp", cost=1.0, work="a"):
+@pytest.fixture(autouse=True)
+def kernels_are_built(monkeypatch):
+    monkeypatch.setattr(bench.engine, "built", lambda: True)
+
+
+def reference(cell, eager, compiled, seconds=5.0, kind="mlp", cost=1.0, work="a"):
     cost = cost * step_cost(cell.problem())
-    rows = zip(MODES, (eager, unfused, fused), (None, None, seconds))
+    rows = zip(ENGINES, (eager, compiled), (None, seconds))
     return [
-        {"work": work, "kind": kind, "cost": cost, "engine": engine, "fused": is_fused}
+        {"work": work, "kind": kind, "cost": cost, "engine": engine}
         | {"member_steps_per_second": rate, "compile_seconds": compile_seconds}
-        for (engine, is_fused), rate, compile_seconds in rows
+        for engine, rate, compile_seconds in rows
     ]
 
 
@@ -53,81 +58,103 @@ NOTHING = pl.DataFrame(schema=MEMBER_SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ("rates", "seconds", "mode"),
+    ("rates", "seconds", "engine"),
     [
-        ((1e4, 1.3e4, 2e4), 2.6, ("compiled", True)),  # 10.0 s, 7.7 s, 5.0 s
-        ((1e4, 1.3e4, 2e4), 2.8, ("compiled", False)),
-        ((1e4, 1.1e4, 2e4), 4.1, ("eager", False)),  # 10.0 s against 9.1 s: less than the margin of 1 s
-        ((1e4, 1.1e4, 2e4), 3.9, ("compiled", True)),
-        ((2e4, 1e4, 1e4), 0.1, ("eager", False)),
+        ((1e4, 2e4), None, "compiled"),  # 10.0 s, 5.0 s; the operations are there
+        ((1e4, 2e4), 3.9, "compiled"),  # less than saved, with the margin of 1 s
+        ((1e4, 2e4), 4.1, "eager"),
+        ((1e4, 1.1e4), None, "eager"),  # 0.9 s saved
+        ((2e4, 1e4), None, "eager"),
     ],
 )
 @can_compile
-def test_it_takes_the_least_time_with_that_to_compile(cell, rates, seconds, mode):
-    choice = fastest(cell, NOTHING, reference(cell, *rates, seconds))
-    assert (choice.engine, choice.fused) == mode
-    eager, unfused, fused = (1e5 / rate for rate in rates)
-    saving = min(eager, unfused) - fused
-    assert choice.why == (
-        f"eager {eager:.1f} s, compiled {unfused:.1f} s; fusing would save {saving:.1f} s and take {seconds:.1f} s"
-    )
+def test_it_takes_the_least_time_with_that_to_compile(cell, monkeypatch, rates, seconds, engine):
+    monkeypatch.setattr(bench.engine, "built", lambda: seconds is None)
+    choice = fastest(cell, NOTHING, reference(cell, *rates, seconds or 100.0))
+    eager, compiled = (1e5 / rate for rate in rates)
+    words = f"eager {eager:.1f} s, compiled {compiled:.1f} s" + (f", {seconds} s to compile" if seconds else "")
+    assert (choice.engine, choice.why) == (engine, words)
 
 
-@can_compile
-def test_an_engine_that_is_settled_only_chooses_to_fuse(cell):
-    rows = reference(cell, 1e5, 1e4, 2e4, 3.9)
-    compiled = fastest(cell.under("compiled"), NOTHING, rows)
-    assert (compiled.engine, compiled.fused) == ("compiled", True)
-    assert "eager" not in compiled.why
-    assert not fastest(cell.under("compiled"), NOTHING, reference(cell, 1e5, 1e4, 2e4, 4.1)).fused
-    assert fastest(cell.under("eager"), NOTHING, rows) == Choice("eager")
+def test_an_engine_that_is_settled_stays(cell):
+    rows = reference(cell, 1e4, 9e4)
+    for engine in ENGINES:
+        assert fastest(cell.under(engine), NOTHING, rows) == Choice(engine)
 
 
 @can_compile
 def test_rates_scale_with_the_work_of_a_step_and_come_from_the_nearest_work_of_the_kind(cell):
-    half = reference(cell, 1e4, 1e4, 2e4, 60.0, cost=0.5)  # half the work at this rate: here half the rate
-    assert "save 10.0 s and take 60.0 s" in fastest(cell, NOTHING, half).why
-    rows = reference(cell, 1e4, 1e4, 2e4, 60.0, cost=2.0)
-    rows += reference(cell, 1e4, 1e4, 1e5, 1.0, cost=9.0, work="far")
-    rows += reference(cell, 1e4, 1e4, 1e5, 1.0, "cnn", work="cnn")
-    assert "save 2.5 s and take 60.0 s" in fastest(cell, NOTHING, rows).why
+    half = reference(cell, 1e4, 2e4, cost=0.5)  # half the work at this rate: here half the rate
+    assert fastest(cell, NOTHING, half).why == "eager 20.0 s, compiled 10.0 s"
+    rows = reference(cell, 1e4, 2e4, cost=2.0)
+    rows += reference(cell, 1e4, 1e5, cost=9.0, work="far")
+    rows += reference(cell, 1e4, 1e5, kind="cnn", work="cnn")
+    assert fastest(cell, NOTHING, rows).why == "eager 5.0 s, compiled 2.5 s"
 
 
 @can_compile
 def test_what_the_store_measured_counts_before_the_reference(cell):
-    rows = reference(cell, 1e4, 1e4, 2e4, 1.0)
+    rows = reference(cell, 1e4, 2e4)
     slow = stored(cell, "eager", 1e3)
-    assert "save 50.0 s and take 1.0 s" in fastest(cell, slow, rows).why  # twice as fast, as in the reference
-    unfused = stored(cell, "compiled", 5e2, 0.0)
-    assert "eager 100.0 s, compiled 200.0 s" in fastest(cell, pl.concat([slow, unfused]), rows).why
-    fused = pl.concat([slow, stored(cell, "compiled", 1e5, 7.0), stored(cell, "compiled", 1e5, 0.2)])
-    assert "save 99.0 s and take 7.0 s" in fastest(cell, fused, rows).why  # 0.2 s: from the cache
+    assert fastest(cell, slow, rows).why == "eager 100.0 s, compiled 50.0 s"  # twice as fast, as in the reference
+    both = pl.concat([slow, stored(cell, "compiled", 5e2)])
+    assert fastest(cell, both, rows) == Choice("eager", "eager 100.0 s, compiled 200.0 s")
     for change in ({"optimizer": "adam"}, {"status": "failed"}, {"problem": "digits/mlp"}):
-        assert "save 5.0 s" in fastest(cell, stored(cell, "eager", 1e3, **change), rows).why
+        assert "eager 10.0 s" in fastest(cell, stored(cell, "eager", 1e3, **change), rows).why
     spec = json.loads(cell.spec_json(0))
     spec["problem"]["batch_size"] += 1
-    assert "save 5.0 s" in fastest(cell, stored(cell, "eager", 1e3, spec=json.dumps(spec)), rows).why
+    assert "eager 10.0 s" in fastest(cell, stored(cell, "eager", 1e3, spec=json.dumps(spec)), rows).why
+
+
+@can_compile
+def test_operations_are_built_once_where_many_cells_together_save_enough(cell, monkeypatch):
+    monkeypatch.setattr(bench.engine, "built", lambda: False)
+    monkeypatch.setattr(
+        bench.engine, "_reference", lambda on_gpu: reference(cell, 1e4, 2e4, 9.0)
+    )  # 5 s each, 4 counted
+    said = []
+    build_for([cell, cell], NOTHING, said.append)
+    assert not said
+    build_for([cell, cell, cell], NOTHING, said.append)
+    assert said[0].startswith("building the native operations") and said[1].startswith("built in")
+    assert not (said.clear() or build_for([cell.under("eager")] * 9, NOTHING, said.append) or said)
+    build_for([cell.under("compiled")], NOTHING, said.append)
+    assert len(said) == 2
+    monkeypatch.setattr(bench.engine, "built", lambda: True)
+    assert not (said.clear() or build_for([cell] * 9, NOTHING, said.append) or said)
+
+
+def test_figures_of_a_gpu_say_nothing_of_a_cpu(cell, monkeypatch, tmp_path):
+    rows = reference(cell, 1e4, 9e4)
+    path = tmp_path / "speed.json"
+    monkeypatch.setattr(bench.engine, "REFERENCE", path)
+    for gpu, engine in ((None, "compiled"), ("a card", "eager")):
+        bench.engine._reference.cache_clear()
+        path.write_text(json.dumps({"machine": {"gpu": gpu}, "rows": rows}))
+        if why_not() is None:
+            assert fastest(cell, NOTHING).engine == engine
+    bench.engine._reference.cache_clear()
 
 
 def test_without_a_comparison_it_runs_eager(cell):
-    unknown = Choice("eager", why="the engines have not been compared")
+    unknown = Choice("eager", "the engines have not been compared")
     assert fastest(cell, NOTHING, []) == unknown
-    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4, 9e4, 0.1)[:2]) == unknown
-    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4, 9e4, 0.1, "closed form")) == unknown
+    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4)[:1]) == unknown
+    assert fastest(cell, NOTHING, reference(cell, 1e4, 9e4, kind="closed form")) == unknown
 
 
 def test_networks_in_other_precisions_run_eager(tmp_path):
     other = cell_of("dtype=float64", "seeds=100", "steps=1000", f"results_dir={tmp_path}")
-    assert fastest(other, NOTHING, reference(other, 1e4, 9e4, 9e4, 0.1)) == Choice("eager")
+    assert fastest(other, NOTHING, reference(other, 1e4, 9e4)) == Choice("eager")
 
 
 def test_little_work_is_not_worth_a_line(cell):
-    assert fastest(cell, NOTHING, reference(cell, 1e6, 1e6, 1e6, 5.0)) == Choice("eager")
+    assert fastest(cell, NOTHING, reference(cell, 1e6, 1e6)) == Choice("eager")
 
 
 def test_without_a_compiler_it_runs_eager_and_says_so(cell, monkeypatch):
     monkeypatch.setattr(bench.engine, "why_not", lambda: "no C++ compiler")
-    choice = fastest(cell, NOTHING, reference(cell, 1e4, 5e4, 9e4, 0.1))
+    choice = fastest(cell, NOTHING, reference(cell, 1e4, 9e4))
     assert choice.engine == "eager" and "nothing can be compiled here (no C++ compiler)" in choice.why
     assert cell_of("engine=compiled").engine == "eager"
 
@@ -158,10 +185,10 @@ def test_stored_members_keep_their_engine(tmp_path, monkeypatch):
 
 @can_compile
 def test_a_suite_runs_and_is_ranked_under_the_engine_that_was_chosen(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench.runner, "fastest", lambda cell, members: Choice("compiled", True, "it saves a lot"))
+    monkeypatch.setattr(bench.runner, "fastest", lambda cell, members: Choice("compiled", "it saves a lot"))
     arguments = ["suite=smoke", *SUITE_SIZE, f"results_dir={tmp_path}"]
     assert run_command(bench.run.main, arguments) == 0
-    assert "engine compiled, fused: it saves a lot" in capsys.readouterr().out
+    assert "engine compiled: it saves a lot" in capsys.readouterr().out
     members = Store(tmp_path).members()
     assert set(members["engine"]) == {"compiled"}
     board = json.loads((tmp_path / "leaderboard.json").read_text())["rows"]

@@ -23,7 +23,7 @@ from shb.training import why_not
 MLP, _, CNN, _, E1 = WORKS
 SMALL = [pytest.param(dataclasses.replace(w, members=3, steps=3), id=w.kind) for w in (MLP, CNN, E1)]
 FIELDS = {
-    *("work", "kind", "engine", "fused", "members", "width", "cost", "member_steps_per_second", "compile_seconds"),
+    *("work", "kind", "engine", "members", "width", "cost", "member_steps_per_second", "compile_seconds"),
     *("ratio_to_loop", "ratio_low", "ratio_high", "loop_steps_per_second", "loop", "ratio_to_jax", "share_of_peak"),
     "rounds",
 }
@@ -36,12 +36,11 @@ def record(role, seconds, member_steps=100, **facts):
 
 
 def records_of(work, jax=()):
-    """Eager 200, compiled 250, fused 400 member-steps/s; loops of 10, 40 (20 + 20) and 25 steps/s."""
+    """Eager 200, compiled 400 member-steps/s; loops of 10, 40 (20 + 20) and 25 steps/s."""
     name = {"work": work.name}
     return [
-        record("eager", [0.4, 0.5, 0.8], width=8, fused=False, compile_seconds=None, **name),
-        record("compiled", [0.4, 0.4, 0.4], width=12, fused=False, compile_seconds=None, **name),
-        record("compiled", [0.25, 0.25, 0.25], width=16, fused=True, compile_seconds=7.0, **name),
+        record("eager", [0.4, 0.5, 0.8], width=8, compile_seconds=None, **name),
+        record("compiled", [0.25, 0.25, 0.25], width=16, compile_seconds=7.0, **name),
         record("loop", [10.0, 10.0, 10.0], loop="1 process x 2 threads", **name),
         record("loop", [9.0, 9.0, 9.0], loop="2 processes x 1 thread", rates=[50.0, 40.0, 20.0], **name),
         record("loop", [4.0, 4.0, 4.0], loop="1 process x 1 thread", **name),
@@ -55,12 +54,11 @@ MILLION["extra_info"] |= {"seconds": 2.0, "trapped": 0, "upper_bound": 0.1}
 
 
 def test_ratios_are_to_the_best_loop():
-    eager, unfused, fused = make_rows([*PEAKS, *records_of(MLP)], [MLP])
-    names = ("engine", "fused", "width", "compile_seconds")
-    assert [eager[name] for name in names] == ["eager", False, 8, None]
-    assert [unfused[name] for name in names] == ["compiled", False, 12, None]
-    assert [fused[name] for name in names] == ["compiled", True, 16, 7.0]
-    for row, rate in (eager, 200), (unfused, 250), (fused, 400):
+    eager, compiled = make_rows([*PEAKS, *records_of(MLP)], [MLP])
+    names = ("engine", "width", "compile_seconds")
+    assert [eager[name] for name in names] == ["eager", 8, None]
+    assert [compiled[name] for name in names] == ["compiled", 16, 7.0]
+    for row, rate in (eager, 200), (compiled, 400):
         assert row["loop"] == "2 processes x 1 thread"
         assert row["loop_steps_per_second"] == 40
         assert row["member_steps_per_second"] == pytest.approx(rate)
@@ -85,7 +83,7 @@ def test_rates_are_those_of_rounds_unless_workers_gave_them():
 def test_shares_of_the_peak():
     """The product runs 5e11 FLOP/s, the copy moves 2e10 bytes/s."""
     rows = make_rows([*PEAKS, *records_of(MLP), *records_of(E1)], [MLP, E1])
-    network, closed_form = rows[0], rows[3]
+    network, closed_form = rows[0], rows[2]
     assert network["share_of_peak"] == pytest.approx(200 * member_step_flops(MLP) / 5e11)
     assert network["share_of_bandwidth"] is None
     assert closed_form["share_of_peak"] is None
@@ -102,10 +100,10 @@ def test_floating_point_operations_of_a_member_step():
 
 
 def test_jax_where_it_ran():
-    assert [row["ratio_to_jax"] for row in make_rows([*PEAKS, *records_of(MLP)], [MLP])] == [None] * 3
+    assert [row["ratio_to_jax"] for row in make_rows([*PEAKS, *records_of(MLP)], [MLP])] == [None] * 2
     jax = record("jax", [1.0, 1.0], 50, work=MLP.name)
     rows = make_rows([*PEAKS, *records_of(MLP, [jax])], [MLP])
-    assert [row["ratio_to_jax"] for row in rows] == pytest.approx([4, 5, 8])
+    assert [row["ratio_to_jax"] for row in rows] == pytest.approx([4, 8])
 
 
 def test_engines_that_did_not_run_have_no_row():
@@ -123,15 +121,15 @@ def document():
 
 
 def test_the_document_has_its_fields(document):
-    assert document["schema_version"] == 3
+    assert document["schema_version"] == 4
     assert document["peak_gflops"] == pytest.approx(500)
     assert document["native_gflops"] == pytest.approx(1000)
     assert document["copy_gigabytes_per_second"] == pytest.approx(20)
     assert {"cpu", "threads", "torch"} <= document["machine"].keys()
-    assert len(document["rows"]) == 3 * len(WORKS)
+    assert len(document["rows"]) == 2 * len(WORKS)
     for row in document["rows"]:
         assert row.keys() >= FIELDS
-    assert [row["cost"] for row in document["rows"][::3]] == [step_cost(work.problem) for work in WORKS]
+    assert [row["cost"] for row in document["rows"][::2]] == [step_cost(work.problem) for work in WORKS]
     assert document["million"]["trapped"] == 0
 
 
@@ -141,7 +139,7 @@ def test_the_table_says_all_of_it(document, capsys):
     text = capsys.readouterr().out
     for word in (
         *(work.name for work in WORKS),
-        "compiled, fused",
+        "compiled",
         "native product 1000 GFLOP/s",
         "5.0x",
         "10.0x",
@@ -186,7 +184,7 @@ def test_jax_and_stacks_train_alike(work):
 
 def expect_equal(work, members, engine="eager"):
     """The parameters of each member are those of a stack after as many steps, to rounding, and have moved."""
-    stack = work.stack(engine, False, work.members)
+    stack = work.stack(engine, work.members)
     state = stack.start()
     initial = [parameter.clone() for parameter in state["params"].values()]
     stack.advance(state, 0, work.steps)
@@ -200,8 +198,8 @@ def expect_equal(work, members, engine="eager"):
 
 def test_a_round_advances_every_chunk_from_the_start(monkeypatch):
     work = dataclasses.replace(MLP, members=7, steps=2)
-    stack, seen = work.stack("eager", False, 3), []
-    monkeypatch.setattr(type(work), "stack", lambda self, engine, fused, width: stack)
+    stack, seen = work.stack("eager", 3), []
+    monkeypatch.setattr(type(work), "stack", lambda self, engine, width: stack)
     advance = stack.advance
 
     def spy(state, start, stop):
@@ -210,7 +208,7 @@ def test_a_round_advances_every_chunk_from_the_start(monkeypatch):
         seen.append((before, state["params"]["1.weight"], start, stop))
 
     stack.advance = spy
-    stacked_round(work, "eager", False, 3)()
+    stacked_round(work, "eager", 3)()
     assert [(start, stop) for _, _, start, stop in seen] == [(0, 2)] * 3
     for before, after, _, _ in seen:
         assert torch.equal(before, seen[0][0]) and torch.equal(after, seen[0][1]) and not torch.equal(before, after)

@@ -1,17 +1,20 @@
-// The operations that native.py declares, in float32 (roots also in float64).
+// The operations that native.py declares, and tapes.
 
 #include <torch/library.h>
 
 #include "convolution.h"
 #include "copy.h"
-#include "elementwise.h"
 #include "pooling.h"
 #include "products.h"
-#include "root.h"
+#include "tape.h"
+
+TORCH_LIBRARY_FRAGMENT(shb, library) {
+    library.class_<Tape>("Tape")
+        .def(torch::init<std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>, std::vector<at::Tensor>, int64_t, int64_t>())
+        .def("run", &Tape::run);
+}
 
 TORCH_LIBRARY_IMPL(shb, CPU, library) {
-    library.impl("native_sqrt", root);
-    library.impl("native_elementwise", elementwise);
     library.impl("native_contiguous", contiguous);
     library.impl("native_bmm", bmm);
     library.impl("native_convolution", convolution);

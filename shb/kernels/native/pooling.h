@@ -108,39 +108,44 @@ static void spread(const float* upstream, const uint8_t* which, int64_t height, 
         spread_windows(upstream, which, height, width, channels, window, image, line, step);
 }
 
+// y and which [n, height / rows, width / columns, channels] of x [n, height, width, channels]
+static void pool_all(const float* x, int64_t n, int64_t height, int64_t width, int64_t channels, Window window, float* y, uint8_t* which) {
+    const int64_t lines = height / window.rows, line = width / window.columns * channels;
+    at::parallel_for(0, n * lines, grain(window.rows * width * channels), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; i++)
+            pool_line<false>(x + (i / lines * height + i % lines * window.rows) * width * channels, width, channels, window,
+                             y + i * line, which + i * line);
+    });
+}
+
+// gradient [n, height, width, channels]
+static void spread_all(const float* upstream, const uint8_t* which, int64_t n, int64_t height, int64_t width, int64_t channels,
+                       Window window, float* gradient) {
+    const int64_t from = height / window.rows * (width / window.columns) * channels, line = width * channels;
+    at::parallel_for(0, n, grain(height * line), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; i++)
+            spread(upstream + i * from, which + i * from, height, width, channels, window, gradient + i * height * line, line,
+                   channels);
+    });
+}
+
 // x [n, channels, height, width] -> y and which [n, channels, height / rows, width / columns]
 static std::tuple<at::Tensor, at::Tensor> max_pool(const at::Tensor& images, at::IntArrayRef sizes) {
     const at::Tensor x = images.permute({0, 2, 3, 1}).contiguous();
     const Window window = {sizes[0], sizes[1]};
-    const int64_t n = x.size(0), height = x.size(1), width = x.size(2), channels = x.size(3);
-    const int64_t lines = height / window.rows, line = width / window.columns * channels;
-    at::Tensor y = at::empty({n, lines, width / window.columns, channels}, x.options());
+    at::Tensor y = at::empty({x.size(0), x.size(1) / window.rows, x.size(2) / window.columns, x.size(3)}, x.options());
     at::Tensor which = at::empty(y.sizes(), x.options().dtype(at::kByte));
-    const float* x_data = x.const_data_ptr<float>();
-    float* y_data = y.mutable_data_ptr<float>();
-    uint8_t* which_data = which.mutable_data_ptr<uint8_t>();
-    at::parallel_for(0, n * lines, grain(window.rows * width * channels), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; i++)
-            pool_line<false>(x_data + (i / lines * height + i % lines * window.rows) * width * channels, width, channels, window,
-                             y_data + i * line, which_data + i * line);
-    });
+    pool_all(x.const_data_ptr<float>(), x.size(0), x.size(1), x.size(2), x.size(3), window, y.mutable_data_ptr<float>(),
+             which.mutable_data_ptr<uint8_t>());
     return {y.permute({0, 3, 1, 2}), which.permute({0, 3, 1, 2})};
 }
 
 static at::Tensor max_pool_backward(const at::Tensor& upstreams, const at::Tensor& images, at::IntArrayRef sizes,
                                     const at::Tensor& cells) {
     const at::Tensor upstream = upstreams.permute({0, 2, 3, 1}).contiguous(), which = cells.permute({0, 2, 3, 1}).contiguous();
-    const Window window = {sizes[0], sizes[1]};
     const int64_t n = images.size(0), channels = images.size(1), height = images.size(2), width = images.size(3);
     at::Tensor gradient = at::empty({n, height, width, channels}, upstream.options());
-    const int64_t from = height / window.rows * (width / window.columns) * channels, line = width * channels;
-    const float* u_data = upstream.const_data_ptr<float>();
-    const uint8_t* which_data = which.const_data_ptr<uint8_t>();
-    float* out = gradient.mutable_data_ptr<float>();
-    at::parallel_for(0, n, grain(height * line), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; i++)
-            spread(u_data + i * from, which_data + i * from, height, width, channels, window, out + i * height * line, line,
-                   channels);
-    });
+    spread_all(upstream.const_data_ptr<float>(), which.const_data_ptr<uint8_t>(), n, height, width, channels, {sizes[0], sizes[1]},
+               gradient.mutable_data_ptr<float>());
     return gradient.permute({0, 3, 1, 2});
 }

@@ -6,6 +6,15 @@
 
 #include "tile.h"
 
+// c [m, n] = a b (+ bias [n]) of one member; row i of a begins at a + i * row, and its k-th element is offset[k] further
+static void product(const float* a, int64_t row, const int32_t* offset, const Packed& b, const float* bias, float* c, int64_t m,
+                    int64_t n, int64_t k) {
+    for (int64_t column = 0; column < n; column += PANEL)
+        sweep({a, 0, row, offset, k, b.data + column, b.row, c + column, 0, n, (int)std::min<int64_t>(PANEL, n - column),
+               bias ? Start::bias : Start::zero, bias ? bias + column : nullptr},
+              1, m);
+}
+
 // c [members, m, n] = a [members, m, k] b [members, k, n], of any strides
 static at::Tensor bmm(const at::Tensor& a, const at::Tensor& b) {
     const int64_t members = a.size(0), m = a.size(1), k = a.size(2), n = b.size(2);
@@ -21,10 +30,8 @@ static at::Tensor bmm(const at::Tensor& a, const at::Tensor& b) {
         for (int64_t task = begin; task < end; task++) {
             const int64_t i = task / parts, first = m * (task % parts) / parts, last = m * (task % parts + 1) / parts;
             const Packed matrix(b_data + i * b_member, k, n, b_row, b_column, memory);
-            for (int64_t column = 0; column < n; column += PANEL)
-                sweep({a_data + i * a_member + first * a_row, 0, a_row, offset.get(), k, matrix.data + column, matrix.row,
-                       c_data + (i * m + first) * n + column, 0, n, (int)std::min<int64_t>(PANEL, n - column), Start::zero, nullptr},
-                      1, last - first);
+            product(a_data + i * a_member + first * a_row, a_row, offset.get(), matrix, nullptr, c_data + (i * m + first) * n,
+                    last - first, n, k);
         }
     });
     return c;

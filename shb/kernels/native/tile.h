@@ -121,6 +121,17 @@ static void transpose(const float* b, int64_t by_column, float* copy, int64_t ro
     for (int k = 0; k < LANES; k++) *(Vector*)(copy + k * row) = v[k];
 }
 
+// A copy [rows, row] of b [rows, columns], of any strides, filled up with zeros.
+static void pack(const float* b, int64_t rows, int64_t columns, int64_t by_row, int64_t by_column, float* copy, int64_t row) {
+    for (int64_t n = 0; n < row; n += LANES) {
+        int64_t k = 0;
+        if (by_row == 1 && n + LANES <= columns)
+            for (; k + LANES <= rows; k += LANES) transpose(b + n * by_column + k, by_column, copy + k * row + n, row);
+        for (; k < rows; k++)
+            for (int64_t j = n; j < n + LANES; j++) copy[k * row + j] = j < columns ? b[k * by_row + j * by_column] : 0.0f;
+    }
+}
+
 // A matrix [rows, columns] whose rows are contiguous and end at a multiple of LANES: itself, or a copy in `memory`.
 struct Packed {
     const float* data;
@@ -133,22 +144,14 @@ struct Packed {
         }
         row = padded(columns);
         if (!memory) memory.reset(new float[rows * row]);
-        float* copy = memory.get();
-        data = copy;
-        for (int64_t n = 0; n < row; n += LANES) {
-            int64_t k = 0;
-            if (by_row == 1 && n + LANES <= columns)
-                for (; k + LANES <= rows; k += LANES) transpose(b + n * by_column + k, by_column, copy + k * row + n, row);
-            for (; k < rows; k++)
-                for (int64_t j = n; j < n + LANES; j++)
-                    copy[k * row + j] = j < columns ? b[k * by_row + j * by_column] : 0.0f;
-        }
+        pack(b, rows, columns, by_row, by_column, memory.get(), row);
+        data = memory.get();
     }
 };
 
 // Pieces of a member's work, so that every thread has some; results do not depend on it.
 static int64_t parts_of(int64_t members, int64_t pieces) {
-    const int64_t threads = at::get_num_threads();
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
     return members >= threads ? 1 : std::max<int64_t>(1, std::min(pieces, 4 * threads));
 }
 

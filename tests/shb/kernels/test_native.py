@@ -170,13 +170,6 @@ def test_bits_depend_on_one_member_alone(threads):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_roots_are_correctly_rounded(dtype):
-    x = torch.rand(1000, 7, dtype=dtype).t()
-    assert (ops.native_sqrt(x).numpy() == x.numpy() ** 0.5).all()
-    assert ops.native_sqrt(-torch.ones(1)).isnan().all()
-
-
 @pytest.mark.parametrize(
     ("shape", "order"),
     [

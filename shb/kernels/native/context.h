@@ -1,0 +1,39 @@
+// What the instructions of a tape (tape.h) share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+enum Dtype : int64_t { F32, F64, BOOL, I64, I8, U8, DTYPES };  // as in tape.py
+
+// Where a thread is: the first member of its block, and the memory of every value there.
+struct Context {
+    std::vector<char*> at;        // of every value, at the first member of the block
+    const int64_t* stride;        // of every value, bytes from member to member
+    int64_t members;              // of the block
+    char* registers;              // memory for the results within a pointwise loop
+    std::unique_ptr<float[]> packed;  // memory of products
+    template <class T>
+    T* of(int64_t value, int64_t member, int64_t offset = 0) const {
+        return (T*)(at[value] + member * stride[value]) + offset;
+    }
+};
+
+struct Instruction {
+    virtual ~Instruction() = default;
+    virtual void run(Context& context) const = 0;
+    virtual double cost() const = 0;  // about nanoseconds per member
+};
+
+// Reads the numbers that a tape was made of.
+struct Reader {
+    const std::vector<int64_t>& code;
+    size_t next = 0;
+    int64_t operator()() { return code.at(next++); }
+    std::vector<int64_t> list() {
+        std::vector<int64_t> numbers((*this)());
+        for (int64_t& number : numbers) number = (*this)();
+        return numbers;
+    }
+};

@@ -1,0 +1,130 @@
+// Loops over runs of elements: one operation of a tape's pointwise loop each, correctly rounded, without contraction.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <stdexcept>
+#include <type_traits>
+
+#include "context.h"
+
+// Elements of an operand: a run of numbers, or one number for the whole run.
+struct Run {
+    const char* data;
+    bool many;
+};
+typedef void (*Pointwise)(Run a, Run b, Run c, char* out, int64_t n);
+
+enum Function : int64_t {
+    ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, AND, OR, XOR, EQ, NE, LT, LE, GT, GE, THRESHOLD,  // of two numbers
+    NEG, ABS, SIGN, SQRT, RECIPROCAL, RELU, NOT, COPY,                                      // of one
+    WHERE, FUNCTIONS                                                                        // of three
+};
+
+template <class A, class R, class F>
+static void two(Run a, Run b, char* out, int64_t n, F f) {
+    const A *x = (const A*)a.data, *y = (const A*)b.data;
+    R* __restrict__ to = (R*)out;
+    if (a.many && b.many)
+        for (int64_t i = 0; i < n; i++) to[i] = f(x[i], y[i]);
+    else if (a.many) {
+        const A second = *y;
+        for (int64_t i = 0; i < n; i++) to[i] = f(x[i], second);
+    } else if (b.many) {
+        const A first = *x;
+        for (int64_t i = 0; i < n; i++) to[i] = f(first, y[i]);
+    } else {
+        const R one = f(*x, *y);
+        for (int64_t i = 0; i < n; i++) to[i] = one;
+    }
+}
+
+template <class A, class R, class F>
+static void one(Run a, char* out, int64_t n, F f) {
+    two<A, R>(a, {a.data, a.many}, out, n, [f](A x, A) { return f(x); });
+}
+
+// The function F of numbers of the type A.
+template <Function F, class A>
+static void apply(Run a, Run b, Run c, char* out, int64_t n) {
+    constexpr bool real = std::is_floating_point_v<A>, boolean = std::is_same_v<A, bool>;
+    if constexpr (F == ADD && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x + y; });
+    else if constexpr (F == SUB && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x - y; });
+    else if constexpr (F == MUL && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x * y; });
+    else if constexpr (F == DIV && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x / y; });
+    // not-a-number where one of both is
+    else if constexpr (F == MAXIMUM && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x <= y) && x == x ? x : (x == x ? y : x); });
+    else if constexpr (F == MINIMUM && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x >= y) && x == x ? x : (x == x ? y : x); });
+    else if constexpr (F == AND && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x & y; });
+    else if constexpr (F == OR && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x | y; });
+    else if constexpr (F == XOR && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x ^ y; });
+    else if constexpr (F == EQ) two<A, bool>(a, b, out, n, [](A x, A y) { return x == y; });
+    else if constexpr (F == NE) two<A, bool>(a, b, out, n, [](A x, A y) { return x != y; });
+    else if constexpr (F == LT && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x < y; });
+    else if constexpr (F == LE && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x <= y; });
+    else if constexpr (F == GT && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x > y; });
+    else if constexpr (F == GE && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x >= y; });
+    // the gradient x of a ReLU whose result was y: as autograd, it passes where y is not-a-number
+    else if constexpr (F == THRESHOLD && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return y <= 0 ? 0 : x; });
+    else if constexpr (F == NEG && !boolean) one<A, A>(a, out, n, [](A x) -> A { return -x; });
+    else if constexpr (F == ABS && real) one<A, A>(a, out, n, [](A x) -> A { return std::abs(x); });
+    else if constexpr (F == SIGN && real) one<A, A>(a, out, n, [](A x) -> A { return (A)(x > 0) - (A)(x < 0); });
+    else if constexpr (F == SQRT && real) one<A, A>(a, out, n, [](A x) -> A { return std::sqrt(x); });
+    else if constexpr (F == RECIPROCAL && real) one<A, A>(a, out, n, [](A x) -> A { return 1 / x; });
+    else if constexpr (F == RELU && real) one<A, A>(a, out, n, [](A x) -> A { return x <= 0 ? 0 : x; });
+    else if constexpr (F == NOT && boolean) one<A, A>(a, out, n, [](A x) -> A { return !x; });
+    else if constexpr (F == WHERE) {
+        const bool* which = (const bool*)a.data;
+        const A *x = (const A*)b.data, *y = (const A*)c.data;
+        A* to = (A*)out;
+        for (int64_t i = 0; i < n; i++) to[i] = which[a.many ? i : 0] ? x[b.many ? i : 0] : y[c.many ? i : 0];
+    } else throw std::invalid_argument("a function that the type does not have");
+}
+
+template <class A, class R>
+static void convert(Run a, Run, Run, char* out, int64_t n) {
+    one<A, R>(a, out, n, [](A x) -> R { return (R)x; });
+}
+
+template <Function F>
+static Pointwise of_type(Dtype type) {
+    switch (type) {
+        case F32: return apply<F, float>;
+        case F64: return apply<F, double>;
+        case BOOL: return apply<F, bool>;
+        case I64: return apply<F, int64_t>;
+        default: throw std::invalid_argument("dtype");
+    }
+}
+
+template <class A>
+static Pointwise conversion(Dtype to) {
+    switch (to) {
+        case F32: return convert<A, float>;
+        case F64: return convert<A, double>;
+        case BOOL: return convert<A, bool>;
+        case I64: return convert<A, int64_t>;
+        default: throw std::invalid_argument("dtype");
+    }
+}
+
+// `to` matters for COPY alone, which converts
+static Pointwise pointwise(Function function, Dtype type, Dtype to) {
+    switch (function) {
+#define CASE(F) case F: return of_type<F>(type);
+        CASE(ADD) CASE(SUB) CASE(MUL) CASE(DIV) CASE(MAXIMUM) CASE(MINIMUM) CASE(AND) CASE(OR) CASE(XOR) CASE(EQ) CASE(NE) CASE(LT)
+        CASE(LE) CASE(GT) CASE(GE) CASE(THRESHOLD) CASE(NEG) CASE(ABS) CASE(SIGN) CASE(SQRT) CASE(RECIPROCAL) CASE(RELU) CASE(NOT)
+        CASE(WHERE)
+#undef CASE
+        case COPY:
+            switch (type) {
+                case F32: return conversion<float>(to);
+                case F64: return conversion<double>(to);
+                case BOOL: return conversion<bool>(to);
+                case I64: return conversion<int64_t>(to);
+                case I8: return conversion<int8_t>(to);
+                default: throw std::invalid_argument("dtype");
+            }
+        default: throw std::invalid_argument("function");
+    }
+}

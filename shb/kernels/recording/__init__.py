@@ -1,0 +1,88 @@
+"""Recording a traced program on a tape: what each of torch's operations is there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import fx
+
+from shb.kernels.recording.base import meta_of, value_of
+from shb.kernels.recording.elementwise import FUNCTIONS
+from shb.kernels.recording.images import Images
+from shb.kernels.recording.reductions import Reductions
+from shb.kernels.recording.views import Views
+from shb.kernels.tape import Output, Tape, Unsupported, Value, View
+
+
+def record(module: fx.GraphModule, width: int) -> Tape:
+    """The tape of a traced program of `width` members, on a CPU; its nodes must know their values (make_fx).
+
+    Raises:
+        Unsupported: with the operation that a tape does not have.
+    """
+    recorder = Recorder(module, width)
+    for node in module.graph.nodes:
+        recorder.record(node)
+    return recorder.tape()
+
+
+class Recorder(Views, Reductions, Images):
+    """Goes through a graph node by node."""
+
+    def tape(self) -> Tape:
+        first = next((i for v, i in self.inputs.items() if v.slot == "input"), None)
+        if first is None:
+            raise Unsupported("a program without members")
+        return Tape(self.instructions, self.outputs, self.fixed, first, self.block)
+
+    def record(self, node: fx.Node) -> None:
+        """Put one node on the tape."""
+        if node.op == "placeholder":
+            self.values[node] = self._input(node)
+        elif node.op == "get_attr":
+            self.values[node] = self._fixed(getattr(self.module, node.target))
+        elif node.op == "output":
+            self._results(node.args[0])
+        else:
+            name = node.target.__name__.split(".")[0] if hasattr(node.target, "__name__") else str(node.target)
+            name = name if node.target.__name__ != "getitem" else "getitem"
+            handler: Callable[..., Any] | None = getattr(self, f"_{name.lstrip('_').removesuffix('_')}", None)
+            if name in FUNCTIONS:
+                self.values[node] = self._function(node, FUNCTIONS[name])
+            elif handler is not None:
+                self.values[node] = handler(node, *map(self._known, node.args), **node.kwargs)
+            else:
+                raise Unsupported(str(node.target))
+
+    def _known(self, argument: Any) -> Any:
+        if isinstance(argument, list | tuple):
+            return [self._known(a) for a in argument]
+        return self.values[argument] if isinstance(argument, fx.Node) else argument
+
+    def _input(self, node: fx.Node) -> View:
+        value = value_of(node)
+        of_members = value.ndim > 0 and value.shape[0] == self.width
+        shape = value.shape[1:] if of_members else value.shape
+        one = Value(value.dtype, math.prod(shape), "input" if of_members else "shared", len(self.inputs))
+        self.inputs[one] = len(self.inputs)
+        return View(one, meta_of(shape, value.dtype), "members" if of_members else "none")
+
+    def _results(self, nodes: Sequence[fx.Node]) -> None:
+        made = {value for one in self.instructions for value in one.results}
+        count = 0
+        for node in nodes:
+            view = self.values[node]
+            if view.value in self.inputs and node.op == "placeholder":
+                self.outputs.append(Output(None, None, self.inputs[view.value]))
+                continue
+            if view.value.slot != "flag":
+                if view.lead == "none":
+                    raise Unsupported("a result that has no members")
+                if not (view.value in made and view.value.slot == "scratch" and view.whole):
+                    view = self._copied(view)
+                view.value.slot = "output"
+            view.value.place = count
+            count += 1
+            self.outputs.append(Output(view.value, view))
