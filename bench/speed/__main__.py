@@ -31,7 +31,7 @@ OUTPUT = Path("results/local/speed.json")
 NOTE = (
     "member-steps/s: median round; ratio to the best loop of torch.optim, with that of the slower quartile of one side "
     "to the faster quartile of the other; share of peak: counted FLOPs of torch's product of large matrices (E1: least "
-    "bytes, *, of a copy)"
+    "bytes, *, of a copy); needed memory: parameters, velocity, gradients, activations of a chunk"
 )
 
 
@@ -79,6 +79,8 @@ def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORK
                     "rounds": stacked["stats"]["rounds"],
                     "member_steps_per_second": rate,
                     "compile_seconds": facts["compile_seconds"],
+                    "peak_bytes": facts.get("peak"),
+                    "ratio_to_needed_memory": facts["peak"] / facts["needed"] if "peak" in facts else None,
                     "loop": loop["extra_info"]["loop"],
                     "loop_steps_per_second": loop_rate,
                     "ratio_to_loop": rate / loop_rate,
@@ -142,7 +144,8 @@ COLUMNS = (
     "to best loop",
     "to\nJAX",
     "of\npeak",
-    "compile\n[s]",
+    "of\nmemory",
+    "build\n[s]",
 )
 
 
@@ -164,6 +167,7 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
             f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
             "-" if row["ratio_to_jax"] is None else f"{_ratio(row['ratio_to_jax'])}x",
             f"{row['share_of_peak']:.0%}" if bandwidth is None else f"{bandwidth:.0%}*",
+            "-" if row["ratio_to_needed_memory"] is None else f"{_ratio(row['ratio_to_needed_memory'])}x",
             "-" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
         )
     console.print(table)

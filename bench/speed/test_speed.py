@@ -12,6 +12,7 @@ import torch
 
 from bench.speed import jax_work, peak
 from bench.speed.loop import Loop, Workers
+from bench.speed.memory import needed_bytes, peak_bytes
 from bench.speed.work import WORKS, compile_seconds, stacked_round
 from shb.training import ENGINES, why_not
 
@@ -65,6 +66,8 @@ def time_stack(benchmark, work, engine):
     width = work.width(engine)
     benchmark.extra_info.update(role=engine, width=width, member_steps=work.members * work.steps)
     benchmark.extra_info["compile_seconds"] = compile_seconds(work) if engine == "compiled" else None
+    if work.problem.device.type == "cpu":
+        benchmark.extra_info |= {"peak": peak_bytes(work, engine, width), "needed": needed_bytes(work, width)}
     benchmark.pedantic(stacked_round(work, engine, width), rounds=work.rounds, warmup_rounds=1)
 
 

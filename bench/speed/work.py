@@ -97,7 +97,7 @@ class Work:
     def width(self, engine: str) -> int:
         """Members in a chunk, as in a run."""
         members, plan, problem = self.all_members, Plan(self.steps), self.problem
-        return chunk_width(problem, self.optimizer, members, plan, default_budget(problem.device), engine)
+        return chunk_width(problem, self.optimizer, members, plan, default_budget(problem.device, engine), engine)
 
     def stack(self, engine: str, width: int) -> Stack:
         """The first chunk; the others are as fast."""

@@ -16,14 +16,15 @@ from shb.training.checkpoint import Checkpoint
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.stack import Stack, minimal_width
 
-CPU_BUDGET = 24 << 20  # bytes: what a shared cache holds; stacks that need more were slower (make speed)
+# bytes: stacks that needed more were slower, because other things than they are in a shared cache too (make speed)
+CPU_BUDGETS = {"eager": 24 << 20, "compiled": 6 << 20}
 
 
-def default_budget(device: torch.device) -> int:
-    """Bytes a stack may use: 24 MiB on a CPU, 60 % of what is free on a GPU."""
+def default_budget(device: torch.device, engine: str) -> int:
+    """Bytes a stack may use: 24 MiB on a CPU (6 MiB compiled, which needs few of them), 60 % of what a GPU has free."""
     if device.type == "cuda":
         return int(0.6 * torch.cuda.mem_get_info(device)[0])
-    return CPU_BUDGET
+    return CPU_BUDGETS[engine]
 
 
 def chunk_width(
@@ -75,7 +76,7 @@ def run_chunked(
     """
     if not members:
         return
-    budget = default_budget(problem.device) if budget is None else budget
+    budget = default_budget(problem.device, engine) if budget is None else budget
     width = chunk_width(problem, optimizer, members, plan, budget, engine)
     done = 0
     while done < len(members):

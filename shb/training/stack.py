@@ -122,8 +122,6 @@ class Stack:
         return {
             "k": torch.tensor(0),
             "params": params,
-            # w_k of members that diverged at k; memory of its own, because a checkpoint refuses shared tensors
-            "frozen": {name: p.clone() for name, p in params.items()},
             "optimizer": self.optimizer.init(params, hyperparameters, **options),
             "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
             "curve": {},
@@ -183,8 +181,10 @@ class Stack:
             samples = samples[:, self._sample_rows]  # [steps, width, ...]
         samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
-        numbers = [{n: t[i] for n, t in hyperparameters.items()} for i in range(stop - start)]
-        ks = torch.arange(start, stop, device=self.problem.device)
+        rows = {name: table.unbind() for name, table in hyperparameters.items()}  # faster than indexing at every step
+        numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * (stop - start)
+        ks = torch.arange(start, stop, device=self.problem.device).unbind()
+        samples = samples.unbind()
         step = self._step(hyperparameters, observe is not None)
         flag_names = list(flags(self.problem, state["params"]))
         tree = {name: state[name] for name in ("params", "optimizer")}
@@ -236,7 +236,8 @@ class Stack:
 
     def _results(self, state: dict) -> list[Trajectory]:
         alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
-        params = {n: p.cpu() for n, p in _select(state["alive"], state["params"], state["frozen"]).items()}
+        kept = _select(state["alive"], state["params"], state["frozen"]) if "frozen" in state else state["params"]
+        params = {n: p.cpu() for n, p in kept.items()}
         steps = state["curve"]["step"].tolist()
         columns = {name: values.T.tolist() for name, values in state["curve"].items() if name != "step"}
         trajectories = []
@@ -255,12 +256,15 @@ class Stack:
             )
         return trajectories
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory that every thread needs besides that of the members."""
+        return getattr(self._step(name for name in self._base if "." not in name).program, "scratch_bytes", 0)
+
     def bytes_per_member(self) -> int:
         """Peak bytes per member: what is carried, and the larger of a step and an evaluation batch."""
         state = self.start()
-        held = sum(
-            t.numel() * t.element_size() for t in _leaves([state["params"], state["frozen"], state["optimizer"]])
-        )
+        held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
         evaluation, _ = metrics_program(self.problem, self.width, rows, self.engine)
         step = self._step(name for name in self._base if "." not in name).program
@@ -297,9 +301,12 @@ def _finite(params: Params) -> Tensor:
 def _freeze(state: dict, newly: Tensor, params: Params, k: int) -> None:
     """Mark the members `newly` [width] as diverged at step k and keep their `params`.
 
-    Their rows go on as non-finite numbers, which no other row sees; `frozen` is what is returned for them.
+    Their rows go on as non-finite numbers, which no other row sees; `frozen` is what is returned for them, and has
+    memory only where a member diverged, or where asking for it would stop a GPU.
     """
-    state["frozen"] = _select(newly, params, state["frozen"])
+    if newly.device.type == "cpu" and not newly.any():
+        return
+    state["frozen"] = _select(newly, params, state.get("frozen", params))
     state["diverged_step"] = torch.where(newly, k, state["diverged_step"])
     state["alive"] = state["alive"] & ~newly
 

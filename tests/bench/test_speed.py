@@ -14,8 +14,9 @@ from bench.engine import kind
 from bench.speed import jax_work
 from bench.speed.__main__ import make_document, make_rows, print_document, rates
 from bench.speed.loop import Loop, Workers
+from bench.speed.memory import needed_bytes, peak_bytes
 from bench.speed.peak import E1_BYTES, member_step_flops
-from bench.speed.scaling import LOOP, draw
+from bench.speed.scaling import LOOP, draw, engines
 from bench.speed.work import WORKS, stacked_round
 from shb.streams import BLOCK
 from shb.training import why_not
@@ -25,7 +26,7 @@ SMALL = [pytest.param(dataclasses.replace(w, members=3, steps=3), id=w.kind) for
 FIELDS = {
     *("work", "kind", "engine", "members", "width", "cost", "member_steps_per_second", "compile_seconds"),
     *("ratio_to_loop", "ratio_low", "ratio_high", "loop_steps_per_second", "loop", "ratio_to_jax", "share_of_peak"),
-    "rounds",
+    *("rounds", "peak_bytes", "ratio_to_needed_memory"),
 }
 
 
@@ -212,6 +213,21 @@ def test_a_round_advances_every_chunk_from_the_start(monkeypatch):
     assert [(start, stop) for _, _, start, stop in seen] == [(0, 2)] * 3
     for before, after, _, _ in seen:
         assert torch.equal(before, seen[0][0]) and torch.equal(after, seen[0][1]) and not torch.equal(before, after)
+
+
+def test_the_memory_that_training_needs_is_counted_by_hand():
+    """MLP: parameters, velocity, gradients; the batch, two hidden layers, log-softmax and classes."""
+    parameters = 64 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10
+    activations = 32 * (64 + 2 * 64 + 10) * 4 + 32 * 8
+    assert needed_bytes(MLP, 1) == pytest.approx(12 * parameters + activations, abs=64)
+    assert needed_bytes(MLP, 5) == 5 * needed_bytes(MLP, 1)
+
+
+@pytest.mark.parametrize("engine", list(engines()))
+def test_the_peak_holds_what_a_step_reads_and_makes(engine):
+    parameters = 4 * (64 * 64 + 64 + 64 * 64 + 64 + 64 * 10 + 10)
+    peak = peak_bytes(MLP, engine, 16)
+    assert 16 * 4 * parameters < peak < 2.5 * needed_bytes(MLP, 16)
 
 
 def test_workers_run_until_closed():

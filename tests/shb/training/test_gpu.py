@@ -45,4 +45,4 @@ def test_gpu_agrees_with_cpu_in_float64(model):
         assert one.status == other.status
         for name, parameter in one.parameters.items():
             torch.testing.assert_close(other.parameters[name], parameter, rtol=1e-9, atol=1e-9)
-    assert default_budget(torch.device("cuda")) > 0
+    assert default_budget(torch.device("cuda"), "eager") > 0
