@@ -138,7 +138,6 @@ def machine() -> dict[str, Any]:
 COLUMNS = (
     "work",
     "members",
-    "width",
     "engine",
     "member-\nsteps/s",
     "to best loop",
@@ -161,7 +160,6 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
         table.add_row(
             row["work"],
             f"{row['members']:,}",
-            f"{row['width']:,}",
             row["engine"],
             f"{row['member_steps_per_second']:,.0f}",
             f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",

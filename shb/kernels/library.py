@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -20,6 +21,7 @@ SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
 _TIMEOUT = 300  # seconds for the compiler
+_UNUSED = 30 * 86400  # seconds after which what was built may go
 
 
 def cache_folder() -> Path:
@@ -39,10 +41,25 @@ def load() -> float:
         library = _library()
         if not library.exists():
             _build(library)
+            _remove_unused(library.parent)
+        _note_use(library)
         torch.ops.load_library(str(library))
     except OSError as error:
         raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
     return time.perf_counter() - started
+
+
+def _note_use(library: Path) -> None:
+    with contextlib.suppress(OSError):  # the cache may be read-only
+        os.utime(library)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Delete what was built for sources that nobody has used for a month."""
+    for old in folder.glob("native_*.so"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _UNUSED:
+                old.unlink()
 
 
 def built() -> bool:

@@ -187,8 +187,9 @@ class Stack:
         samples = samples.unbind()
         step = self._step(hyperparameters, observe is not None)
         flag_names = list(flags(self.problem, state["params"]))
-        tree = {name: state[name] for name in ("params", "optimizer")}
+        tree = {name: state.pop(name) for name in ("params", "optimizer")}  # not kept while steps replace them
         carried = step.flatten({**tree, "flags": {name: state[name] for name in flag_names}})
+        del tree
         with torch.no_grad():
             for i, k in enumerate(range(start, stop)):
                 batch = (samples[i],) if step.taped else self.problem.batch(samples[i])

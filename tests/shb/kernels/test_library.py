@@ -44,6 +44,17 @@ def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
         library.load.__wrapped__()
 
 
+def test_what_nobody_has_used_for_a_month_goes(tmp_path):
+    old, used = tmp_path / "native_1.so", tmp_path / "native_2.so"
+    for path in (old, used):
+        path.write_text("")
+        os.utime(path, (0, 0))
+    library._note_use(used)
+    library._note_use(tmp_path / "missing")
+    library._remove_unused(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["native_2.so"]
+
+
 @can_compile
 def test_processes_that_build_at_the_same_time(empty_cache):
     code = (
