@@ -7,12 +7,13 @@ mini-batch loss becomes plain batched operations.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
-from torch._functorch.compile_utils import fx_graph_cse
+from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -31,7 +32,7 @@ def trace(function: Callable[..., Sequence[Tensor]], *examples: Tensor, rounded:
     """
     module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
     _without_effect(module.graph)
-    module.graph = fx_graph_cse(module.graph)
+    _do_once(module.graph)
     module.recompile()
     return module
 
@@ -82,6 +83,37 @@ def _without_effect(graph: fx.Graph) -> None:
             if before is not None and before.shape == after.shape and before.stride() == after.stride():
                 node.replace_all_uses_with(node.args[0])
     graph.eliminate_dead_code()
+
+
+def _do_once(graph: fx.Graph) -> None:
+    """Let equal operations on equal arguments be one, if none changes its arguments or draws random numbers.
+
+    torch's own function for it imports its compiler, which takes a second.
+    """
+    calls = [node for node in graph.nodes if node.op == "call_function"]
+    if any(_changes_or_draws(node.target) for node in calls):
+        return
+    known: dict[object, fx.Node] = {}
+    for node in calls:
+        key = repr((node.target, fx.node.map_arg((node.args, node.kwargs), lambda n: _Name(n.name))))
+        if key in known:
+            node.replace_all_uses_with(known[key])
+            graph.erase_node(node)
+        else:
+            known[key] = node
+
+
+class _Name(str):
+    """A node's name, which no string argument equals."""
+
+    def __repr__(self) -> str:
+        return f"%{self}"
+
+
+def _changes_or_draws(target: object) -> bool:
+    if not isinstance(target, OpOverload):
+        return target is not operator.getitem
+    return target._schema.is_mutable or torch.Tag.nondeterministic_seeded in target.tags
 
 
 def note_values(module: fx.GraphModule, *examples: Tensor) -> None:

@@ -56,3 +56,28 @@ def test_peak_bytes_of_a_gradient_grow_linearly_with_the_width(make):
     assert eight == pytest.approx(4 * two, rel=0.05)
     parameters = 4 * sum(p.numel() for p in problem.initial_parameters(0).values())
     assert two / 2 > parameters  # it returns the gradients at least
+
+
+def test_equal_operations_are_done_once():
+    def function(x):
+        return [(x * 2).sin() + (x * 2).sin(), x * 3, x * 3.0, x.view(10, 100).sum(1), x.view(10, 100).sum(0)]
+
+    program = Program(function, X)
+    names = [str(node.target) for node in program.module.graph.nodes if node.op == "call_function"]
+    assert names.count("aten.sin.default") == 1 and names.count("aten.view.default") == 1
+    assert names.count("aten.mul.Tensor") == 3  # 3 is not 3.0
+    for mine, theirs in zip(program(X), function(X)):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_draws_are_done_every_time():
+    (found,) = Program(lambda x: [torch.rand_like(x) - torch.rand_like(x)], X)(X)
+    assert (found != 0).all()
+
+
+def test_copies_that_are_changed_stay_two():
+    def function(x):
+        return [x.clone().add_(1) + x.clone().mul_(2), x.clone()]
+
+    for mine, theirs in zip(Program(function, X)(X), function(X)):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
