@@ -15,6 +15,7 @@ from shb.problems import Problem
 from shb.training.checkpoint import Checkpoint
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.stack import Stack, minimal_width
+from shb.training.step import runs_native
 
 # bytes: stacks that needed more were slower, because other things than they are in a shared cache too (make speed)
 CPU_BUDGETS = {"eager": 24 << 20, "compiled": 6 << 20}
@@ -42,7 +43,7 @@ def chunk_width(
     """
     narrow = Stack(problem, optimizer, members[: minimal_width()], plan, engine=engine)
     widest = max(minimal_width(), budget // max(1, narrow.bytes_per_member()))
-    if engine == "compiled" and problem.device.type != "cpu":
+    if engine == "compiled" and not runs_native(problem):
         return _power_of_two(len(members), widest)
     return max(minimal_width(), math.ceil(len(members) / math.ceil(len(members) / widest)))
 

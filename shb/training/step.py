@@ -83,7 +83,7 @@ class Step:
             if taped:
                 self.program = record(trace(step, *inputs, rounded=True), width)
             else:
-                self.program = Program(step, *inputs, compiled=engine == "compiled" and device.type != "cpu")
+                self.program = Program(step, *inputs, compiled=engine == "compiled" and not runs_native(problem))
         except RuntimeError as error:
             if "tracing tensor" not in str(error):
                 raise
@@ -115,7 +115,7 @@ def step_of(
     problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
 ) -> Step:
     """The step, made once for every stack that can use it: a tape if it can be one."""
-    if engine == "compiled" and problem.device.type == "cpu":
+    if engine == "compiled" and runs_native(problem):
         step = _taped_step(problem, optimizer, names, observed)
         if step is not None:
             return step
@@ -138,6 +138,11 @@ def _traced_step(
     problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
 ) -> Step:
     return Step(problem, optimizer, width, names, engine, observed)
+
+
+def runs_native(problem: Problem) -> bool:
+    """Whether its compiled steps are made of native operations; else torch's compiler makes them."""
+    return problem.device.type == "cpu"
 
 
 def flags(problem: Problem, params: Params) -> dict[str, Tensor]:
@@ -163,7 +168,7 @@ def _gradients(problem: Problem, width: int, engine: str) -> Callable[..., Seque
     module = gradient_program(problem, width).module
     if engine == "compiled":
         module = copy.deepcopy(module)
-        if problem.device.type == "cpu":
+        if runs_native(problem):
             load()
             use_native(module.graph)
         else:

@@ -3,10 +3,24 @@
 import pytest
 import torch
 
+from shb.kernels import Tape, Unsupported
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
-from shb.training import Checkpoint, CompilationError, Member, Plan, Stack, compiler, run_chunked, why_not
-from shb.training.step import Step
+from shb.training import (
+    ENGINES,
+    Checkpoint,
+    CompilationError,
+    Member,
+    Plan,
+    Stack,
+    compiler,
+    gradient,
+    run_chunked,
+    step,
+    why_not,
+)
+from shb.training.gradient import metrics_program
+from shb.training.step import Step, step_of
 from tests.shb.problems.tiny import cnn_1d_problem, cnn_2d_problem, mlp_problem, same_bits
 from tests.shb.training.interruption import Interrupted, interrupt_after
 
@@ -147,3 +161,40 @@ def test_what_cannot_be_compiled_is_one_error(monkeypatch):
     monkeypatch.setattr(torch._inductor, "standalone_compile", broken)
     with pytest.raises(CompilationError, match="RuntimeError: no compiler"):
         compiler.compile_module(torch.fx.symbolic_trace(lambda a: (a + 1,)), [torch.zeros(2)])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["mlp", "cnn 2-D", "e1"])
+def test_steps_and_evaluations_of_the_suite_are_tapes(name, optimizer):
+    problem, rule = PROBLEMS[name](), OPTIMIZERS[optimizer]
+    for observed in (False, True):
+        assert step_of(problem, rule, 5, tuple(rule.hyperparameters), "compiled", observed).taped
+    for batch in problem.evaluation(full=True):
+        assert isinstance(metrics_program(problem, 5, batch.weight, "compiled")[0], Tape)
+
+
+def test_convolutions_with_strides_are_no_tape():
+    problem, rule = PROBLEMS["cnn 1-D"](), OPTIMIZERS["shb"]
+    assert not step_of(problem, rule, 5, tuple(rule.hyperparameters), "compiled", False).taped
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn 2-D"])
+def test_what_is_no_tape_runs_operation_by_operation_with_the_same_rule(name, monkeypatch):
+    def refuse(*arguments):
+        raise Unsupported("nothing")
+
+    problem, members = PROBLEMS[name](), members_of("shb", 7)
+    taped, eager = (run(problem, "shb", members, engine=engine) for engine in ENGINES[::-1])
+    for module in (step, gradient):
+        monkeypatch.setattr(module, "record", refuse)
+    caches = (step._taped_step, step._traced_step, gradient._taped_metrics, gradient._traced_metrics)
+    for cache in caches:
+        cache.cache_clear()
+    expected = run(problem, "shb", members)
+    assert all(map(same_bits, run(problem, "shb", members[:1:-1]), expected[:1:-1]))
+    assert not any(map(same_bits, expected, eager)) and not any(map(same_bits, expected, taped))
+    for one, other in zip(expected, eager):
+        for key, p in one.parameters.items():
+            torch.testing.assert_close(p, other.parameters[key], rtol=1e-2, atol=1e-3)
+    for cache in caches:
+        cache.cache_clear()
