@@ -69,6 +69,9 @@ def _taped_metrics(problem: Problem, rows: int) -> tuple[Tape, list[str]] | None
         return None
 
 
+METRICS = (_traced_metrics, _taped_metrics)  # what is kept
+
+
 def _metrics(problem: Problem, width: int, rows: int) -> tuple[Callable[..., list[Tensor]], list[str], list[Tensor]]:
     """A function of params and an evaluation batch, the names of its results, and examples of its arguments."""
     params, _ = example(problem, width)

@@ -16,7 +16,7 @@ from shb.errors import CompilationError, choose
 from shb.kernels import load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
-from shb.training.gradient import RECORDED, example, example_samples, gradient_program
+from shb.training.gradient import METRICS, RECORDED, example, example_samples, gradient_program
 from shb.training.opaque import opaque
 from shb.training.program import Program, trace
 
@@ -138,6 +138,12 @@ def _traced_step(
     problem: Problem, optimizer: Optimizer, width: int, names: tuple[str, ...], engine: str, observed: bool
 ) -> Step:
     return Step(problem, optimizer, width, names, engine, observed)
+
+
+def forget_programs() -> None:
+    """Drop every program that was traced: for who changes a problem or a rule in place, as tests do."""
+    for cache in (gradient_program, _taped_step, _traced_step, *METRICS):
+        cache.cache_clear()
 
 
 def runs_native(problem: Problem) -> bool:

@@ -19,15 +19,15 @@ import shb.training.stack
 from bench.problem import DTYPES, build_problem
 from shb.optimizers import OPTIMIZERS, adam
 from shb.problems import ClosedForm, closed_forms
-from shb.training.gradient import gradient_program, metrics_program
-from shb.training.step import step_of
+from shb.training.step import forget_programs
 from tests.bench.claims.synthetic import verdicts_of
 
 
 def forget():
     """Drop everything that a previous world left in caches."""
-    for cache in (build_problem, gradient_program, metrics_program, step_of, bench.claims.trajectories.cell_of):
+    for cache in (build_problem, bench.claims.trajectories.cell_of):
         cache.cache_clear()
+    forget_programs()
 
 
 @pytest.fixture

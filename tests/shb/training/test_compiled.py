@@ -20,7 +20,7 @@ from shb.training import (
     why_not,
 )
 from shb.training.gradient import metrics_program
-from shb.training.step import Step, step_of
+from shb.training.step import Step, forget_programs, step_of
 from tests.shb.problems.tiny import cnn_1d_problem, cnn_2d_problem, mlp_problem, same_bits
 from tests.shb.training.interruption import Interrupted, interrupt_after
 
@@ -187,14 +187,11 @@ def test_what_is_no_tape_runs_operation_by_operation_with_the_same_rule(name, mo
     taped, eager = (run(problem, "shb", members, engine=engine) for engine in ENGINES[::-1])
     for module in (step, gradient):
         monkeypatch.setattr(module, "record", refuse)
-    caches = (step._taped_step, step._traced_step, gradient._taped_metrics, gradient._traced_metrics)
-    for cache in caches:
-        cache.cache_clear()
+    forget_programs()
     expected = run(problem, "shb", members)
     assert all(map(same_bits, run(problem, "shb", members[:1:-1]), expected[:1:-1]))
     assert not any(map(same_bits, expected, eager)) and not any(map(same_bits, expected, taped))
     for one, other in zip(expected, eager):
         for key, p in one.parameters.items():
             torch.testing.assert_close(p, other.parameters[key], rtol=1e-2, atol=1e-3)
-    for cache in caches:
-        cache.cache_clear()
+    forget_programs()

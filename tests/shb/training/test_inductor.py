@@ -29,9 +29,9 @@ def as_on_a_gpu(monkeypatch):
         pytest.skip(f"torch compiles nothing here: {reason}")
     for module in (step_module, chunking_module):
         monkeypatch.setattr(module, "runs_native", lambda problem: False)
-    step_module._traced_step.cache_clear()
+    step_module.forget_programs()
     yield
-    step_module._traced_step.cache_clear()
+    step_module.forget_programs()
 
 
 def run(problem, optimizer, members, engine="compiled", width=None):
