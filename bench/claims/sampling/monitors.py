@@ -12,6 +12,8 @@ from shb.nonsmooth import ReLU, goldstein_members
 from shb.problems import LearningProblem, Params, Problem
 from shb.training import Plan, StackStep
 
+PIECE = 250  # samples of a gradient at a time: the patches of 2,000 images of 28x28 pixels fill gigabytes
+
 
 class _AtSteps:
     """Something measured at the iterates w_k, k in `at`: every member [n] -> columns [n, len(at)]."""
@@ -51,6 +53,14 @@ def members(params: Params) -> list[Params]:
     return [{name: p[i] for name, p in params.items()} for i in range(len(next(iter(params.values()))))]
 
 
+def _weighted(pieces: Sequence[tuple], params: Params) -> Params:
+    """The gradient of the mean loss over all pieces (gradient, x, y, share of the samples)."""
+    total = dict.fromkeys(params, 0.0)
+    for oracle, x, y, weight in pieces:
+        total = {name: total[name] + weight * g for name, g in oracle(params, x, y).items()}
+    return total
+
+
 @observer("network_stationarity")
 class NetworkStationarity(_AtSteps):
     """m_eps of the mean loss over the first `rows` training samples: column stationarity [n, len(at)], float64.
@@ -66,7 +76,8 @@ class NetworkStationarity(_AtSteps):
         self.radius, self.samples = radius, samples
         x, y = (part.double() for part in training_data(problem, rows))
         oracle = torch.func.grad(problem.loss)
-        self.gradient = lambda params: oracle(params, x, y)
+        pieces = [(oracle, part, target, len(part) / len(x)) for part, target in zip(x.split(PIECE), y.split(PIECE))]
+        self.gradient = lambda params: _weighted(pieces, params)
 
     def measured(self, params: Params, k: int) -> dict[str, Tensor]:
         double = members({name: p.double() for name, p in params.items()})

@@ -16,6 +16,7 @@ from bench.claims.sampling.ratio import ratio_of_means
 from bench.claims.trajectories import run
 from bench.claims.verdict import judge
 from shb.problems.closed_forms import E1, E6
+from tests.shb.problems.tiny import mlp_problem
 
 RNG = np.random.default_rng(1)
 NETWORK = ["model=mlp", "model.hidden=[8]", "dataset=digits"]
@@ -280,3 +281,14 @@ def test_networks_without_data_are_left_out(monkeypatch, tmp_path):
     assert "absent" in out_of_scope(protocol, {"here sgd": {}}) and "here" not in out_of_scope(protocol, {"here a": {}})
     assert out_of_scope(protocol, {"here sgd": {}, "absent sgd": {}}) is None
     assert worst({"a": np.array([1.0, 5.0]), "b": np.array([2.0, 3.0])}).tolist() == [2.0, 5.0]
+
+
+def test_the_gradient_of_the_stationarity_measure_is_that_of_all_its_samples(monkeypatch):
+    problem = mlp_problem()
+    x, y = (part.double() for part in monitors.training_data(problem, 45))
+    params = {name: p.double() for name, p in problem.initial_parameters(0).items()}
+    exact = torch.func.grad(problem.loss)(params, x, y)
+    for piece in (7, 45, 100):  # 45 = 6 * 7 + 3
+        monkeypatch.setattr(monitors, "PIECE", piece)
+        measure = monitors.NetworkStationarity(problem, None, [0], 0.01, 3, 45)
+        torch.testing.assert_close(measure.gradient(params), exact, rtol=1e-12, atol=1e-15)
