@@ -41,13 +41,16 @@ struct Gathered : Instruction {
 
 // Rows of a table that is the same for all members: out [count, row bytes].
 struct Rows : Instruction {
-    int64_t table, index, offset, out, count, bytes;
-    explicit Rows(Reader& read) : table(read()), index(read()), offset(read()), out(read()), count(read()), bytes(read()) {}
+    int64_t table, height, index, offset, out, count, bytes;
+    explicit Rows(Reader& read)
+        : table(read()), height(read()), index(read()), offset(read()), out(read()), count(read()), bytes(read()) {}
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++) {
             const int64_t* places = context.of<const int64_t>(index, i, offset);
-            for (int64_t j = 0; j < count; j++)
+            for (int64_t j = 0; j < count; j++) {
+                TORCH_CHECK_INDEX(places[j] >= 0 && places[j] < height, "row ", places[j], " of a table of ", height, " rows");
                 std::memcpy(context.of<char>(out, i) + j * bytes, context.at[table] + places[j] * bytes, bytes);
+            }
         }
     }
     double cost() const override { return 0.1 * count * bytes; }

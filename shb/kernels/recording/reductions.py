@@ -94,7 +94,7 @@ class Reductions(Elementwise):
         row = math.prod(table.meta.shape[1:])
         count = index.meta.numel()
         result = Value(table.value.dtype, count * row)
-        code = [table.value, *index.code, result, count, row * table.value.dtype.itemsize]
+        code = [table.value, table.meta.shape[0], *index.code, result, count, row * table.value.dtype.itemsize]
         self.instructions.append(Kernel("rows", code, [table.value, index.value], [result]))
         return self._shaped(node, result, 0, index.lead)
 

@@ -200,6 +200,15 @@ def test_rows_of_a_table():
     check(lambda i: [table.index_select(0, i.flatten()).unflatten(0, i.shape) * 2], index, exact=True)
 
 
+@pytest.mark.parametrize("place", [-1, 11])
+def test_a_row_that_a_table_lacks_is_refused(place):
+    table, index = torch.randn(11, 3), torch.zeros(7, 6, dtype=torch.int64)
+    tape = tape_of(lambda i: [table.index_select(0, i.flatten())], [index[:TRACED]])
+    index[3, 4] = place
+    with pytest.raises(IndexError, match=f"row {place} of a table of 11 rows"):
+        tape(index)
+
+
 def test_what_is_the_same_for_all_members():
     shared = torch.randn(1, 4).expand(7, 4)
     k = torch.tensor(3)
