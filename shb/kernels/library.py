@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -85,6 +86,8 @@ def compiler() -> str:
 
 def _build(library: Path) -> None:
     """Compile to a file of its own and rename it, so that no other process sees a part of it."""
+    # importing it warns of a CUDA_HOME without a CUDA device, which is nobody's fault
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import include_paths, library_paths
 
     library.parent.mkdir(parents=True, exist_ok=True)
