@@ -29,7 +29,7 @@ FUNCTIONS = (  # as in native/pointwise.h
     *("threshold", "neg", "abs", "sign", "sqrt", "reciprocal", "relu", "not", "copy", "where"),
 )
 OPCODES = (  # as in native/tape.h
-    *("loop", "gathered", "rows", "sum", "largest", "log_softmax", "log_softmax_backward", "product", "any"),
+    *("loop", "contiguous", "index_select", "sum", "argmax", "log_softmax", "log_softmax_backward", "product", "any"),
     *("convolution", "convolution_input", "convolution_weight", "rectifier", "rectifier_input", "rectifier_weight"),
     *("rectifier_bias", "max_pool", "max_pool_backward"),
 )
@@ -173,7 +173,10 @@ class Tape:
         kinds = [n for one in outputs if one.value is not None for n in _output(one)]
         self._passed = [None if one.value is not None else one.passed for one in outputs]
         self._first = first
-        self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), block, self.scratch_bytes)
+        try:
+            self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), block, self.scratch_bytes)
+        except (RuntimeError, ValueError) as error:  # a function of a dtype that it does not have
+            raise Unsupported(str(error).splitlines()[0]) from error
         self.output_bytes = sum(
             one.value.bytes for one in outputs if one.value is not None and one.value.slot == "output"
         )

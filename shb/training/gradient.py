@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from shb.kernels import Tape, Unsupported, load, record, use_native
+from shb.kernels import Tape, load, record, use_native
 from shb.problems import Params, Problem
 from shb.training.program import Program, note_values, trace
 
+_LOG = logging.getLogger(__name__)
 RECORDED = 3  # members of a program that is traced for a tape, which then holds for any number
 
 
@@ -65,7 +67,8 @@ def _taped_metrics(problem: Problem, rows: int) -> tuple[Tape, list[str]] | None
         use_native(module.graph)
         note_values(module, *examples)
         return record(module, RECORDED), names
-    except Unsupported:
+    except Exception as error:  # whatever else is wrong with it, the traced program says
+        _LOG.info("the metrics of %s are no tape: %s", problem.name, error)
         return None
 
 

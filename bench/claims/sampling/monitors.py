@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -53,11 +53,12 @@ def members(params: Params) -> list[Params]:
     return [{name: p[i] for name, p in params.items()} for i in range(len(next(iter(params.values()))))]
 
 
-def _weighted(pieces: Sequence[tuple], params: Params) -> Params:
-    """The gradient of the mean loss over all pieces (gradient, x, y, share of the samples)."""
+def _mean_gradient(oracle: Callable[..., Params], pieces: Sequence[tuple[Tensor, Tensor]], params: Params) -> Params:
+    """The gradient of the mean loss over the samples of all pieces (x, y)."""
+    samples = sum(len(x) for x, _ in pieces)
     total = dict.fromkeys(params, 0.0)
-    for oracle, x, y, weight in pieces:
-        total = {name: total[name] + weight * g for name, g in oracle(params, x, y).items()}
+    for x, y in pieces:
+        total = {name: total[name] + len(x) / samples * g for name, g in oracle(params, x, y).items()}
     return total
 
 
@@ -76,8 +77,8 @@ class NetworkStationarity(_AtSteps):
         self.radius, self.samples = radius, samples
         x, y = (part.double() for part in training_data(problem, rows))
         oracle = torch.func.grad(problem.loss)
-        pieces = [(oracle, part, target, len(part) / len(x)) for part, target in zip(x.split(PIECE), y.split(PIECE))]
-        self.gradient = lambda params: _weighted(pieces, params)
+        pieces = list(zip(x.split(PIECE), y.split(PIECE)))
+        self.gradient = lambda params: _mean_gradient(oracle, pieces, params)
 
     def measured(self, params: Params, k: int) -> dict[str, Tensor]:
         double = members({name: p.double() for name, p in params.items()})

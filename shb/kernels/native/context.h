@@ -18,6 +18,11 @@ struct Context {
     T* of(int64_t value, int64_t member, int64_t offset = 0) const {
         return (T*)(at[value] + member * stride[value]) + offset;
     }
+    // f(member, a number of the type F32 or F64)
+    template <class F>
+    void each(int64_t type, F f) const {
+        for (int64_t i = 0; i < members; i++) type == F32 ? f(i, 0.0f) : f(i, 0.0);
+    }
 };
 
 struct Instruction {

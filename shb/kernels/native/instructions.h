@@ -10,10 +10,10 @@
 #include "reductions.h"
 
 // A contiguous copy of elements of any strides (0: repeated).
-struct Gathered : Instruction {
+struct Contiguous : Instruction {
     int64_t in, offset, out, size;
     std::vector<int64_t> sizes, strides;
-    explicit Gathered(Reader& read) : in(read()), offset(read()), out(read()), size(read()), sizes(read.list()), strides(read.list()) {}
+    explicit Contiguous(Reader& read) : in(read()), offset(read()), out(read()), size(read()), sizes(read.list()), strides(read.list()) {}
     template <class T>
     static void copy(const T* from, const int64_t* sizes, const int64_t* strides, size_t dimensions, T*& to) {
         if (dimensions == 0) {
@@ -40,9 +40,9 @@ struct Gathered : Instruction {
 };
 
 // Rows of a table that is the same for all members: out [count, row bytes].
-struct Rows : Instruction {
+struct IndexSelect : Instruction {
     int64_t table, height, index, offset, out, count, bytes;
-    explicit Rows(Reader& read)
+    explicit IndexSelect(Reader& read)
         : table(read()), height(read()), index(read()), offset(read()), out(read()), count(read()), bytes(read()) {}
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++) {
@@ -61,20 +61,21 @@ struct Sum : Instruction {
     explicit Sum(Reader& read)
         : type(read()), in(read()), offset(read()), out(read()), outer(read()), terms(read()), inner(read()), divisor(read()) {}
     void run(Context& context) const override {
-        for (int64_t i = 0; i < context.members; i++)
-            if (type == F32) sums<float>(context.of<const float>(in, i, offset), outer, terms, inner, (float)divisor, context.of<float>(out, i));
-            else sums<double>(context.of<const double>(in, i, offset), outer, terms, inner, (double)divisor, context.of<double>(out, i));
+        context.each(type, [&](int64_t i, auto number) {
+            typedef decltype(number) T;
+            sums<T>(context.of<const T>(in, i, offset), outer, terms, inner, (T)divisor, context.of<T>(out, i));
+        });
     }
     double cost() const override { return 0.2 * outer * terms * inner; }
 };
 
-struct Largest : Instruction {
+struct Argmax : Instruction {
     int64_t type, in, offset, out, rows, columns;
-    explicit Largest(Reader& read) : type(read()), in(read()), offset(read()), out(read()), rows(read()), columns(read()) {}
+    explicit Argmax(Reader& read) : type(read()), in(read()), offset(read()), out(read()), rows(read()), columns(read()) {}
     void run(Context& context) const override {
-        for (int64_t i = 0; i < context.members; i++)
-            if (type == F32) places_of_maximum(context.of<const float>(in, i, offset), rows, columns, context.of<int64_t>(out, i));
-            else places_of_maximum(context.of<const double>(in, i, offset), rows, columns, context.of<int64_t>(out, i));
+        context.each(type, [&](int64_t i, auto number) {
+            argmax(context.of<const decltype(number)>(in, i, offset), rows, columns, context.of<int64_t>(out, i));
+        });
     }
     double cost() const override { return 1.0 * rows * columns; }
 };
@@ -83,9 +84,10 @@ struct LogSoftmax : Instruction {
     int64_t type, in, offset, out, rows, columns;
     explicit LogSoftmax(Reader& read) : type(read()), in(read()), offset(read()), out(read()), rows(read()), columns(read()) {}
     void run(Context& context) const override {
-        for (int64_t i = 0; i < context.members; i++)
-            if (type == F32) log_softmax(context.of<const float>(in, i, offset), rows, columns, context.of<float>(out, i));
-            else log_softmax(context.of<const double>(in, i, offset), rows, columns, context.of<double>(out, i));
+        context.each(type, [&](int64_t i, auto number) {
+            typedef decltype(number) T;
+            log_softmax(context.of<const T>(in, i, offset), rows, columns, context.of<T>(out, i));
+        });
     }
     double cost() const override { return 2.0 * rows * columns; }
 };
@@ -94,13 +96,13 @@ struct LogSoftmaxBackward : Instruction {
     int64_t type, upstream, upstream_offset, y, y_offset, out, rows, columns;
     explicit LogSoftmaxBackward(Reader& read)
         : type(read()), upstream(read()), upstream_offset(read()), y(read()), y_offset(read()), out(read()), rows(read()), columns(read()) {}
-    template <class T>
-    void all(Context& context) const {
-        for (int64_t i = 0; i < context.members; i++)
+    void run(Context& context) const override {
+        context.each(type, [&](int64_t i, auto number) {
+            typedef decltype(number) T;
             log_softmax_backward(context.of<const T>(upstream, i, upstream_offset), context.of<const T>(y, i, y_offset), rows, columns,
                                  context.of<T>(out, i));
+        });
     }
-    void run(Context& context) const override { type == F32 ? all<float>(context) : all<double>(context); }
     double cost() const override { return 2.0 * rows * columns; }
 };
 

@@ -44,41 +44,49 @@ static void one(Run a, char* out, int64_t n, F f) {
     two<A, R>(a, {a.data, a.many}, out, n, [f](A x, A) { return f(x); });
 }
 
+// Whether there is the function F of numbers of the type A.
+template <Function F, class A>
+static constexpr bool has() {
+    if (F == EQ || F == NE || F == WHERE) return true;
+    if (F == AND || F == OR || F == XOR || F == NOT) return std::is_same_v<A, bool>;
+    if (F == ADD || F == SUB || F == MUL || F == NEG || F == LT || F == LE || F == GT || F == GE) return !std::is_same_v<A, bool>;
+    return std::is_floating_point_v<A>;
+}
+
 // The function F of numbers of the type A.
 template <Function F, class A>
 static void apply(Run a, Run b, Run c, char* out, int64_t n) {
-    constexpr bool real = std::is_floating_point_v<A>, boolean = std::is_same_v<A, bool>;
-    if constexpr (F == ADD && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x + y; });
-    else if constexpr (F == SUB && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x - y; });
-    else if constexpr (F == MUL && !boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x * y; });
-    else if constexpr (F == DIV && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x / y; });
+    if constexpr (F == ADD) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x + y; });
+    else if constexpr (F == SUB) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x - y; });
+    else if constexpr (F == MUL) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x * y; });
+    else if constexpr (F == DIV) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x / y; });
     // not-a-number where one of both is
-    else if constexpr (F == MAXIMUM && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x <= y) && x == x ? x : (x == x ? y : x); });
-    else if constexpr (F == MINIMUM && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x >= y) && x == x ? x : (x == x ? y : x); });
-    else if constexpr (F == AND && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x & y; });
-    else if constexpr (F == OR && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x | y; });
-    else if constexpr (F == XOR && boolean) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x ^ y; });
+    else if constexpr (F == MAXIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x <= y) && x == x ? x : (x == x ? y : x); });
+    else if constexpr (F == MINIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x >= y) && x == x ? x : (x == x ? y : x); });
+    else if constexpr (F == AND) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x & y; });
+    else if constexpr (F == OR) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x | y; });
+    else if constexpr (F == XOR) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x ^ y; });
     else if constexpr (F == EQ) two<A, bool>(a, b, out, n, [](A x, A y) { return x == y; });
     else if constexpr (F == NE) two<A, bool>(a, b, out, n, [](A x, A y) { return x != y; });
-    else if constexpr (F == LT && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x < y; });
-    else if constexpr (F == LE && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x <= y; });
-    else if constexpr (F == GT && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x > y; });
-    else if constexpr (F == GE && !boolean) two<A, bool>(a, b, out, n, [](A x, A y) { return x >= y; });
+    else if constexpr (F == LT) two<A, bool>(a, b, out, n, [](A x, A y) { return x < y; });
+    else if constexpr (F == LE) two<A, bool>(a, b, out, n, [](A x, A y) { return x <= y; });
+    else if constexpr (F == GT) two<A, bool>(a, b, out, n, [](A x, A y) { return x > y; });
+    else if constexpr (F == GE) two<A, bool>(a, b, out, n, [](A x, A y) { return x >= y; });
     // the gradient x of a ReLU whose result was y: as autograd, it passes where y is not-a-number
-    else if constexpr (F == THRESHOLD && real) two<A, A>(a, b, out, n, [](A x, A y) -> A { return y <= 0 ? 0 : x; });
-    else if constexpr (F == NEG && !boolean) one<A, A>(a, out, n, [](A x) -> A { return -x; });
-    else if constexpr (F == ABS && real) one<A, A>(a, out, n, [](A x) -> A { return std::abs(x); });
-    else if constexpr (F == SIGN && real) one<A, A>(a, out, n, [](A x) -> A { return (A)(x > 0) - (A)(x < 0); });
-    else if constexpr (F == SQRT && real) one<A, A>(a, out, n, [](A x) -> A { return std::sqrt(x); });
-    else if constexpr (F == RECIPROCAL && real) one<A, A>(a, out, n, [](A x) -> A { return 1 / x; });
-    else if constexpr (F == RELU && real) one<A, A>(a, out, n, [](A x) -> A { return x <= 0 ? 0 : x; });
-    else if constexpr (F == NOT && boolean) one<A, A>(a, out, n, [](A x) -> A { return !x; });
+    else if constexpr (F == THRESHOLD) two<A, A>(a, b, out, n, [](A x, A y) -> A { return y <= 0 ? 0 : x; });
+    else if constexpr (F == NEG) one<A, A>(a, out, n, [](A x) -> A { return -x; });
+    else if constexpr (F == ABS) one<A, A>(a, out, n, [](A x) -> A { return std::abs(x); });
+    else if constexpr (F == SIGN) one<A, A>(a, out, n, [](A x) -> A { return (A)(x > 0) - (A)(x < 0); });
+    else if constexpr (F == SQRT) one<A, A>(a, out, n, [](A x) -> A { return std::sqrt(x); });
+    else if constexpr (F == RECIPROCAL) one<A, A>(a, out, n, [](A x) -> A { return 1 / x; });
+    else if constexpr (F == RELU) one<A, A>(a, out, n, [](A x) -> A { return x <= 0 ? 0 : x; });
+    else if constexpr (F == NOT) one<A, A>(a, out, n, [](A x) -> A { return !x; });
     else if constexpr (F == WHERE) {
         const bool* which = (const bool*)a.data;
         const A *x = (const A*)b.data, *y = (const A*)c.data;
         A* to = (A*)out;
         for (int64_t i = 0; i < n; i++) to[i] = which[a.many ? i : 0] ? x[b.many ? i : 0] : y[c.many ? i : 0];
-    } else throw std::invalid_argument("a function that the type does not have");
+    }
 }
 
 template <class A, class R>
@@ -86,14 +94,20 @@ static void convert(Run a, Run, Run, char* out, int64_t n) {
     one<A, R>(a, out, n, [](A x) -> R { return (R)x; });
 }
 
+template <Function F, class A>
+static Pointwise of() {
+    if constexpr (has<F, A>()) return apply<F, A>;
+    else throw std::invalid_argument("a function that the type does not have");
+}
+
 template <Function F>
 static Pointwise of_type(Dtype type) {
     switch (type) {
-        case F32: return apply<F, float>;
-        case F64: return apply<F, double>;
-        case BOOL: return apply<F, bool>;
-        case I64: return apply<F, int64_t>;
-        default: throw std::invalid_argument("dtype");
+        case F32: return of<F, float>();
+        case F64: return of<F, double>();
+        case BOOL: return of<F, bool>();
+        case I64: return of<F, int64_t>();
+        default: throw std::invalid_argument("a function of a type that it does not have");
     }
 }
 

@@ -110,7 +110,7 @@ static void sums(const T* x, int64_t outer, int64_t terms, int64_t inner, T divi
 
 // the first place of the largest of each row; not-a-number is the largest
 template <class T>
-static void places_of_maximum(const T* x, int64_t rows, int64_t columns, int64_t* out) {
+static void argmax(const T* x, int64_t rows, int64_t columns, int64_t* out) {
     for (int64_t r = 0; r < rows; r++, x += columns) {
         int64_t best = 0;
         for (int64_t c = 1; c < columns; c++)

@@ -18,7 +18,7 @@
 constexpr int64_t ALIGNMENT = 64;  // of values in scratch memory, as in tape.py
 
 enum Opcode : int64_t {  // as in tape.py
-    LOOP, GATHERED, ROWS, SUM, LARGEST, LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD, PRODUCT, ANY, CONVOLUTION, CONVOLUTION_INPUT, CONVOLUTION_WEIGHT,
+    LOOP, CONTIGUOUS, INDEX_SELECT, SUM, ARGMAX, LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD, PRODUCT, ANY, CONVOLUTION, CONVOLUTION_INPUT, CONVOLUTION_WEIGHT,
     RECTIFIER, RECTIFIER_INPUT, RECTIFIER_WEIGHT, RECTIFIER_BIAS, MAX_POOL, MAX_POOL_BACKWARD
 };
 
@@ -60,10 +60,10 @@ struct Tape : torch::CustomClassHolder {
     static std::unique_ptr<Instruction> instruction(Reader& read) {
         switch ((Opcode)read()) {
             case LOOP: return std::make_unique<Loop>(read);
-            case GATHERED: return std::make_unique<Gathered>(read);
-            case ROWS: return std::make_unique<Rows>(read);
+            case CONTIGUOUS: return std::make_unique<Contiguous>(read);
+            case INDEX_SELECT: return std::make_unique<IndexSelect>(read);
             case SUM: return std::make_unique<Sum>(read);
-            case LARGEST: return std::make_unique<Largest>(read);
+            case ARGMAX: return std::make_unique<Argmax>(read);
             case LOG_SOFTMAX: return std::make_unique<LogSoftmax>(read);
             case LOG_SOFTMAX_BACKWARD: return std::make_unique<LogSoftmaxBackward>(read);
             case PRODUCT: return std::make_unique<Product>(read);

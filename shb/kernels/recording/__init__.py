@@ -46,8 +46,7 @@ class Recorder(Views, Reductions, Images):
         elif node.op == "output":
             self._results(node.args[0])
         else:
-            name = node.target.__name__.split(".")[0] if hasattr(node.target, "__name__") else str(node.target)
-            name = name if node.target.__name__ != "getitem" else "getitem"
+            name = node.target.__name__.split(".")[0]
             handler: Callable[..., Any] | None = getattr(self, f"_{name.lstrip('_').removesuffix('_')}", None)
             if name in FUNCTIONS:
                 self.values[node] = self._function(node, FUNCTIONS[name])

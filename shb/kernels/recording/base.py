@@ -73,7 +73,7 @@ class Base:
         result = Value(x.value.dtype, x.meta.numel())
         sizes, (strides,) = collapsed([x.meta])
         code = [*x.code, result, x.value.dtype.itemsize, len(sizes), *sizes, len(sizes), *strides]
-        self.instructions.append(Kernel("gathered", code, [x.value], [result]))
+        self.instructions.append(Kernel("contiguous", code, [x.value], [result]))
         return View(result, meta_of(x.meta.shape, x.value.dtype), x.lead)
 
     def _in_memory(self, x: View) -> View:
@@ -88,15 +88,18 @@ class Base:
 
 
 def value_of(node: fx.Node) -> Tensor | None:
+    """The traced result of a node, of all members."""
     value = node.meta.get("val")
     return value if isinstance(value, Tensor) else None
 
 
 def meta_of(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor without data, contiguous."""
     return torch.empty(tuple(shape), dtype=dtype, device="meta")
 
 
 def is_flat(view: View) -> bool:
+    """Its elements follow each other in memory."""
     return view.meta.is_contiguous()
 
 

@@ -46,7 +46,7 @@ class Reductions(Elementwise):
         x = self._last(node, x, dim)
         result = Value(torch.int64, math.prod(x.meta.shape[:-1]))
         code = [_FLOATS.index(x.value.dtype), *x.code, result, result.size, x.meta.shape[-1]]
-        self.instructions.append(Kernel("largest", code, [x.value], [result]))
+        self.instructions.append(Kernel("argmax", code, [x.value], [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _log_softmax(self, node: fx.Node, x: View, dim: int, half: bool) -> View:
@@ -95,7 +95,7 @@ class Reductions(Elementwise):
         count = index.meta.numel()
         result = Value(table.value.dtype, count * row)
         code = [table.value, table.meta.shape[0], *index.code, result, count, row * table.value.dtype.itemsize]
-        self.instructions.append(Kernel("rows", code, [table.value, index.value], [result]))
+        self.instructions.append(Kernel("index_select", code, [table.value, index.value], [result]))
         return self._shaped(node, result, 0, index.lead)
 
     _native_bmm = _bmm

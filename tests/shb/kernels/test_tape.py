@@ -234,6 +234,7 @@ def test_any_over_the_members():
         (lambda x: [torch.bmm(x.double(), x.double())], (4, 4)),
         (lambda x: [x**3], (4,)),
         (lambda x: [torch.zeros(4)], (4,)),
+        (lambda x: [(x > 0).to(torch.int64).abs()], (4,)),
     ],
 )
 def test_what_a_tape_cannot_hold_is_said(function, shape):
