@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cell import CLOSED_FORM_STEPS, Cell, build_cell
+from bench.cell import CLOSED_FORM_STEPS, NUMERICS, Cell, build_cell
 from bench.claims.experiment import CHUNK, Columns, Experiment, measure
 from bench.claims.observers import OBSERVERS, objective
 from bench.config import compose_config
@@ -45,6 +45,8 @@ def trajectories(
     The result has the columns of the end (`_end`) and those of the observers, one row per seed.
     """
     settings = {"overrides": sorted(overrides), "observe": dict(observe or {}), "device": device}
+    if "engine=compiled" in overrides:  # its bits change with our kernels; those of eager steps are torch's
+        settings["numerics"] = NUMERICS["compiled"]
     chunk = chunk or CHUNK
     if seconds is None:
         steps = next((int(o.removeprefix("steps=")) for o in overrides if o.startswith("steps=")), CLOSED_FORM_STEPS)

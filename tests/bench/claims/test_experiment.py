@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.cell import NUMERICS
 from bench.claims import experiment as module
 from bench.claims.experiment import Experiment, measure
 from bench.claims.observers import dyadic
@@ -105,6 +106,14 @@ def by_hand(seed):
         v = w[-1] + (2 * (w[-1] > 0) if s > 0 else 2 * (w[-1] < 0))
         w.append(w[-1] - 0.3 / (k + 1) ** 0.75 * v)
     return np.array(w)
+
+
+def test_the_bits_of_compiled_steps_are_part_of_the_identity(monkeypatch):
+    eager, compiled = (trajectories(*SGD, f"engine={engine}", seeds=2) for engine in ("eager", "compiled"))
+    monkeypatch.setitem(NUMERICS, "compiled", NUMERICS["compiled"] + 1)
+    later = [trajectories(*SGD, f"engine={engine}", seeds=2).ensemble_id(0, 2) for engine in ("eager", "compiled")]
+    assert eager.ensemble_id(0, 2) == later[0]
+    assert compiled.ensemble_id(0, 2) != later[1]
 
 
 def test_trajectories_against_a_loop_by_hand():
