@@ -10,8 +10,11 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
+
+from shb.kernels import loaded
 
 BLOCK = 64  # steps drawn at once; a run resumed at step k redraws at most one block
 
@@ -34,7 +37,8 @@ def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
     """Random bits of many seeds at once, for problems whose thousands of members would each need a generator.
 
     Philox4x32-10 (Salmon et al., SC 2011) with key `seed` and counter (word pair, index, name), so an entry
-    depends on its own address (seed, name, index, position) only.
+    depends on its own address (seed, name, index, position) only. Drawn by the native operations once they are loaded,
+    which is many times as fast and gives the same bits.
 
     Args:
         seeds: [n], whole numbers >= 0.
@@ -45,8 +49,11 @@ def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
         uint64 [count, n].
     """
     seeds = np.asarray(seeds, np.uint64)
+    code = zlib.crc32(name.encode())
+    if loaded():
+        return torch.ops.shb.native_words(_keys(seeds), index, code, count).numpy().view(np.uint64)
     pairs = np.arange((count + 1) // 2, dtype=np.uint64)[:, None] + np.zeros_like(seeds)
-    shared = np.full_like(pairs, index), np.full_like(pairs, zlib.crc32(name.encode())), np.zeros_like(pairs)
+    shared = np.full_like(pairs, index), np.full_like(pairs, code), np.zeros_like(pairs)
     x = philox(pairs, *shared, seeds & _LOW, seeds >> _HALF)
     both = np.stack([x[0] | x[1] << _HALF, x[2] | x[3] << _HALF], 1)  # [pairs, 2, n]
     return both.reshape(-1, len(seeds))[:count]
@@ -66,6 +73,11 @@ def philox(c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: A
     return c0, c1, c2, c3
 
 
+def _keys(seeds: ArrayLike) -> torch.Tensor:
+    """Seeds as the native operations take them: the bits of uint64 as int64."""
+    return torch.from_numpy(np.ascontiguousarray(seeds, np.uint64).view(np.int64))
+
+
 def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: int = 1) -> np.ndarray:
     """`per_step` words of steps start..stop-1 of many seeds: uint64 [stop - start, per_step, n]."""
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
@@ -75,6 +87,8 @@ def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: 
 
 def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
     """+1 or -1 with probability 1/2, one bit each: int8 [stop - start, n]."""
+    if loaded():
+        return torch.ops.shb.native_signs(_keys(seeds), zlib.crc32(name.encode()), start, stop).numpy()
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.stack([words(seeds, name, block, 1)[0] for block in range(first, last + 1)])  # [blocks, n]
     octets = drawn.astype("<u8").view(np.uint8).reshape(*drawn.shape, 8)

@@ -1,9 +1,21 @@
 """Kernels of a stack: convolutions as traceable operations, and native operations for a CPU."""
 
 from shb.kernels.convolution import Convolution
-from shb.kernels.library import built, cache_folder, load
+from shb.kernels.library import built, cache_folder, load, loaded
 from shb.kernels.lowering import use_native
 from shb.kernels.recording import record
+from shb.kernels.recurrence import Recurrence
 from shb.kernels.tape import Tape, Unsupported
 
-__all__ = ["Convolution", "Tape", "Unsupported", "built", "cache_folder", "load", "record", "use_native"]
+__all__ = [
+    "Convolution",
+    "Recurrence",
+    "Tape",
+    "Unsupported",
+    "built",
+    "cache_folder",
+    "load",
+    "loaded",
+    "record",
+    "use_native",
+]

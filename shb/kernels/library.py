@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -20,7 +21,10 @@ from shb.errors import CompilationError
 
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+OPTIMIZATION = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
+FLAGS = ("-std=c++20", *OPTIMIZATION)
+# without contraction: operations that a tape does one after the other keep their rounding
+C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, "-ffp-contract=off", "-shared")
 _TIMEOUT = 300  # seconds for the compiler
 _UNUSED = 30 * 86400  # seconds after which what was built may go
 
@@ -71,8 +75,32 @@ def built() -> bool:
         return False
 
 
+def loaded() -> bool:
+    """Whether `load` has been called."""
+    return load.cache_info().currsize > 0
+
+
 def _library() -> Path:
-    return cache_folder() / "kernels" / f"native_{_key()}.so"
+    sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
+    return _place(*sources, *FLAGS, torch.__version__)
+
+
+def build_source(source: str) -> Path:
+    """The library of a C source that needs nothing but the C library: built once per machine, kept as `native` is.
+
+    Raises:
+        CompilationError: as `load`.
+    """
+    try:
+        library = _place(source, *C_FLAGS)
+        if not library.exists():
+            with _built(library) as (folder, linked):
+                Path(folder, "source.c").write_text(source)
+                _run([compiler(), *C_FLAGS, str(Path(folder, "source.c")), "-o", str(linked), "-lm"])
+        _note_use(library)
+    except OSError as error:
+        raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+    return library
 
 
 def compiler() -> str:
@@ -85,19 +113,26 @@ def compiler() -> str:
 
 
 def _build(library: Path) -> None:
-    """Compile to a file of its own and rename it, so that no other process sees a part of it."""
     # importing it warns of a CUDA_HOME without a CUDA device, which is nobody's fault
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import include_paths, library_paths
 
-    library.parent.mkdir(parents=True, exist_ok=True)
     includes = [f"-I{path}" for path in include_paths()]
     libraries = [*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"]
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        compiled, linked = Path(folder, "native.o"), Path(folder, "native.so")
+    with _built(library) as (folder, linked):
+        compiled = Path(folder, "native.o")
         _run([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)])
         # not linked with OpenMP: torch's own is used, whose threads would otherwise compete with those of a second one
         _run([compiler(), "-shared", str(compiled), "-o", str(linked), *libraries])
+
+
+@contextlib.contextmanager
+def _built(library: Path) -> Iterator[tuple[Path, Path]]:
+    """A folder to compile in, and a file there that becomes `library` at the end: nobody sees a part of it."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        linked = Path(folder, "linked.so")
+        yield Path(folder), linked
         os.replace(linked, library)
 
 
@@ -111,11 +146,11 @@ def _run(command: list[str]) -> None:
         raise CompilationError(f"{command[0]} failed: {lines[0].strip()}"[:300])
 
 
-def _key() -> str:
-    """Of the source, the compiler, torch and the processor: a cache may be shared by several machines."""
-    sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
-    parts = [*sources, *FLAGS, compiler(), torch.__version__, platform.machine(), _processor()]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+def _place(*sources: str) -> Path:
+    """Where the library of `sources` is kept: a cache may be shared by several machines."""
+    parts = [*sources, compiler(), platform.machine(), _processor()]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return cache_folder() / "kernels" / f"native_{key}.so"
 
 
 def _processor() -> str:

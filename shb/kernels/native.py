@@ -29,6 +29,11 @@ _SCHEMAS = (
     "native_max_pool(Tensor x, int[2] window) -> (Tensor, Tensor)",
     "native_max_pool_backward(Tensor upstream, Tensor x, int[2] window, Tensor which) -> Tensor",
 )
+_UNTRACED = (  # random.h, recurrence.h
+    "native_words(Tensor seeds, int index, int name, int count) -> Tensor",
+    "native_signs(Tensor seeds, int name, int start, int stop) -> Tensor",
+    "native_recurrence(int address, Tensor[] carried, Tensor[] varying) -> Tensor[]",
+)
 
 
 def _contiguous(x: Tensor) -> Tensor:
@@ -95,3 +100,5 @@ for _schema in _SCHEMAS:
     LIBRARY.define(_schema)
     _name = _schema.split("(")[0]
     LIBRARY.impl(_name, globals()[_name.removeprefix("native")], "Meta")
+for _schema in _UNTRACED:
+    LIBRARY.define(_schema)

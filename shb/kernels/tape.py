@@ -152,7 +152,7 @@ class Tape:
         instructions: in an order in which they can be done.
         outputs: of the program.
         fixed: tensors that belong to the program.
-        first: index of an input with a dimension of members.
+        inputs: of the program; at least one has members.
         block: members that are taken through together.
     """
 
@@ -161,9 +161,10 @@ class Tape:
         instructions: Sequence[Pointwise | Kernel],
         outputs: Sequence[Output],
         fixed: Sequence[Tensor],
-        first: int,
+        inputs: Sequence[Value],
         block: int,
     ) -> None:
+        self.instructions, self.outputs, self.fixed, self.inputs = instructions, outputs, fixed, inputs
         steps = _join(instructions)
         self.scratch_bytes = _place(steps, block)
         values = list(dict.fromkeys(v for step in steps for v in (*step.reads, *step.results)))
@@ -172,7 +173,7 @@ class Tape:
         code = [n for step in steps for n in (_loop(step, index) if isinstance(step, Loop) else _kernel(step, index))]
         kinds = [n for one in outputs if one.value is not None for n in _output(one)]
         self._passed = [None if one.value is not None else one.passed for one in outputs]
-        self._first = first
+        self._first = next(i for i, value in enumerate(inputs) if value.slot == "input")
         try:
             self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), block, self.scratch_bytes)
         except (RuntimeError, ValueError) as error:  # a function of a dtype that it does not have

@@ -24,6 +24,8 @@ from shb.training.gradient import metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.step import Step, flags, step_of
 
+_MANY = 10**8  # member-steps from which on it pays to compile a loop of their own for many small members
+
 
 def minimal_width() -> int:
     """Members a stack holds at least (filled up with copies that are dropped).
@@ -181,19 +183,23 @@ class Stack:
             samples = samples[:, self._sample_rows]  # [steps, width, ...]
         samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop)
-        rows = {name: table.unbind() for name, table in hyperparameters.items()}  # faster than indexing at every step
-        numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * (stop - start)
-        ks = torch.arange(start, stop, device=self.problem.device).unbind()
-        samples = samples.unbind()
+        ks = torch.arange(start, stop, device=self.problem.device)
         step = self._step(hyperparameters, observe is not None)
         flag_names = list(flags(self.problem, state["params"]))
         tree = {name: state.pop(name) for name in ("params", "optimizer")}  # not kept while steps replace them
         carried = step.flatten({**tree, "flags": {name: state[name] for name in flag_names}})
         del tree
         with torch.no_grad():
-            for i, k in enumerate(range(start, stop)):
-                batch = (samples[i],) if step.taped else self.problem.batch(samples[i])
-                new, attention, grads = step(carried, numbers[i], batch, ks[i])
+            if observe is None and self.width * self.plan.steps >= _MANY:
+                together = step.many(carried, hyperparameters, samples, ks)
+                if together is not None and not bool(together[1]):  # else one by one: where did a member diverge?
+                    carried, ks = together[0], ks[:0]
+                del together
+            rows = {name: table.unbind() for name, table in hyperparameters.items()}  # faster than indexing every step
+            numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * len(ks)
+            for k, index, sample, one in zip(ks.tolist(), ks.unbind(), samples.unbind(), numbers):
+                batch = (sample,) if step.taped else self.problem.batch(sample)
+                new, attention, grads = step(carried, one, batch, index)
                 if not self.asks_device or bool(attention):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
                     state["alive"] = new_tree["flags"]["alive"]
@@ -201,7 +207,7 @@ class Stack:
                     new = step.flatten({**new_tree, "flags": {**new_tree["flags"], "alive": state["alive"]}})
                 if observe:
                     params, new_params = step.unflatten(carried)["params"], step.unflatten(new)["params"]
-                    observe(StackStep(k, params, dict(zip(params, grads)), new_params, numbers[i]))
+                    observe(StackStep(k, params, dict(zip(params, grads)), new_params, one))
                 carried = new
         tree = step.unflatten(carried)
         state |= {"params": tree["params"], "optimizer": tree["optimizer"], **tree["flags"]}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shb.errors import CompilationError, choose
-from shb.kernels import load, record, use_native
+from shb.kernels import Recurrence, Unsupported, load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.training.gradient import METRICS, RECORDED, example, example_samples, gradient_program
@@ -62,6 +62,7 @@ class Step:
         choose("engine", engine, ENGINES)
         params, batch = example(problem, width)
         device = problem.device
+        self.name = f"{problem.name} with {optimizer.name}"
         numbers = {name: torch.full((width,), 0.5, dtype=torch.float64, device=device) for name in names}
         carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
         leaves, self._spec = pytree.tree_flatten(carried)
@@ -109,6 +110,22 @@ class Step:
         """Flat, because walking through dictionaries costs as much as a small step; `k` is an int64 [] tensor."""
         out = self.program(*carried, *(numbers[name] for name in self._names), *batch, k)
         return out[: self._count], out[self._count], out[self._count + 1 :]
+
+    def many(
+        self, carried: Sequence[Tensor], numbers: Mapping[str, Tensor], samples: Tensor, ks: Tensor
+    ) -> tuple[Sequence[Tensor], Tensor] | None:
+        """Steps of [steps, ...] as one call: (carried, must a stack look closer?); None if it cannot be done."""
+        if self._recurrence is None:
+            return None
+        return self._recurrence(carried, [*(numbers[name] for name in self._names), samples.contiguous(), ks])
+
+    @cached_property
+    def _recurrence(self) -> Recurrence | None:
+        try:
+            return Recurrence(self.program, self._count) if self.taped and not self._observed else None
+        except (Unsupported, CompilationError) as error:
+            _LOG.info("%s: one step after the other: %s", self.name, error)
+            return None
 
 
 def step_of(

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
+from shb import streams
+from shb.kernels import load
 from shb.streams import BLOCK, blocked, blocked_words, normal, philox, signs, stream, uniform, words
+from shb.training import why_not
 
 
 def draw(seed, start, stop, name="sampling"):
@@ -174,3 +177,16 @@ def test_uniform_and_normal_have_their_laws_over_seeds_and_along_a_stream(drawn)
     for moment, (mean, variance) in {1: (0, 1), 2: (1, 2), 3: (0, 15), 4: (3, 96)}.items():
         assert abs((z**moment).mean() - mean) < 5 * math.sqrt(variance / n)  # 5 standard errors
     assert abs(np.corrcoef(z[1:], z[:-1])[0, 1]) < 5 / math.sqrt(n)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_native_bits_are_those_of_numpy(monkeypatch, count):
+    seeds = np.concatenate([np.array(SEEDS, np.uint64), np.arange(600, dtype=np.uint64)])
+    load()
+    drawn = [words(seeds, "sampling", 3, count), signs(seeds, "init", 5, 150), signs(seeds[::3], "init", 64, 65)]
+    monkeypatch.setattr(streams, "loaded", lambda: False)
+    plain = [words(seeds, "sampling", 3, count), signs(seeds, "init", 5, 150), signs(seeds[::3], "init", 64, 65)]
+    for one, other in zip(drawn, plain, strict=True):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)

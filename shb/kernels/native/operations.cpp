@@ -6,6 +6,8 @@
 #include "copy.h"
 #include "pooling.h"
 #include "products.h"
+#include "random.h"
+#include "recurrence.h"
 #include "tape.h"
 
 TORCH_LIBRARY_FRAGMENT(shb, library) {
@@ -26,4 +28,7 @@ TORCH_LIBRARY_IMPL(shb, CPU, library) {
     library.impl("native_rectifier_bias", rectifier_bias);
     library.impl("native_max_pool", max_pool);
     library.impl("native_max_pool_backward", max_pool_backward);
+    library.impl("native_words", words);
+    library.impl("native_signs", signs_of);
+    library.impl("native_recurrence", recurrence);
 }

@@ -32,10 +32,9 @@ class Recorder(Views, Reductions, Images):
     """Goes through a graph node by node."""
 
     def tape(self) -> Tape:
-        first = next((i for v, i in self.inputs.items() if v.slot == "input"), None)
-        if first is None:
+        if all(value.slot != "input" for value in self.inputs):
             raise Unsupported("a program without members")
-        return Tape(self.instructions, self.outputs, self.fixed, first, self.block)
+        return Tape(self.instructions, self.outputs, self.fixed, list(self.inputs), self.block)
 
     def record(self, node: fx.Node) -> None:
         """Put one node on the tape."""

@@ -71,11 +71,11 @@ def test_processes_that_build_at_the_same_time(empty_cache):
 
 
 def test_the_key_depends_on_source_and_processor(monkeypatch):
-    before = library._key()
+    before = library._library()
     monkeypatch.setattr(library, "_processor", lambda: "another one")
-    other = library._key()
+    other = library._library()
     monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-O0"))
-    assert len({before, other, library._key()}) == 3
+    assert len({before, other, library._library()}) == 3
 
 
 @can_compile

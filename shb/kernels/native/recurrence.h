@@ -1,0 +1,46 @@
+// Runs the loop that recurrence.py has compiled, shared among threads.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+
+#include <atomic>
+#include <vector>
+
+typedef int64_t (*Recurrence)(const char* const* in, const int64_t* stride, char* const* out, int64_t members, int64_t steps);
+
+// carried [members, 1 number] each; varying [steps, members] each, or [steps] -> carried after all steps, and a flag
+static std::vector<at::Tensor> recurrence(int64_t address, at::TensorList carried, at::TensorList varying) {
+    TORCH_CHECK(!carried.empty() && !varying.empty(), "nothing to advance");
+    const int64_t members = carried.front().size(0), steps = varying.front().size(0);
+    std::vector<at::Tensor> results;
+    std::vector<const char*> in;
+    std::vector<int64_t> stride, element;  // bytes from step to step, and from member to member
+    std::vector<char*> out;
+    for (const at::Tensor& x : carried) {
+        TORCH_CHECK(x.is_contiguous() && x.numel() == members, "carried: ", x.sizes(), " for ", members, " members");
+        results.push_back(at::empty_like(x));
+        in.push_back((const char*)x.const_data_ptr()), stride.push_back(0), element.push_back(x.element_size());
+        out.push_back((char*)results.back().data_ptr());
+    }
+    for (const at::Tensor& x : varying) {
+        const bool common = x.dim() == 1;
+        TORCH_CHECK(x.size(0) == steps && (common || (x.size(1) == members && (members == 1 || x.stride(1) == 1))), "varying: ", x.sizes(),
+                    " for ", steps, " steps of ", members, " members");
+        in.push_back((const char*)x.const_data_ptr()), stride.push_back(x.stride(0) * x.element_size());
+        element.push_back(common ? 0 : x.element_size());
+    }
+    std::atomic<bool> attention{false};
+    const int64_t grain = std::max<int64_t>(1, 10000 / std::max<int64_t>(1, steps));
+    at::parallel_for(0, members, grain, [&](int64_t begin, int64_t end) {
+        std::vector<const char*> from(in);
+        std::vector<char*> to(out);
+        for (size_t i = 0; i < from.size(); i++) from[i] += begin * element[i];
+        for (size_t i = 0; i < to.size(); i++) to[i] += begin * element[i];
+        if (((Recurrence)address)(from.data(), stride.data(), to.data(), end - begin, steps)) attention = true;
+    });
+    results.push_back(at::full({}, attention.load(), at::kBool));
+    return results;
+}
