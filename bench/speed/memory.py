@@ -34,7 +34,8 @@ def needed_bytes(work: Work, width: int) -> int:
 def peak_bytes(work: Work, engine: str, width: int) -> int:
     """Most memory that tensors had at a time while a chunk was made and trained, with the scratch memory of threads.
 
-    Samples that numpy drew are not counted: 64 bytes of a member of E1 for a block of 64 steps.
+    Samples that numpy drew are not counted. Those of E1 are, where native code draws them: 64 bytes of a member for a
+    block of 64 steps.
     """
     stack = work.stack(engine, width)
     stack.advance(stack.start(), 0, 1)  # what is made once
