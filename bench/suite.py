@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -131,11 +132,31 @@ class Suite:
         return [(problem, optimizer) for problem in self.problems for optimizer in self.optimizers]
 
 
+def content_hash(raw: Mapping[str, Any]) -> str:
+    """Hash of what a suite measures: everything in its file but its name, its version and the record of hashes."""
+    content = {key: value for key, value in raw.items() if key not in ("name", "version", "frozen")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _check_frozen(raw: Mapping[str, Any]) -> None:
+    """Raise a ConfigurationError if the content is not what its version was frozen with; a suite may freeze none."""
+    frozen, version, content = raw.get("frozen") or {}, raw["version"], content_hash(raw)
+    if frozen and frozen.get(version) != content:
+        raise ConfigurationError(
+            "suite.version",
+            version,
+            f"a new number, because conf/suite/{raw['name']}.yaml has changed: version {version} is frozen with the "
+            f"content {frozen.get(version)}, the file has {content}. Undo the change, or raise version to "
+            f'{max(frozen) + 1} and add `{max(frozen) + 1}: "{content}"` to frozen',
+        )
+
+
 def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     """Read conf/suite/`name`.yaml and check it; `overrides` apply to every cell.
 
     Raises:
-        ConfigurationError: unknown suite, an override of what the suite itself sets, or a wrong value.
+        ConfigurationError: unknown suite, one that was changed under the same version, an override of what the suite
+            itself sets, or a wrong value.
     """
     choose("suite", name, options("suite"))
     for override in overrides:
@@ -145,6 +166,8 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
                 key, override.partition("=")[2], f"not set together with suite={name}, which sets it"
             )
     raw = OmegaConf.to_container(OmegaConf.load(CONF / "suite" / f"{name}.yaml"))
+    _check_frozen(raw)
+    raw.pop("frozen", None)
     targets = {problem: Target(**target) for problem, target in raw.pop("targets").items()}
     for problem, target in targets.items():
         choose(f"targets.{problem}", problem, raw["problems"])

@@ -50,6 +50,7 @@ def write_suite(tmp_path, monkeypatch):
 
     def write(name, **changes):
         smoke = OmegaConf.to_container(OmegaConf.load(conf / "suite" / "smoke.yaml"))
+        smoke.pop("frozen")  # of the suite as it is
         OmegaConf.save(OmegaConf.create({**smoke, "name": name, **changes}), conf / "suite" / f"{name}.yaml")
 
     return write

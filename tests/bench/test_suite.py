@@ -1,16 +1,20 @@
 """Suites: an equal budget for every optimizer, disjoint seeds, and files that are checked when read."""
 
 import json
+import re
+import shutil
 import types
 
 import polars as pl
 import pytest
+from omegaconf import OmegaConf
 
 import bench.problem
+import bench.suite
 from bench.config import options
 from bench.record import failed_rows
 from bench.store import Store
-from bench.suite import load_suite
+from bench.suite import content_hash, load_suite
 from bench.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
@@ -154,3 +158,56 @@ def test_the_score_fits_the_task(write_suite):
     assert [suite.score(problem) for problem in suite.problems] == ["val_accuracy", "val_loss"]
     write_suite("closed", problems={"e1": ["problem=e1", "steps=4"]}, targets={})
     assert load_suite("closed").score("e1") == "train_loss"
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_the_content_of_every_suite_is_frozen_with_its_version(name):
+    """Fails at load_suite, with what to do, if a target (or anything else) changes under the same version."""
+    raw = OmegaConf.to_container(OmegaConf.load(bench.suite.CONF / "suite" / f"{name}.yaml"))
+    assert raw["frozen"][raw["version"]] == content_hash(raw)
+    assert raw["version"] == max(raw["frozen"])
+
+
+@pytest.fixture
+def change_default(tmp_path, monkeypatch):
+    """Changes the text of conf/suite/default.yaml in a copy of conf/."""
+    conf = shutil.copytree(bench.suite.CONF, tmp_path / "conf")
+    monkeypatch.setattr(bench.suite, "CONF", conf)
+    path = conf / "suite" / "default.yaml"
+
+    def change(old, new):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{metric: val_accuracy, value: 0.6}", "{metric: val_accuracy, value: 0.61}"),
+        ("trials: 16", "trials: 17"),
+        ("hidden=[64,64]", "hidden=[64,65]"),
+        ("optimizers: [sgd, shb, nesterov, adam]", "optimizers: [sgd, shb, adam]"),
+    ],
+)
+def test_a_change_needs_a_new_version_and_the_error_says_how(change_default, old, new):
+    load_suite("default")
+    change_default(old, new)
+    with pytest.raises(ConfigurationError, match="version 1 is frozen with the content") as error:
+        load_suite("default")
+    (line,) = re.findall(r'add `(2: "[0-9a-f]{12}")` to frozen', str(error.value))
+    change_default("version: 1 ", "version: 2 ")
+    with pytest.raises(ConfigurationError, match="version 2 is frozen with the content None"):
+        load_suite("default")
+    change_default("frozen: {", f"frozen: {{{line}, ")
+    assert load_suite("default").version == 2
+
+
+def test_comments_and_the_order_of_keys_are_not_content(change_default):
+    change_default(
+        "trials: 16  # settings tried per optimizer and problem\ntuning_seeds: 3", "tuning_seeds: 3\ntrials: 16"
+    )
+    change_default("# seeds per trial", "# how many seeds per trial")
+    assert load_suite("default").version == 1
