@@ -25,7 +25,8 @@ from bench.cell import Cell, build_cell
 from bench.command import make_console, run_command, split_suite
 from bench.config import CONF, Config, compose_config, typed
 from bench.engine import build_for
-from bench.leaderboard import leaderboard_rows, print_leaderboard, write_leaderboard
+from bench.leaderboard import leaderboard, write_leaderboard
+from bench.leaderboard_text import print_leaderboard
 from bench.logger import Logger, make_logger
 from bench.progress import Reporter
 from bench.runner import Failure, StoreWriteError, missing, run_cell, work
@@ -85,11 +86,11 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
         for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):
             failures += result.failures
             _log_pair(suite, problem, optimizer, store, logger)
-    rows = leaderboard_rows(suite, store)
-    print_leaderboard(suite, rows, CONSOLE)
-    for path in write_leaderboard(suite, rows, store):
+    board = leaderboard(suite, store)
+    print_leaderboard(suite, board, CONSOLE)
+    for path in write_leaderboard(suite, board, store):
         CONSOLE.print(f"wrote {path}", highlight=False)
-    logger.leaderboard(suite, rows)
+    logger.leaderboard(suite, board["rows"])
     logger.close()
     return failures
 

@@ -2,34 +2,32 @@
 
 import csv
 import dataclasses
-import io
 import json
 import math
+import re
 
 import numpy as np
 import polars as pl
 import pytest
-from rich.console import Console
 
 import bench.runner
 from bench.command import run_command
 from bench.leaderboard import (
     COLUMNS,
     SCHEMA_VERSION,
-    caption,
     is_complete,
+    leaderboard,
     leaderboard_rows,
     main,
-    print_leaderboard,
-    provenance,
-    tables,
     write_leaderboard,
 )
+from bench.leaderboard_text import across, caption, notes, sensitivity_table, tables
 from bench.record import failed_rows
-from bench.statistics import median_interval
+from bench.statistics import interquartile_interval, median_interval
 from bench.store import Store
 from bench.suite import Target, load_suite
-from tests.bench.conftest import SUITE_SIZE
+from tests.bench.conftest import ROOT, SUITE_SIZE
+from tests.bench.planted import stored
 
 ISSUE_KEYS = {
     "problem",
@@ -38,6 +36,14 @@ ISSUE_KEYS = {
     "median",
     "ci_low",
     "ci_high",
+    "iqm",
+    "iqm_low",
+    "iqm_high",
+    "rank_low",
+    "rank_high",
+    "tie_group",
+    "p_value_to_leader",
+    "steps_to_target",
     "n_seeds",
     "n_diverged",
     "coverage",
@@ -52,15 +58,6 @@ def suite():
 
 def by_metric(rows, problem, optimizer):
     return {row["metric"]: row for row in rows if (row["problem"], row["optimizer"]) == (problem, optimizer)}
-
-
-def stored(cell, store, metrics, curves=()):
-    """Store members of `cell` as if computed: `metrics(index)` is their metrics, or None for a diverged one."""
-    rows = failed_rows(cell, range(len(cell.ids)), "")
-    for i, row in enumerate(rows):
-        values = metrics(i)
-        row |= {"error": None, "status": "diverged" if values is None else "done", **(values or {})}
-    store.write(rows, [{"member_id": cell.ids[i], **point} for i, points in enumerate(curves) for point in points])
 
 
 @pytest.fixture
@@ -114,10 +111,10 @@ def test_an_easier_target_is_reached_earlier(suite, planted):
 
 
 def test_an_incomplete_suite_says_so(suite, planted, tmp_path, capsys):
-    rows = leaderboard_rows(suite, planted)
-    other = by_metric(rows, "digits/mlp", "adam")["test_accuracy"]
+    board = leaderboard(suite, planted)
+    other = by_metric(board["rows"], "digits/mlp", "adam")["test_accuracy"]
     assert (other["coverage"], other["n_seeds"], other["median"], other["hyperparameters"]) == (0.0, 0, None, None)
-    assert not is_complete(rows) and "INCOMPLETE" in caption(suite, rows)
+    assert not board["complete"] and "INCOMPLETE" in caption(suite, board)
     code = run_command(main, ["suite=smoke", *SUITE_SIZE, f"results_dir={planted.folder}"])
     assert code == 0 and "INCOMPLETE" in capsys.readouterr().out
     assert json.loads((planted.folder / "leaderboard.json").read_text())["complete"] is False
@@ -137,6 +134,19 @@ def test_coverage_is_the_share_of_planned_members(suite, finished_copy):
     assert {row["n_seeds"] for row in by_metric(rows, "digits/mlp", "shb").values()} == {1}
     assert {row["coverage"] for row in rows if row["optimizer"] != "shb"} == {1.0}
     assert not is_complete(rows)
+    board = leaderboard(suite, Store(finished_copy))
+    for row in board["rows"]:
+        ranks = [row[name] for name in ("rank_low", "rank_high", "tie_group", "p_value_to_leader")]
+        if row["coverage"] < 1:
+            assert ranks == [None] * 4
+            assert row["median"] is not None or row["metric"] == "steps_to_target"  # shown, but not ranked
+        else:
+            assert ranks[:3] == [1, 3, 1]  # four seeds separate nothing; of the two others as of shb
+    lines = {line[0]: line for line in tables(suite, board)[0][2]}
+    assert list(lines)[-1] == "shb" and lines["shb"][1:3] == ["-", "-"] and "75 %" in lines["shb"]
+    assert {tuple(profile["problems"]) for profile in board["profiles"]} == {("diabetes/mlp",)}
+    assert {tuple(entry["by_problem"]) for entry in board["aggregate"]} <= {("diabetes/mlp",)}
+    assert "shb" not in board["seeds_needed"][0]["pair"]
 
 
 def test_a_failed_member_is_not_covered(suite, planted):
@@ -152,20 +162,22 @@ def test_a_pair_whose_every_trial_diverged(suite, tmp_path):
     stored(tuning, store, lambda i: None)
     best = json.loads(suite.best("diabetes/mlp", "sgd", store.members())["hyperparameters"])
     stored(suite.evaluation_cell("diabetes/mlp", "sgd", best), store, lambda i: None)
-    rows = leaderboard_rows(suite, store)
-    for row in by_metric(rows, "diabetes/mlp", "sgd").values():
+    board = leaderboard(suite, store)
+    for row in by_metric(board["rows"], "diabetes/mlp", "sgd").values():
         assert (row["median"], row["ci_low"], row["ci_high"], row["n_diverged"]) == (None, None, None, 4)
         assert row["tuning_value"] is None and row["coverage"] == 1.0
-    write_leaderboard(suite, rows, store)
-    assert "| sgd | diverged | diverged | missed by 4/4 | 4 | 4 |" in (store.folder / "leaderboard.md").read_text()
+    write_leaderboard(suite, board, store)
+    line = "| sgd | 1-3 | 1 | diverged | diverged | diverged | missed by 4/4 | 4 | 4 | 100 % |"
+    assert line in (store.folder / "leaderboard.md").read_text()
 
 
 def test_numbers_are_those_of_the_store(suite, finished):
     """Medians against numpy over the stored members and curves, for every row."""
     store = Store(finished)
     members = pl.read_parquet(f"{finished}/members/*.parquet")
-    rows = leaderboard_rows(suite, store)
-    assert len(rows) == 2 * 3 * 3 and is_complete(rows) and "complete" in caption(suite, rows)
+    board = leaderboard(suite, store)
+    rows = board["rows"]
+    assert len(rows) == 2 * 3 * 3 and board["complete"] and ", complete." in caption(suite, board)
     reached = 0
     for row in rows:
         own = members.filter((pl.col("problem") == row["problem"]) & (pl.col("optimizer") == row["optimizer"]))
@@ -186,7 +198,11 @@ def test_numbers_are_those_of_the_store(suite, finished):
             assert row["median"] == pytest.approx(np.median(values), rel=1e-12)
         expected = [value if math.isfinite(value) else None for value in median_interval(values)]
         assert [row["median"], row["ci_low"], row["ci_high"]] == expected
+        expected = [value if math.isfinite(value) else None for value in interquartile_interval(values)]
+        assert [row["iqm"], row["iqm_low"], row["iqm_high"]] == expected
     assert reached > 0
+    for row in rows:
+        assert row["steps_to_target"] == by_metric(rows, row["problem"], row["optimizer"])["steps_to_target"]["median"]
 
 
 def test_the_tuned_setting_is_the_best_of_the_trials(suite, finished):
@@ -206,28 +222,47 @@ def test_the_tuned_setting_is_the_best_of_the_trials(suite, finished):
 
 def test_the_order_of_shards_does_not_matter(suite, finished, tmp_path):
     store = Store(finished)
-    expected = leaderboard_rows(suite, store)
+    expected = leaderboard(suite, store)
     members = store.members().sample(fraction=1.0, shuffle=True, seed=1)
     shuffled = Store(tmp_path / "shuffled")
     for part in members.iter_slices(5):
         curves = store.curves(part["member_id"].to_list()).sample(fraction=1.0, shuffle=True, seed=2)
         shuffled.write(part.to_dicts(), curves.to_dicts())
-    assert leaderboard_rows(suite, shuffled) == expected
+    assert leaderboard(suite, shuffled) == expected
 
 
 def test_the_document(finished):
     document = json.loads((finished / "leaderboard.json").read_text())
-    assert document["schema_version"] == SCHEMA_VERSION == 1
+    assert document["schema_version"] == SCHEMA_VERSION == 2
     assert (document["suite"], document["suite_version"], document["complete"]) == ("smoke", 1, True)
     assert set(document["computed_with"]) >= {"code_commit", "code_dirty", "torch", "cpu", "threads"}
     assert all(document["computed_with"].values())
     assert set(COLUMNS) == ISSUE_KEYS
     for row in document["rows"]:
         assert row.keys() >= ISSUE_KEYS
+    profile = {"optimizer", "problems", "tau", "share", "share_low", "share_high", "area", "area_low", "area_high"}
+    aggregate = {"optimizer", "score", "low", "high", "by_problem", "normalised"}
+    sensitivity = {"problem", "optimizer", "against", "points", "best_x", "width_decades", "share_diverged"}
+    needed = {"problem", "metric", "n_seeds", "pair", "difference", "spread", "seeds", "power"}
+    expected = {
+        "profiles": profile,
+        "aggregate": aggregate,
+        "sensitivity": sensitivity,
+        "seeds_needed": needed,
+        "time_ratios": {"problem", "ratios"},
+    }
+    for section, keys in expected.items():
+        assert document[section] and all(entry.keys() == keys for entry in document[section]), section
+    points = {"x", "median", "low", "high", "n", "n_diverged"}
+    assert all(point.keys() == points for entry in document["sensitivity"] for point in entry["points"])
+    text = (ROOT / "docs" / "results.md").read_text()
+    named = set(re.findall(r"`(\w+)`", text))
+    assert named >= ISSUE_KEYS.union(points, expected, *expected.values())
 
 
 def test_json_csv_and_markdown_agree(suite, finished):
-    rows = json.loads((finished / "leaderboard.json").read_text())["rows"]
+    board = json.loads((finished / "leaderboard.json").read_text())
+    rows = board["rows"]
     table = list(csv.DictReader((finished / "leaderboard.csv").open()))
     assert list(table[0]) == list(COLUMNS) and len(table) == len(rows)
     for line, row in zip(table, rows):
@@ -236,29 +271,40 @@ def test_json_csv_and_markdown_agree(suite, finished):
             expected = json.dumps(value) if name == "hyperparameters" else "" if value is None else str(value)
             assert line[name] == expected
     markdown = (finished / "leaderboard.md").read_text()
-    assert caption(suite, rows) in markdown
-    for title, names, lines in tables(suite, rows):
-        assert f"## {title}\n" in markdown and f"| {' | '.join(names)} |\n" in markdown
+    assert caption(suite, board) in markdown
+    everything = [*tables(suite, board), across(board), ("Sensitivity to the step size", *sensitivity_table(board))]
+    for title, names, lines in everything:
+        assert f"## {title}\n".casefold() in markdown.casefold() and f"| {' | '.join(names)} |\n" in markdown
         for line in lines:
             assert f"| {' | '.join(line)} |" in markdown.splitlines()
+    assert all(note in markdown for problem in suite.problems for note in notes(board, problem))
     for row in rows:
         if row["metric"] == "test_accuracy":
-            shown = [f"{100 * row[name]:.2f}" for name in ("median", "ci_low", "ci_high")]
-            assert f"| {row['optimizer']} | {shown[0]} [{shown[1]}, {shown[2]}] |" in markdown
+            median, low, high, iqm, iqm_low, iqm_high = (f"{100 * row[name]:.2f}" for name in COLUMNS[3:9])
+            ranks = "-".join(str(rank) for rank in dict.fromkeys((row["rank_low"], row["rank_high"])))
+            start = f"| {row['optimizer']} | {ranks} | {row['tie_group']} | "
+            assert f"{start}{median} [{low}, {high}] | {iqm} [{iqm_low}, {iqm_high}] |" in markdown
 
 
-def test_tables_are_ordered_by_the_first_metric(suite, finished):
-    rows = leaderboard_rows(suite, Store(finished))
-    for problem, (_, _, lines) in zip(suite.problems, tables(suite, rows)):
-        medians = [next(iter(by_metric(rows, problem, line[0]).values()))["median"] for line in lines]
-        assert medians == sorted(medians, reverse=problem.startswith("digits"))
+def test_one_problem_does_not_change_the_rows_of_another(suite, finished):
+    board = leaderboard(suite, Store(finished))
+    for problem in suite.problems:
+        alone = leaderboard(dataclasses.replace(suite, problems={problem: suite.problems[problem]}), Store(finished))
+        for section in ("rows", "sensitivity", "seeds_needed", "time_ratios"):
+            assert alone[section] == [entry for entry in board[section] if entry["problem"] == problem]
 
 
-def test_a_terminal_of_any_width(suite, finished):
-    for width in (40, 80, 200):
-        text = io.StringIO()
-        print_leaderboard(suite, leaderboard_rows(suite, Store(finished)), Console(file=text, width=width))
-        assert all(optimizer in text.getvalue() for optimizer in suite.optimizers)
+def test_times_are_ratios_to_the_fastest_of_one_machine(suite, finished, tmp_path):
+    board = leaderboard(suite, Store(finished))
+    for entry in board["time_ratios"]:
+        assert set(entry["ratios"]) == set(suite.optimizers) and min(entry["ratios"].values()) == 1.0
+        assert any(line.startswith("Time per step over") for line in notes(board, entry["problem"]))
+    rows = Store(finished).members().to_dicts()
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.write([{**row, "cpu": "another" if row["seed"] == 0 else row["cpu"]} for row in rows], [])
+    board = leaderboard(suite, elsewhere)
+    assert [entry["ratios"] for entry in board["time_ratios"]] == [None, None]
+    assert len(notes(board, "digits/mlp")) == 1
 
 
 def test_the_command_computes_nothing_and_writes_what_the_run_wrote(
@@ -280,13 +326,6 @@ def test_of_a_single_cell_there_is_none(tiny_suite, capsys):
     assert "suite=none: allowed is smoke, default or full" in capsys.readouterr().err
 
 
-def test_the_search_spaces_stand_below_the_table(finished, suite):
-    text = (finished / "leaderboard.md").read_text()
-    low, high = (suite.space("digits/mlp", "sgd")["lr"][end] for end in ("low", "high"))
-    assert f"- sgd: lr {low:g} .. {high:g} (log)" in text.split("## Search spaces")[1]
-    assert text.split("## Search spaces")[1].count("- ") == len(suite.optimizers)
-
-
 def test_a_changed_suite_does_not_pass_for_the_suite(suite, finished):
     """The tiny suite is suite=smoke with other steps and widths; where it is stored changes nothing."""
     document = json.loads((finished / "leaderboard.json").read_text())
@@ -301,6 +340,5 @@ def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, f
     members = Store(finished).members().to_dicts()
     store.write(members, [])
     store.write([{**members[0], "member_id": "another cell", "torch": "0.4.1"}], [])
-    rows = leaderboard_rows(suite, store)
     assert "0.4.1" in store.members()["torch"].to_list()
-    assert provenance(suite, rows, store)["torch"] == [members[0]["torch"]]
+    assert leaderboard(suite, store)["computed_with"]["torch"] == [members[0]["torch"]]

@@ -196,9 +196,9 @@ def test_a_repeated_command_gives_the_same_run_id_and_other_members_another(tmp_
 
 
 def test_the_leaderboard_is_a_table(tmp_path):
-    shared = {"problem": "digits/mlp", "n_seeds": 4, "coverage": 1.0, "space": {"lr": {}}, "trials": 4}
+    shared = dict.fromkeys(COLUMNS) | {"problem": "digits/mlp", "n_seeds": 4, "coverage": 1.0, "space": {"lr": {}}}
     rows = [
-        {**shared, "optimizer": "sgd", "metric": "test_accuracy", "median": 0.9, "ci_low": 0.8, "ci_high": 0.95}
+        {**shared, "optimizer": "sgd", "metric": "test_accuracy", "median": 0.9, "ci_low": 0.8, "tie_group": 1}
         | {"n_diverged": 0, "hyperparameters": {"lr": 0.1}},
         {**shared, "optimizer": "adam", "metric": "train_loss", "median": None, "ci_low": None, "ci_high": None}
         | {"n_diverged": 4, "hyperparameters": None, "coverage": 0.5},

@@ -1,0 +1,1 @@
+"""How optimizers are compared: pure functions of values over seeds, explained in docs/ranking.md."""
