@@ -7,7 +7,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench claims leaderboard status test lint speed clean
+.PHONY: help bench claims leaderboard report figures status test lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -28,6 +28,12 @@ claims: .venv/ready  ## a verdict for every claim of the theory, LEVEL=quick|ful
 
 leaderboard: .venv/ready  ## rebuild the leaderboard from the store, compute nothing
 	@$(RUN) bench.leaderboard suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+report: .venv/ready  ## the web page RESULTS/report/index.html, which opens offline, and RESULTS/summary.md; compute nothing
+	@$(RUN) bench.report suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+figures: .venv/ready  ## figures for papers, as SVG, PNG and PDF, into RESULTS/figures/
+	@$(RUN) bench.report.figures suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
 
 status: .venv/ready  ## what the suite has, lacks, diverged and failed
 	@$(RUN) bench.status suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)

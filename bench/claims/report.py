@@ -66,11 +66,17 @@ def measured(part: Part) -> str:
     """Value, 95 % interval, sample size, as text."""
     if part.estimate is None:
         return "-"
-    unit = f" {part.unit}" if part.unit else ""
-    if isinstance(part.estimate, Exact):
-        return f"{part.estimate.value:.3g}{unit} (exact, n = {part.estimate.n})"
-    value, low, high = _digits(part.estimate.value, *part.estimate.interval())
-    return f"{value}{unit} [{low}, {high}], n = {part.estimate.n}"
+    ends = None if isinstance(part.estimate, Exact) else part.estimate.interval()
+    return measured_text(part.estimate.value, ends, part.estimate.n, part.unit)
+
+
+def measured_text(value: float, ends: tuple[float, float] | None, n: int, unit: str) -> str:
+    """A measured value as text; `ends` of its 95 % interval, None for an exact number."""
+    unit = f" {unit}" if unit else ""
+    if ends is None:
+        return f"{value:.3g}{unit} (exact, n = {n})"
+    value, low, high = _digits(value, *ends)
+    return f"{value}{unit} [{low}, {high}], n = {n}"
 
 
 def _digits(value: float, low: float, high: float) -> list[str]:

@@ -1,0 +1,45 @@
+"""The report of a suite: report/index.html, one page that opens offline, and summary.md. Computes nothing.
+
+python -m bench.report suite=default results_dir=results/local
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from bench.command import make_console, run_command, suite_and_store
+from bench.leaderboard import document, leaderboard_rows
+from bench.report.data import gather
+from bench.report.page import LIMIT, build_page
+from bench.report.summary import build_summary
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module's docstring; exit code 1 if the page is larger than LIMIT."""
+    console = make_console()
+    if {"-h", "--help"} & set(arguments):
+        console.print(__doc__, markup=False, highlight=False)
+        return 0
+    suite, store = suite_and_store(arguments)
+    report = gather(suite, store, document(suite, leaderboard_rows(suite, store), store))
+    page = build_page(report).encode()
+    for path, content in (
+        (store.folder / "report" / "index.html", page),
+        (store.folder / "summary.md", build_summary(report).encode()),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        console.print(f"wrote {path} ({len(content) / 1e6:.2f} MB)", markup=False, highlight=False)
+    if not report.document["complete"]:
+        console.print("the suite is INCOMPLETE: the page says what is missing", highlight=False)
+    for path in report.damaged:
+        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    if len(page) > LIMIT:
+        console.print(f"the page is larger than {LIMIT / 1e6:.0f} MB", highlight=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,144 @@
+"""What the report shows, gathered from the suite and the store; nothing is computed that is not stored."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bench.claims.report import SCHEMA_VERSION as CLAIMS_SCHEMA_VERSION
+from bench.leaderboard import steps_to_target
+from bench.report.curves import Curves, make_curves
+from bench.status import status_rows
+from bench.store import Store
+from bench.suite import Suite
+from shb.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The value of every evaluation seed behind one row of the leaderboard.
+
+    `values` are None for a diverged seed (then `diverged` has its step) and for a missed target.
+    """
+
+    problem: str
+    optimizer: str
+    metric: str
+    seeds: list[int]
+    values: list[float | None]
+    diverged: list[int | None]
+
+
+@dataclass
+class Report:
+    """Everything on the page.
+
+    Attributes:
+        document: what leaderboard.json holds; sections and fields that it lacks are left out of the page.
+        members: all member rows of the store, with the column `phase`: evaluation, tuning, other (not of the suite).
+        status: rows of `bench.status`.
+        claims: claims.json, or None where no claims were run.
+        figures: family of claims -> its SVG.
+    """
+
+    suite: Suite
+    folder: Path
+    document: Mapping[str, Any]
+    members: pl.DataFrame
+    status: list[dict]
+    seeds: list[Seeds]
+    curves: list[Curves]
+    claims: dict | None
+    figures: dict[str, str]
+    damaged: list[Path] = field(default_factory=list)
+
+    @property
+    def planned(self) -> int:
+        return sum(row["planned"] for row in self.status)
+
+    @property
+    def stored(self) -> int:
+        return sum(row["done"] + row["diverged"] for row in self.status)
+
+    @property
+    def optimizers(self) -> list[str]:
+        return list(self.suite.optimizers)
+
+    def rows(self, problem: str, metric: str | None = None) -> list[dict]:
+        """Leaderboard rows of a problem, and of a metric."""
+        own = (row for row in self.document["rows"] if row["problem"] == problem)
+        return [row for row in own if metric in (None, row["metric"])]
+
+
+def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
+    """Collect the report of `document`, which `bench.leaderboard.document` made from the same suite and store.
+
+    Raises:
+        ConfigurationError: claims.json is damaged or of a newer schema.
+    """
+    members = store.members()
+    phases: dict[str, str] = {}
+    seeds, curves = [], []
+    for problem, optimizer in suite.pairs():
+        phases.update(dict.fromkeys(suite.tuning_cell(problem, optimizer).ids, "tuning"))
+        rows = [r for r in document["rows"] if (r["problem"], r["optimizer"]) == (problem, optimizer)]
+        hyperparameters = next((r["hyperparameters"] for r in rows), None)
+        if not hyperparameters:
+            continue
+        ids = suite.evaluation_cell(problem, optimizer, hyperparameters).ids
+        phases.update(dict.fromkeys(ids, "evaluation"))
+        own = members.filter(pl.col("member_id").is_in(list(ids)) & (pl.col("status") != "failed")).sort("seed")
+        seeds += [_seeds(row, own, suite, store) for row in rows]
+        curves += make_curves(own, store.curves(own["member_id"].to_list()))
+    phase = [phases.get(member_id, "other") for member_id in members["member_id"]]
+    claims = _claims(store.folder / "claims" / "claims.json")
+    return Report(
+        suite=suite,
+        folder=store.folder,
+        document=document,
+        members=members.with_columns(pl.Series("phase", phase, dtype=pl.String)),
+        status=status_rows(suite, store),
+        seeds=seeds,
+        curves=curves,
+        claims=claims,
+        figures=_figures(store.folder / "claims" / "figures", claims),
+        damaged=list(store.damaged),
+    )
+
+
+def _seeds(row: Mapping[str, Any], members: pl.DataFrame, suite: Suite, store: Store) -> Seeds:
+    metric = row["metric"]
+    if metric == "steps_to_target":
+        values = steps_to_target(members, store, suite.targets[row["problem"]])
+    else:
+        values = members[metric].to_list()
+    finite = [None if value is None or not math.isfinite(value) else value for value in values]
+    diverged = members["diverged_step"].to_list()
+    return Seeds(row["problem"], row["optimizer"], metric, members["seed"].to_list(), finite, diverged)
+
+
+def _claims(path: Path) -> dict | None:
+    if not path.exists():
+        return None
+    try:
+        claims = json.loads(path.read_text())
+        version = claims["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError("claims.json", path, f"a file that `make claims` wrote ({error!r})") from None
+    if version > CLAIMS_SCHEMA_VERSION:
+        allowed = f"schema_version <= {CLAIMS_SCHEMA_VERSION} (this one has {version}: update the code)"
+        raise ConfigurationError("claims.json", path, allowed)
+    return claims
+
+
+def _figures(folder: Path, claims: Mapping[str, Any] | None) -> dict[str, str]:
+    """SVG of every family that the claims name and that was drawn."""
+    families: Sequence[str] = list(dict.fromkeys(entry["family"] for entry in claims["claims"])) if claims else ()
+    known = {path.stem: path for path in sorted(folder.glob("*.svg"))}
+    return {family: known[family].read_text() for family in families if family in known}

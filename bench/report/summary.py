@@ -1,0 +1,52 @@
+"""summary.md: the report in half a page, for a pull request or a slide."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from bench.leaderboard import caption, number
+from bench.report.board import boards, needed_text
+from bench.report.data import Report
+
+
+def build_summary(report: Report) -> str:
+    """Markdown: per problem the order with ranks, then the aggregate, claims, and what is missing."""
+    document = report.document
+    state = "complete" if document["complete"] else f"INCOMPLETE: {report.planned - report.stored} members missing"
+    lines = [f"# Suite {report.suite.title}", ""]
+    lines += [f"{report.stored} of {report.planned} members, {state}.", ""]
+    lines += ["| problem | metric | order (rank, median [95 % interval]) |", "|---|---|---|"]
+    needed = []
+    for board in boards(report):
+        entries = []
+        for line in board["lines"]:
+            cell = line["cells"][0]
+            rank = "" if line["rank"] == "-" else f"{line['rank']}: "
+            entries.append(f"{rank}{line['optimizer']} {cell['text']} {cell['interval']}".rstrip())
+        lines.append(f"| {_cell(board['problem'])} | {board['metrics'][0]['label']} | {_cell('; '.join(entries))} |")
+        if board["needed"]:
+            needed.append(f"- {board['problem']}: {needed_text(board['needed'])}.")
+    lines += ["", caption(report.suite, document["rows"]), ""]
+    if needed:
+        lines += ["Seeds needed:", "", *needed, ""]
+    if document.get("aggregate"):
+        scores = (
+            f"{row['optimizer']} {number(row['score'])} [{number(row['low'])}, {number(row['high'])}]"
+            for row in sorted(document["aggregate"], key=lambda row: -(row["score"] or 0))
+        )
+        lines += [f"Across problems, normalised score: {'; '.join(scores)}.", ""]
+    if report.claims:
+        counts = Counter(entry["verdict"] for entry in report.claims["claims"])
+        verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
+        lines += [f"Claims (level {report.claims['level']}): {verdicts}.", ""]
+    totals = {name: sum(row[name] for row in report.status) for name in ("diverged", "failed", "missing")}
+    lines += [f"{totals['diverged']} diverged, {totals['failed']} failed, {totals['missing']} missing.", ""]
+    facts = document.get("computed_with", {})
+    environment = "; ".join(f"{name.replace('_', ' ')} {', '.join(values)}" for name, values in facts.items() if values)
+    lines += [f"Computed with {environment}." if environment else "Nothing is stored.", ""]
+    lines += ["The whole report is in [report/index.html](report/index.html).", ""]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
