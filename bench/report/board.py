@@ -21,14 +21,15 @@ def rank_text(row: Mapping[str, Any]) -> str:
 
 
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Rows of one problem and metric, best first: by rank interval, then by median; what has no median is last."""
+    """Rows of one problem and metric, best first.
+
+    By tie group, within which the order of `rows` (the suite's) stays and ranks nothing; rows without a group last.
+    Where ranks were not computed, by median; what has none is last.
+    """
+    if any(row.get("tie_group") is not None for row in rows):
+        return sorted(rows, key=lambda row: math.inf if row.get("tie_group") is None else row["tie_group"])
     sign = -1 if rows and "accuracy" in rows[0]["metric"] else 1
-
-    def key(row: Mapping[str, Any]) -> tuple:
-        ranks = [math.inf if row.get(name) is None else row[name] for name in ("rank_low", "rank_high")]
-        return (*ranks, math.inf if row["median"] is None else sign * row["median"], row["optimizer"])
-
-    return sorted(rows, key=key)
+    return sorted(rows, key=lambda row: math.inf if row["median"] is None else sign * row["median"])
 
 
 def tie_letters(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -109,12 +110,14 @@ def boards(report: Report) -> list[dict[str, Any]]:
 
 def needed_text(needed: Mapping[str, Any]) -> str:
     """How many seeds would separate the closest pair, in words."""
-    pair = needed["pair"] if isinstance(needed["pair"], str) else " and ".join(needed["pair"])
+    if needed["pair"] is None:
+        return "no two optimizers have results that can be compared seed by seed"
+    pair = " and ".join(needed["pair"])
     details = (
         f"{header(needed['metric'])}: difference {number(needed.get('difference'))}, "
         f"spread {number(needed.get('spread'))} of the differences"
     )
     if needed.get("seeds") is None:
-        return f"how many seeds would separate the closest pair, {pair}, cannot be told ({details})"
+        return f"no number of seeds that can be run would separate the closest pair, {pair} ({details})"
     power = needed.get("power") or 0.8
     return f"{needed['seeds']:g} seeds would separate the closest pair, {pair}, with power {power:g} ({details})"

@@ -139,7 +139,9 @@ def _profiles(report: Report, look: dict[str, Look]) -> Figure:
         axis.plot(profile["tau"], profile["share"], drawstyle="steps-post", **_style(one))
         band = (profile["share_low"], profile["share_high"])
         axis.fill_between(profile["tau"], *band, step="post", color=one.colour, alpha=0.15, linewidth=0)
-    axis.set(xscale="log", ylim=(-0.02, 1.02), xlabel="factor τ of the fewest steps", ylabel="share of problems solved")
+    axis.set(
+        xscale="log", ylim=(-0.02, 1.02), xlabel="factor τ of the fastest's steps", ylabel="share of runs at the target"
+    )
     axis.xaxis.set_minor_formatter("{x:g}")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.legend(fontsize=9)

@@ -18,8 +18,8 @@ def full_document(document, suite, store):
             sign = -1 if "accuracy" in metric else 1
             own.sort(key=lambda row: math.inf if row["median"] is None else sign * row["median"])
             for place, row in enumerate(own):
-                group = place // 2  # pairs are tied
-                row |= {"tie_group": group, "rank_low": 2 * group + 1, "rank_high": min(2 * group + 2, len(own))}
+                group = place // 2  # pairs are tied; groups are counted from 1
+                row |= {"tie_group": group + 1, "rank_low": 2 * group + 1, "rank_high": min(2 * group + 2, len(own))}
                 row |= {"p_value_to_leader": None if place == 0 else min(1.0, 0.3 / place**3)}
                 row |= {"iqm": row["median"], "iqm_low": row["ci_low"], "iqm_high": row["ci_high"]}
     tau = [1 + 0.1 * i for i in range(41)]
@@ -44,7 +44,7 @@ def full_document(document, suite, store):
         "rows": rows,
         "profiles": profiles,
         "aggregate": [
-            {"optimizer": o, "score": 0.9 - 0.1 * i, "low": 0.8 - 0.1 * i, "high": 1 - 0.1 * i}
+            {"optimizer": o, "score": 0.9 - 0.1 * i, "low": 0.8 - 0.1 * i, "high": 1 - 0.1 * i, "normalised": "0 to 1"}
             for i, o in enumerate(suite.optimizers)
         ],
         "sensitivity": sensitivity(suite, store),

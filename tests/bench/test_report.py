@@ -21,6 +21,7 @@ from bench.command import run_command
 from bench.leaderboard import document, leaderboard_rows
 from bench.record import failed_rows
 from bench.report.board import boards, needed_text, ordered, rank_text
+from bench.report.claims import families
 from bench.report.columns import column, pack, rounded, unpack
 from bench.report.curves import QUANTILES, Curves, extremes, make_curves, quantile_lines, within_budget
 from bench.report.data import gather
@@ -178,14 +179,23 @@ def test_heavy_curves_fit_and_show_their_extremes():
 # ---- board
 
 
-def test_rows_are_in_the_order_of_ranks_then_medians():
+def test_rows_are_in_the_order_of_tie_groups_or_medians():
+    standings = (("a", 2, 3, 3), ("b", 1, 1, 2), ("c", None, None, None), ("d", 1, 1, 2))
     rows = [
-        {"optimizer": "a", "metric": "test_accuracy", "median": 0.9, "rank_low": 1, "rank_high": 2},
-        {"optimizer": "b", "metric": "test_accuracy", "median": 0.95, "rank_low": 1, "rank_high": 2},
-        {"optimizer": "c", "metric": "test_accuracy", "median": 0.99, "rank_low": 3, "rank_high": 3},
+        {
+            "optimizer": name,
+            "metric": "test_loss",
+            "median": 0.9,
+            "tie_group": group,
+            "rank_low": low,
+            "rank_high": high,
+        }
+        for name, group, low, high in standings
     ]
-    assert [row["optimizer"] for row in ordered(rows)] == ["b", "a", "c"]
-    assert [rank_text(row) for row in rows] == ["1-2", "1-2", "3"]
+    assert [row["optimizer"] for row in ordered(rows)] == ["b", "d", "a", "c"]
+    assert [rank_text(row) for row in rows] == ["3", "1-2", "-", "1-2"]
+    accuracies = [{"optimizer": o, "metric": "test_accuracy", "median": m} for o, m in (("a", 0.2), ("b", 0.3))]
+    assert [row["optimizer"] for row in ordered(accuracies)] == ["b", "a"]
     plain = [{"optimizer": o, "metric": "test_loss", "median": m} for o, m in (("a", 2.0), ("b", None), ("c", 1.0))]
     assert [row["optimizer"] for row in ordered(plain)] == ["c", "a", "b"] and rank_text(plain[0]) == "-"
 
@@ -227,7 +237,19 @@ def test_seeds_needed_in_words():
         "power": 0.8,
     }
     assert "33 seeds would separate the closest pair, sgd and shb, with power 0.8" in needed_text(needed)
-    assert "cannot be told" in needed_text({**needed, "seeds": None})
+    assert "no number of seeds" in needed_text({**needed, "seeds": None})
+    assert "no two optimizers" in needed_text({**needed, "pair": None})
+
+
+def test_claims_read_as_in_their_own_report(finished_copy):
+    shutil.copytree(ROOT / "results" / "reference" / "claims", finished_copy / "claims")
+    report = report_of(finished_copy)
+    table = (finished_copy / "claims" / "claims.md").read_text()
+    rows = [row for family in families(report, report.figures) for row in family["rows"]]
+    assert len(rows) == 182 and len(report.figures) == 8
+    for row in rows:
+        cells = (row["id"], row["title"], row["source"], row["predicted"], row["measured_text"])
+        assert f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" in table
 
 
 def test_looks_are_distinct():
@@ -331,6 +353,7 @@ def test_the_summary(full, finished_copy):
     text = build_summary(full)
     assert "# Suite smoke v1" in text and "complete" in text and "INCOMPLETE" not in text
     row = ordered(full.rows("digits/mlp", "test_accuracy"))[0]
+    assert row["tie_group"] == 1
     assert f"1-2: {row['optimizer']} {100 * row['median']:.2f} [" in text
     assert "52 seeds would separate" in text and "normalised score: sgd 0.9 [0.8, 1]" in text
     assert len(text) < 4000

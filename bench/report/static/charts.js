@@ -68,7 +68,7 @@ report.startCharts = async () => {
   const profiles = () => {
     if (!data.profiles.length) return;
     const draw = () => drawn("profiles", by("profile-chart"), {
-      title: "Performance profiles", xLabel: "factor τ", yLabel: "problems solved", percent: true,
+      title: "Performance profiles", xLabel: "factor τ", yLabel: "runs at the target", percent: true,
       xLog: pressed(by("profile-x")), stepped: true, yMin: -0.02, yMax: 1.04,
       hint: "At the largest τ. Move over the plot for others.",
       series: data.profiles.map((p) => ({
