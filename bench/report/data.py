@@ -70,6 +70,12 @@ class Report:
     def optimizers(self) -> list[str]:
         return list(self.suite.optimizers)
 
+    @property
+    def sensitivity(self) -> list[dict[str, Any]]:
+        """Entries of `sensitivity` in the document that have points, which are in the order of x."""
+        entries = self.document.get("sensitivity") or ()
+        return [{**s, "points": sorted(s["points"], key=lambda point: point["x"])} for s in entries if s["points"]]
+
     def rows(self, problem: str, metric: str | None = None) -> list[dict]:
         """Leaderboard rows of a problem, and of a metric."""
         own = (row for row in self.document["rows"] if row["problem"] == problem)

@@ -59,7 +59,7 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     if report.document.get("profiles"):
         yield "profiles", _profiles(report, look)
     for problem in report.suite.problems:
-        if any(s["problem"] == problem for s in report.document.get("sensitivity") or ()):
+        if any(s["problem"] == problem for s in report.sensitivity):
             yield f"sensitivity_{_file_name(problem)}", _sensitivity(report, look, problem)
 
 
@@ -150,16 +150,15 @@ def _profiles(report: Report, look: dict[str, Look]) -> Figure:
 
 def _sensitivity(report: Report, look: dict[str, Look], problem: str) -> Figure:
     """One panel per hyperparameter; a cross at the upper edge: the median seed diverged."""
-    own = [s for s in report.document["sensitivity"] if s["problem"] == problem and s["points"]]
+    own = [s for s in report.sensitivity if s["problem"] == problem]
     against = list(dict.fromkeys(s["against"] for s in own))
     figure, axes = _panels(len(against), problem)
     for axis, name in zip(axes, against):
         axis.set(xscale="linear" if name == "momentum" else "log", yscale="log")
         for entry in (s for s in own if s["against"] == name):
             one = look[entry["optimizer"]]
-            points = sorted(entry["points"], key=lambda point: point["x"])
             x, median, low, high = (
-                np.array([math.nan if p[key] is None else p[key] for p in points], float)
+                np.array([math.nan if p[key] is None else p[key] for p in entry["points"]], float)
                 for key in ("x", "median", "low", "high")
             )
             axis.plot(x, median, one.marker, linestyle="-", markersize=4, **_style(one))

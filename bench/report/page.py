@@ -77,7 +77,7 @@ def build_page(report: Report) -> str:
         profiles=bool(report.document.get("profiles")),
         has_curves=bool(curves),
         decimated=thinned,
-        has_sensitivity=bool(report.document.get("sensitivity")),
+        has_sensitivity=bool(report.sensitivity),
         spaces=space_lines(report.suite, report.document["rows"]),
         verdicts=Counter(entry["verdict"] for entry in report.claims["claims"]) if report.claims else {},
         families=families(report, figures),
@@ -150,11 +150,10 @@ def _decorate(report: Report, shown: list[dict[str, Any]]) -> None:
 
 
 def _aggregate(report: Report) -> list[dict[str, Any]]:
-    """Rows of the table across problems: best score first, with the area under the profile where there is one."""
+    """Rows of the table across problems, not ranked, with the area under the profile where there is one."""
     areas = {p["optimizer"]: p for p in report.document.get("profiles") or ()}
     rows = []
     for row in report.document.get("aggregate") or ():
         profile: Mapping[str, Any] = areas.get(row["optimizer"], {})
         rows.append({**row, **{name: profile.get(name) for name in ("area", "area_low", "area_high")}})
-    rows = [row for row in rows if row["optimizer"] in report.optimizers]
-    return sorted(rows, key=lambda row: (row["score"] is None, -(row["score"] or 0)))
+    return [row for row in rows if row["optimizer"] in report.optimizers]

@@ -26,7 +26,6 @@ def charts_payload(report: Report, curves: list[Curves]) -> dict[str, Any]:
     """What static/charts.js draws; infinity is the text "inf"."""
     named = looks(report.optimizers).items()
     known = set(report.optimizers)
-    document = report.document
     seeds = {(own.problem, own.optimizer): len(own.seeds) for own in report.seeds}
     return {
         "looks": [{"name": name, "label": look.label, "dash": look.dash} for name, look in named],
@@ -44,12 +43,8 @@ def charts_payload(report: Report, curves: list[Curves]) -> dict[str, Any]:
             }
             for own in curves
         ],
-        "profiles": [p for p in document.get("profiles") or () if p["optimizer"] in known],
-        "sensitivity": [
-            {**s, "points": sorted(s["points"], key=lambda p: p["x"])}
-            for s in document.get("sensitivity") or ()
-            if s["optimizer"] in known and s["points"]
-        ],
+        "profiles": [p for p in report.document.get("profiles") or () if p["optimizer"] in known],
+        "sensitivity": [s for s in report.sensitivity if s["optimizer"] in known],
     }
 
 

@@ -15,15 +15,17 @@ def build_summary(report: Report) -> str:
     state = "complete" if document["complete"] else f"INCOMPLETE: {report.planned - report.stored} members missing"
     lines = [f"# Suite {report.suite.title}", ""]
     lines += [f"{report.stored} of {report.planned} members, {state}.", ""]
-    lines += ["| problem | metric | order (rank, median [95 % interval]) |", "|---|---|---|"]
+    lines += ["| problem | metric | groups, the best first: rank, optimizer, median [95 % interval] |", "|---|---|---|"]
     needed = []
     for board in boards(report):
-        entries = []
+        groups: dict[str | None, list[str]] = {}
         for line in board["lines"]:
             cell = line["cells"][0]
             rank = "" if line["rank"] == "-" else f"{line['rank']}: "
-            entries.append(f"{rank}{line['optimizer']} {cell['text']} {cell['interval']}".rstrip())
-        lines.append(f"| {_cell(board['problem'])} | {board['metrics'][0]['label']} | {_cell('; '.join(entries))} |")
+            entry = f"{rank}{line['optimizer']} {cell['text']} {cell['interval']}".rstrip()
+            groups.setdefault(line["letter"], []).append(entry)
+        order = "; ".join(", ".join(own) for own in groups.values())
+        lines.append(f"| {_cell(board['problem'])} | {board['metrics'][0]['label']} | {_cell(order)} |")
         if board["needed"]:
             needed.append(f"- {board['problem']}: {needed_text(board['needed'])}.")
     lines += ["", caption(report.suite, document["rows"]), ""]
@@ -32,7 +34,7 @@ def build_summary(report: Report) -> str:
     if document.get("aggregate"):
         scores = (
             f"{row['optimizer']} {number(row['score'])} [{number(row['low'])}, {number(row['high'])}]"
-            for row in sorted(document["aggregate"], key=lambda row: -(row["score"] or 0))
+            for row in document["aggregate"]
         )
         lines += [f"Across problems, normalised score: {'; '.join(scores)}.", ""]
     if report.claims:

@@ -32,9 +32,17 @@ report.chart = (host, first) => {
     if (!values.length) return options.yLog ? [0.1, 1] : [0, 1];
     let low = values.reduce((a, b) => Math.min(a, b));
     let high = values.reduce((a, b) => Math.max(a, b));
-    if (options.yLog) return low < high ? [low / 1.08, high * 1.08] : [low / 2, high * 2];
+    if (options.yLog) {
+      const margin = low < high ? (high / low) ** 0.04 : 2;
+      return [low / margin, high * margin];
+    }
     const margin = high > low ? 0.04 * (high - low) : 0.05 * (Math.abs(high) || 1);
     return [options.yMin ?? low - margin, options.yMax ?? high + margin];
+  };
+  const along = (low, high) => {
+    if (!options.points || low === null) return [low, high]; // room for the points at both ends
+    const margin = options.xLog ? (high / low) ** 0.02 : 0.02 * (high - low);
+    return options.xLog ? [low / margin, high * margin] : [low - margin, high + margin];
   };
   const inside = (value, [low, high]) => {
     if (value === null || Number.isNaN(value)) return null;
@@ -146,7 +154,7 @@ report.chart = (host, first) => {
       legend: { show: false },
       cursor: { y: false, drag: { x: true, y: false }, points: { show: false } },
       scales: {
-        x: { time: false, distr: options.xLog ? 3 : 1, range: (u, low, high) => [low, high] },
+        x: { time: false, distr: options.xLog ? 3 : 1, range: (u, low, high) => along(low, high) },
         y: { distr: options.yLog ? 3 : 1, range: (u) => range(u.scales.x.min ?? undefined, u.scales.x.max ?? undefined) },
       },
       axes: [
