@@ -29,7 +29,7 @@ def rank_text(row: Mapping[str, Any]) -> str:
     return "-" if low is None else f"{low}" if low == high else f"{low}-{high}"
 
 
-def _interval(row: Mapping[str, Any], names: tuple[str, str, str]) -> str:
+def value_text(row: Mapping[str, Any], names: tuple[str, str, str]) -> str:
     """Value and interval; accuracies in percent, a missed target in words."""
     value, low, high = (row[name] for name in names)
     if not row["n_seeds"]:
@@ -62,8 +62,8 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
         lines = []
         for row in firsts:
             others = [other for other in own if other["optimizer"] == row["optimizer"]]
-            shown = [_interval(other, ("median", "ci_low", "ci_high")) for other in others]
-            shown[1:1] = [_interval(row, ("iqm", "iqm_low", "iqm_high"))]
+            shown = [value_text(other, ("median", "ci_low", "ci_high")) for other in others]
+            shown[1:1] = [value_text(row, ("iqm", "iqm_low", "iqm_high"))]
             tuned = (row["hyperparameters"] or {}).items()
             lines.append(
                 [
@@ -77,11 +77,11 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
                     " ".join(f"{n}={v:.6g}" for n, v in tuned if n in row["space"]) or "-",
                 ]
             )
-        result.append((_title(problem, suite.targets.get(problem)), names, lines))
+        result.append((table_title(problem, suite.targets.get(problem)), names, lines))
     return result
 
 
-def _title(problem: str, target: Target | None) -> str:
+def table_title(problem: str, target: Target | None) -> str:
     if target is None:
         return problem
     relation = ">=" if "accuracy" in target.metric else "<="

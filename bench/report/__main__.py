@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.command import make_console, run_command, suite_and_store
-from bench.leaderboard import document, leaderboard_rows
+from bench.leaderboard import leaderboard
 from bench.report.data import gather
 from bench.report.page import LIMIT, build_page
 from bench.report.summary import build_summary
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(__doc__, markup=False, highlight=False)
         return 0
     suite, store = suite_and_store(arguments)
-    report = gather(suite, store, document(suite, leaderboard_rows(suite, store), store))
+    report = gather(suite, store, leaderboard(suite, store))
     page = build_page(report).encode()
     for path, content in (
         (store.folder / "report" / "index.html", page),

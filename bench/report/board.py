@@ -6,30 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard import cell_text, number, problem_title
+from bench.leaderboard_text import notes, rank_text, table_title, value_text
 from bench.report.data import Report
 from bench.report.strip import scale_of, strip
 from bench.tables import header
 
 
-def rank_text(row: Mapping[str, Any]) -> str:
-    """The rank, "1-2" where nothing separates it; a dash where ranks were not computed."""
-    low, high = row.get("rank_low"), row.get("rank_high")
-    if low is None or high is None:
-        return "-"
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Rows of one problem and metric, best first.
 
-    By tie group, within which the order of `rows` (the suite's) stays and ranks nothing; rows without a group last.
-    Where ranks were not computed, by median; what has none is last.
+    By tie group, within which the order of `rows` (the suite's) stays and ranks nothing; incomplete rows last.
     """
-    if any(row.get("tie_group") is not None for row in rows):
-        return sorted(rows, key=lambda row: math.inf if row.get("tie_group") is None else row["tie_group"])
-    sign = -1 if rows and "accuracy" in rows[0]["metric"] else 1
-    return sorted(rows, key=lambda row: math.inf if row["median"] is None else sign * row["median"])
+    return sorted(rows, key=lambda row: math.inf if row["tie_group"] is None else row["tie_group"])
 
 
 def tie_letters(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -65,7 +53,7 @@ def boards(report: Report) -> list[dict[str, Any]]:
             cells = []
             for metric in metrics:
                 row, at = by_metric[metric], index.get((problem, optimizer, metric))
-                text, _, interval = cell_text(row).partition(" [")
+                text, _, interval = value_text(row, ("median", "ci_low", "ci_high")).partition(" [")
                 cells.append(
                     {
                         "label": header(metric),
@@ -97,27 +85,12 @@ def boards(report: Report) -> list[dict[str, Any]]:
         result.append(
             {
                 "problem": problem,
-                "title": problem_title(problem, report.suite.targets.get(problem)),
+                "title": table_title(problem, report.suite.targets.get(problem)),
                 "metrics": [{"name": m, "label": header(m), "higher": "accuracy" in m} for m in metrics],
                 "ranked": any(line["rank"] != "-" for line in lines),
                 "covered": all(line["coverage"] == 1 for line in lines),
                 "lines": lines,
-                "needed": next((n for n in report.document.get("seeds_needed") or () if n["problem"] == problem), None),
+                "notes": notes(report.document, problem),
             }
         )
     return result
-
-
-def needed_text(needed: Mapping[str, Any]) -> str:
-    """How many seeds would separate the closest pair, in words."""
-    if needed["pair"] is None:
-        return "no two optimizers have results that can be compared seed by seed"
-    pair = " and ".join(needed["pair"])
-    details = (
-        f"{header(needed['metric'])}: difference {number(needed.get('difference'))}, "
-        f"spread {number(needed.get('spread'))} of the differences"
-    )
-    if needed.get("seeds") is None:
-        return f"no number of seeds that can be run would separate the closest pair, {pair} ({details})"
-    power = needed.get("power") or 0.8
-    return f"{needed['seeds']:g} seeds would separate the closest pair, {pair}, with power {power:g} ({details})"

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from bench.claims.report import SCHEMA_VERSION as CLAIMS_SCHEMA_VERSION
-from bench.leaderboard import steps_to_target
+from bench.entry import Entry, entries
 from bench.report.curves import Curves, make_curves
 from bench.status import status_rows
 from bench.store import Store
@@ -83,7 +83,7 @@ class Report:
 
 
 def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
-    """Collect the report of `document`, which `bench.leaderboard.document` made from the same suite and store.
+    """Collect the report of `document`, which `bench.leaderboard.leaderboard` made from the same suite and store.
 
     Raises:
         ConfigurationError: claims.json is damaged or of a newer schema.
@@ -91,17 +91,13 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
     members = store.members()
     phases: dict[str, str] = {}
     seeds, curves = [], []
-    for problem, optimizer in suite.pairs():
-        phases.update(dict.fromkeys(suite.tuning_cell(problem, optimizer).ids, "tuning"))
-        rows = [r for r in document["rows"] if (r["problem"], r["optimizer"]) == (problem, optimizer)]
-        hyperparameters = next((r["hyperparameters"] for r in rows), None)
-        if not hyperparameters:
-            continue
-        ids = suite.evaluation_cell(problem, optimizer, hyperparameters).ids
-        phases.update(dict.fromkeys(ids, "evaluation"))
-        own = members.filter(pl.col("member_id").is_in(list(ids)) & (pl.col("status") != "failed")).sort("seed")
-        seeds += [_seeds(row, own, suite, store) for row in rows]
-        curves += make_curves(own, store.curves(own["member_id"].to_list()))
+    for entry in (entry for own in entries(suite, store).values() for entry in own):
+        phases.update(dict.fromkeys(suite.tuning_cell(entry.problem, entry.optimizer).ids, "tuning"))
+        if entry.hyperparameters:
+            ids = suite.evaluation_cell(entry.problem, entry.optimizer, entry.hyperparameters).ids
+            phases.update(dict.fromkeys(ids, "evaluation"))
+            seeds += [_seeds(entry, metric) for metric in entry.values]
+            curves += make_curves(entry.evaluation, store.curves(entry.evaluation["member_id"].to_list()))
     phase = [phases.get(member_id, "other") for member_id in members["member_id"]]
     claims = _claims(store.folder / "claims" / "claims.json")
     return Report(
@@ -118,15 +114,13 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
     )
 
 
-def _seeds(row: Mapping[str, Any], members: pl.DataFrame, suite: Suite, store: Store) -> Seeds:
-    metric = row["metric"]
-    if metric == "steps_to_target":
-        values = steps_to_target(members, store, suite.targets[row["problem"]])
-    else:
-        values = members[metric].to_list()
-    finite = [None if value is None or not math.isfinite(value) else value for value in values]
-    diverged = members["diverged_step"].to_list()
-    return Seeds(row["problem"], row["optimizer"], metric, members["seed"].to_list(), finite, diverged)
+def _seeds(entry: Entry, metric: str) -> Seeds:
+    diverged = entry.evaluation["diverged_step"].to_list()
+    values = [
+        None if step is not None or not math.isfinite(value) else value
+        for step, value in zip(diverged, entry.values[metric])
+    ]
+    return Seeds(entry.problem, entry.optimizer, metric, entry.evaluation["seed"].to_list(), values, diverged)
 
 
 def _claims(path: Path) -> dict | None:

@@ -19,8 +19,9 @@ from matplotlib.figure import Figure
 
 from bench.claims.figures.style import RC, make_figure
 from bench.command import make_console, run_command, suite_and_store
-from bench.leaderboard import document, leaderboard_rows
-from bench.report.board import ordered, rank_text
+from bench.leaderboard import leaderboard
+from bench.leaderboard_text import rank_text
+from bench.report.board import ordered
 from bench.report.curves import QUANTILES
 from bench.report.data import Report, gather
 from bench.report.palette import Look, looks
@@ -178,7 +179,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(__doc__, markup=False, highlight=False)
         return 0
     suite, store = suite_and_store(arguments)
-    report = gather(suite, store, document(suite, leaderboard_rows(suite, store), store))
+    report = gather(suite, store, leaderboard(suite, store))
     written = draw_figures(report, store.folder / "figures")
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False)

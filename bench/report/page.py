@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench.leaderboard import caption, number, space_lines
-from bench.report.board import boards, needed_text
+from bench.leaderboard_text import ACROSS, SENSITIVITY, caption, number, space_lines
+from bench.report.board import boards
 from bench.report.citation import citation
 from bench.report.claims import families, fitting_figures
 from bench.report.columns import DIGITS, pack
@@ -68,17 +68,19 @@ def build_page(report: Report) -> str:
         payloads=payloads,
         sections=SECTIONS.items(),
         computed_with=report.document.get("computed_with", {}),
-        caption=caption(report.suite, report.document["rows"]),
+        caption=caption(report.suite, report.document),
         boards=shown,
         ranked=any(board["ranked"] for board in shown),
         looks=look,
         number=number,
+        across_note=ACROSS,
+        sensitivity_note=SENSITIVITY,
         aggregate=_aggregate(report),
         profiles=bool(report.document.get("profiles")),
         has_curves=bool(curves),
         decimated=thinned,
         has_sensitivity=bool(report.sensitivity),
-        spaces=space_lines(report.suite, report.document["rows"]),
+        spaces=space_lines(report.suite, report.document),
         verdicts=Counter(entry["verdict"] for entry in report.claims["claims"]) if report.claims else {},
         families=families(report, figures),
         figures_left_out=left_out,
@@ -140,9 +142,8 @@ def _series_style(report: Report) -> str:
 
 
 def _decorate(report: Report, shown: list[dict[str, Any]]) -> None:
-    """Add to each board what the template needs beside the numbers: shading by tie group, looks, a sentence."""
+    """Add to each board what the template needs beside the numbers: shading by tie group, looks."""
     for board in shown:
-        board["needed"] = needed_text(board["needed"]) if board["needed"] else ""
         letters = list(dict.fromkeys(line["letter"] for line in board["lines"]))
         for line in board["lines"]:
             line["look"] = report.optimizers.index(line["optimizer"])

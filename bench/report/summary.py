@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.leaderboard import caption, number
-from bench.report.board import boards, needed_text
+from bench.leaderboard_text import caption, notes, number
+from bench.report.board import boards
 from bench.report.data import Report
 
 
@@ -16,7 +16,7 @@ def build_summary(report: Report) -> str:
     lines = [f"# Suite {report.suite.title}", ""]
     lines += [f"{report.stored} of {report.planned} members, {state}.", ""]
     lines += ["| problem | metric | groups, the best first: rank, optimizer, median [95 % interval] |", "|---|---|---|"]
-    needed = []
+    below = []
     for board in boards(report):
         groups: dict[str | None, list[str]] = {}
         for line in board["lines"]:
@@ -26,11 +26,9 @@ def build_summary(report: Report) -> str:
             groups.setdefault(line["letter"], []).append(entry)
         order = "; ".join(", ".join(own) for own in groups.values())
         lines.append(f"| {_cell(board['problem'])} | {board['metrics'][0]['label']} | {_cell(order)} |")
-        if board["needed"]:
-            needed.append(f"- {board['problem']}: {needed_text(board['needed'])}.")
-    lines += ["", caption(report.suite, document["rows"]), ""]
-    if needed:
-        lines += ["Seeds needed:", "", *needed, ""]
+        below += [f"- {board['problem']}: {note}" for note in notes(document, board["problem"])]
+    lines += ["", caption(report.suite, document), ""]
+    lines += [*below, ""]
     if document.get("aggregate"):
         scores = (
             f"{row['optimizer']} {number(row['score'])} [{number(row['low'])}, {number(row['high'])}]"

@@ -52,6 +52,7 @@ def full_document(document, suite, store):
             {
                 "problem": problem,
                 "metric": rows[0]["metric"],
+                "n_seeds": 4,
                 "pair": list(suite.optimizers[:2]),
                 "difference": 0.004,
                 "spread": 0.01,
@@ -60,6 +61,7 @@ def full_document(document, suite, store):
             }
             for problem in suite.problems
         ],
+        "time_ratios": [{"problem": p, "ratios": dict.fromkeys(suite.optimizers, 1.0)} for p in suite.problems],
     }
 
 

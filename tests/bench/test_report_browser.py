@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bench.leaderboard import document, leaderboard_rows
+from bench.leaderboard import leaderboard
 from bench.record import failed_rows
 from bench.report.board import boards
 from bench.report.data import gather
@@ -314,7 +314,7 @@ def test_hostile_names_stay_text(driver, finished_copy, tmp_path):
     claims["failures"] = {EVIL: EVIL}
     (finished_copy / "claims").mkdir()
     (finished_copy / "claims" / "claims.json").write_text(json.dumps(claims))
-    own = full_document(document(suite, leaderboard_rows(suite, store), store), suite, store)
+    own = full_document(leaderboard(suite, store), suite, store)
     report = gather(suite, store, own)
     seeds = [replace(s, problem=EVIL) for s in report.seeds]
     curves = [replace(c, problem=EVIL) for c in report.curves]
@@ -348,6 +348,7 @@ def test_a_page_of_an_incomplete_suite(driver, finished_copy, tmp_path):
     assert driver.find_element(By.ID, "coverage").is_displayed()
     assert driver.execute_script("return report.charts.curves.shown()") == ["sgd", "shb"]
     assert "no performance profiles" in driver.find_element(By.ID, "profiles").text
+    assert "no ranks" in driver.find_element(By.ID, "leaderboard").text or driver.find_elements(By.CLASS_NAME, "tie")
     assert browser.console(driver) == []
 
 
