@@ -58,13 +58,12 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
         )
         names = ["optimizer", "rank", "group", *map(header, metrics)]
         names[4:4] = ["IQM" + header(metrics[0])[len(metrics[0]) :]]
-        names += ["seeds", "diverged", "coverage", "tuned"]
+        names += ["seeds", "diverged", "coverage", _setting_name(suite)]
         lines = []
         for row in firsts:
             others = [other for other in own if other["optimizer"] == row["optimizer"]]
             shown = [value_text(other, ("median", "ci_low", "ci_high")) for other in others]
             shown[1:1] = [value_text(row, ("iqm", "iqm_low", "iqm_high"))]
-            tuned = (row["hyperparameters"] or {}).items()
             lines.append(
                 [
                     row["optimizer"],
@@ -74,7 +73,7 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
                     str(row["n_seeds"]),
                     str(row["n_diverged"]),
                     f"{100 * row['coverage']:.0f} %",
-                    " ".join(f"{n}={v:.6g}" for n, v in tuned if n in row["space"]) or "-",
+                    setting_text(row),
                 ]
             )
         result.append((table_title(problem, suite.targets.get(problem)), names, lines))
@@ -164,8 +163,7 @@ def caption(suite: Suite, board: Mapping[str, Any]) -> str:
     )
     return (
         f"Suite {suite.title}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
-        f"{suite.trials} Sobol trials x {suite.tuning_seeds} tuning seeds scored on the validation part, then the best "
-        f"setting on {suite.evaluation_seeds} fresh seeds. Rank: the ranks in the first metric that paired tests on "
+        f"{suite.protocol}. Rank: the ranks in the first metric that paired tests on "
         "the same seeds leave open (95 % for all ranks of a table at once); 1-2 is a tie. Group: a leader and all that "
         "are not separated from it, in no order."
     )
@@ -182,10 +180,20 @@ SENSITIVITY = (
 )
 
 
+def setting_text(row: Mapping[str, Any]) -> str:
+    """The hyperparameters of a row that were searched, or all of a given setting; a dash where none is known."""
+    values = (row["hyperparameters"] or {}).items()
+    return " ".join(f"{name}={value:.6g}" for name, value in values if name in row["space"] or not row["space"]) or "-"
+
+
+def _setting_name(suite: Suite) -> str:
+    return "setting" if suite.settings else "tuned"
+
+
 def space_lines(suite: Suite, board: Mapping[str, Any]) -> list[str]:
     """The search spaces, one line per optimizer (and problem, where a problem has its own)."""
     lines: dict[str, list[str]] = {}
-    for row in board["rows"]:
+    for row in (row for row in board["rows"] if row["space"]):
         axes = (f"{n} {a['low']:g} .. {a['high']:g} ({a['scale']})" for n, a in row["space"].items())
         lines.setdefault(f"{row['optimizer']}: {', '.join(axes)}", []).append(row["problem"])
     everywhere = len(suite.problems)
@@ -196,10 +204,10 @@ def print_leaderboard(suite: Suite, board: Mapping[str, Any], console: Console) 
     """Print one table per problem, and the one across problems."""
     for problem, (title, names, lines) in zip(suite.problems, tables(suite, board)):
         whole = all(line[names.index("coverage")] == "100 %" for line in lines)
-        left_out = {"tuned", *(n for n in names if n.startswith("IQM")), *(["coverage"] if whole else [])}
+        left_out = {names[-1], *(n for n in names if n.startswith("IQM")), *(["coverage"] if whole else [])}
         shown = [i for i, name in enumerate(names) if name not in left_out]
         print_table(console, title, [names[i] for i in shown], [[line[i] for i in shown] for line in lines], text=1)
-        for line in [*(f"tuned {line[0]}: {line[-1]}" for line in lines), *notes(board, problem)]:
+        for line in [*(f"{names[-1]} {line[0]}: {line[-1]}" for line in lines), *notes(board, problem)]:
             console.print(line, style="dim", highlight=False)
         console.print()
     title, names, lines = across(board)
@@ -220,8 +228,10 @@ def markdown(suite: Suite, board: Mapping[str, Any]) -> str:
         text += [line for note in notes(board, problem) for line in (note, "")]
     title, names, lines = across(board)
     text += [f"## {title[0].upper()}{title[1:]}", "", *_table(names, lines), "", ACROSS, ""]
-    text += ["## Sensitivity to the step size", "", *_table(*sensitivity_table(board)), "", SENSITIVITY, ""]
-    text += ["## Search spaces", "", *(f"- {line}" for line in space_lines(suite, board)), ""]
+    if board["sensitivity"]:
+        text += ["## Sensitivity to the step size", "", *_table(*sensitivity_table(board)), "", SENSITIVITY, ""]
+    if spaces := space_lines(suite, board):
+        text += ["## Search spaces", "", *(f"- {line}" for line in spaces), ""]
     return "\n".join(text)
 
 

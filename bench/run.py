@@ -148,6 +148,8 @@ def _announce(todo: int, planned: int, store: Store) -> None:
 
 
 def _log(logger: Logger, cell: Cell, store: Store, role: str) -> None:
+    if not cell.ids:  # nothing to tune
+        return
     members = store.members()
     own = members.filter(members["member_id"].is_in(list(cell.ids)))
     logger.cell(cell, own, store.curves(cell.ids), role=role)

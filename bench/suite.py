@@ -1,9 +1,13 @@
-"""A suite: a named matrix of problems and optimizers, its tuning protocol, its seeds and its targets."""
+"""A suite: a named matrix of problems and optimizers, its tuning protocol, its seeds and its targets.
+
+A suite with `settings` has nothing to tune: every pair has one setting, given in its file (a published one, say).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bench.cell import Cell, build_cell
-from bench.config import CONF, Config, compose_config, options
+from bench.config import CONF, Config, compose_config, numbers, options
 from bench.store import METRICS
 from bench.tuning import best_setting, check_space, sobol_trials
 from shb.datasets import DATASETS
@@ -51,12 +55,13 @@ class Suite:
     version: int
     problems: Mapping[str, Sequence[str]]
     optimizers: Sequence[str]
-    trials: int
-    tuning_seeds: int
-    tuning_seed_offset: int
     evaluation_seeds: int
     evaluation_seed_offset: int
     targets: Mapping[str, Target]
+    trials: int = 0
+    tuning_seeds: int = 0
+    tuning_seed_offset: int = 0
+    settings: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     _configs: dict[tuple[str, str], Config] = field(default_factory=dict, repr=False)
     _cells: dict[tuple, Cell] = field(default_factory=dict, repr=False)
@@ -70,12 +75,15 @@ class Suite:
         return self._configs[key]
 
     def tuning_cell(self, problem: str, optimizer: str) -> Cell:
-        """All trials on the tuning seeds."""
+        """All trials on the tuning seeds; a cell without members if there is nothing to tune."""
         key = "tuning", problem, optimizer
         if key not in self._cells:
             config = self.config(problem, optimizer)
-            seeds = replace(config, seeds=self.tuning_seeds, seed_offset=self.tuning_seed_offset)
-            self._cells[key] = build_cell(seeds, sobol_trials(self.space(problem, optimizer), self.trials))
+            if self.settings:
+                self._cells[key] = build_cell(config, ())
+            else:
+                seeds = replace(config, seeds=self.tuning_seeds, seed_offset=self.tuning_seed_offset)
+                self._cells[key] = build_cell(seeds, sobol_trials(self.space(problem, optimizer), self.trials))
         return self._cells[key]
 
     def evaluation_cell(self, problem: str, optimizer: str, hyperparameters: Mapping[str, float]) -> Cell:
@@ -93,11 +101,15 @@ class Suite:
         return self._cells[key]
 
     def settle(self, problem: str, tuning: Cell) -> None:
-        """Use the tuning cell as it was run: its engine may have been chosen by the run."""
-        self._cells["tuning", problem, tuning.optimizer.name] = tuning
+        """Use the tuning cell as it was run: its engine, which may have been chosen by the run, is that of the pair."""
+        pair = problem, tuning.optimizer.name
+        self._cells = {key: cell for key, cell in self._cells.items() if key[1:3] != pair}
+        self._cells["tuning", *pair] = tuning
 
     def space(self, problem: str, optimizer: str) -> dict[str, dict]:
-        """Search space of an optimizer: hyperparameter -> low, high, scale."""
+        """Search space of an optimizer: hyperparameter -> low, high, scale; {} if there is nothing to tune."""
+        if self.settings:
+            return {}
         space = self.config(problem, optimizer).optimizer["space"]
         check_space(optimizer, space, get_optimizer(optimizer).hyperparameters)
         return space
@@ -110,7 +122,10 @@ class Suite:
         return "val_accuracy" if DATASETS[spec["dataset"]].task == "classification" else "val_loss"
 
     def best(self, problem: str, optimizer: str, members: Any) -> dict | None:
-        """The winning trial among stored `members`, or None while any trial is missing."""
+        """The winning trial among stored `members`, or None while any trial is missing; the given setting, if any."""
+        if self.settings:
+            setting = self.settings[problem][optimizer]
+            return {"hyperparameters": json.dumps(setting, sort_keys=True), "score": math.nan, "n_seeds": 0}
         ids = set(self.tuning_cell(problem, optimizer).ids)
         tuning = members.filter(members["member_id"].is_in(list(ids)) & (members["status"] != "failed"))
         if len(tuning) < len(ids):
@@ -126,6 +141,16 @@ class Suite:
         """Name and version, and what was changed: a table must not pass for the suite if it is not."""
         changes = f" CHANGED by {' '.join(self.changes())}" if self.changes() else ""
         return f"{self.name} v{self.version}{changes}"
+
+    @property
+    def protocol(self) -> str:
+        """What every optimizer got, in words."""
+        if self.settings:
+            return f"one given setting, not tuned, on {self.evaluation_seeds} seeds"
+        return (
+            f"{self.trials} Sobol trials x {self.tuning_seeds} tuning seeds scored on the validation part, then the "
+            f"best setting on {self.evaluation_seeds} fresh seeds"
+        )
 
     def pairs(self) -> list[tuple[str, str]]:
         """(problem, optimizer) in the order in which they run."""
@@ -173,9 +198,13 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
         choose(f"targets.{problem}", problem, raw["problems"])
         choose(f"targets.{problem}.metric", target.metric, METRICS)
     suite = Suite(**raw, targets=targets, overrides=tuple(overrides))
-    for field_name in ("trials", "tuning_seeds", "evaluation_seeds"):
+    tuned = () if suite.settings else ("trials", "tuning_seeds")
+    for field_name in (*tuned, "evaluation_seeds"):
         if getattr(suite, field_name) < 1:
             raise ConfigurationError(f"suite.{field_name}", getattr(suite, field_name), "a whole number >= 1")
+    if suite.settings:
+        _check_settings(suite)
+        return suite
     low, high = sorted(
         [
             (suite.tuning_seed_offset, suite.tuning_seeds),
@@ -187,3 +216,19 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             "suite.tuning_seed_offset", suite.tuning_seed_offset, "seeds disjoint from the evaluation seeds"
         )
     return suite
+
+
+def _check_settings(suite: Suite) -> None:
+    """Raise a ConfigurationError unless every pair has a setting with a number for each of its hyperparameters."""
+    for name in ("trials", "tuning_seeds"):
+        if getattr(suite, name):
+            raise ConfigurationError(f"suite.{name}", getattr(suite, name), "not set together with settings")
+    for problem, optimizer in suite.pairs():
+        setting = suite.settings.get(problem, {}).get(optimizer)
+        where, known = f"suite.settings.{problem}.{optimizer}", list(get_optimizer(optimizer).hyperparameters)
+        if setting is None:
+            raise ConfigurationError(where, "(missing)", f"a number for each of {', '.join(known)}")
+        for name in setting:
+            choose(where, name, known)
+        for name in known:
+            numbers(f"{where}.{name}", [setting.get(name)])

@@ -42,14 +42,18 @@ class PairResult:
 def run_pair(
     suite: Suite, problem: str, optimizer: str, store: Store, reporter: Reporter, memory: float | None
 ) -> PairResult:
-    """Tune, then evaluate the winner; what is stored is not computed again."""
+    """Tune, then evaluate the winner (or the given setting); what is stored is not computed again."""
     tuning, failure = run_cell(suite.tuning_cell(problem, optimizer), store, reporter, memory)
     suite.settle(problem, tuning)
     failures = [failure]
     best = suite.best(problem, optimizer, store.members())
     if best is not None:  # else the tuning failed
         evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
-        failures.append(run_cell(evaluation, store, reporter, memory)[1])
+        evaluation, failure = run_cell(evaluation, store, reporter, memory)
+        failures.append(failure)
+        if not tuning.ids:  # nothing was tuned: the evaluation has chosen the engine
+            tuning = tuning.under(evaluation.engine)
+            suite.settle(problem, tuning)
     return PairResult(tuning.engine, [failure for failure in failures if failure])
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard_text import notes, rank_text, table_title, value_text
+from bench.leaderboard_text import notes, rank_text, setting_text, table_title, value_text
 from bench.report.data import Report
 from bench.report.strip import scale_of, strip
 from bench.tables import header
@@ -66,8 +66,6 @@ def boards(report: Report) -> list[dict[str, Any]]:
                         "strip": strip(scales[metric], row, None if at is None else report.seeds[at]),
                     }
                 )
-            space = first.get("space") or {}
-            tuned = {name: value for name, value in (first["hyperparameters"] or {}).items() if name in space}
             lines.append(
                 {
                     "optimizer": optimizer,
@@ -79,7 +77,7 @@ def boards(report: Report) -> list[dict[str, Any]]:
                     "n_seeds": first["n_seeds"],
                     "n_diverged": first["n_diverged"],
                     "coverage": first["coverage"],
-                    "tuned": " ".join(f"{name}={value:.6g}" for name, value in tuned.items()) or "-",
+                    "tuned": setting_text(first),
                 }
             )
         result.append(

@@ -48,6 +48,7 @@ DATASETS: dict[str, DatasetFacts] = {
     "mnist1d": DatasetFacts("classification", (1, 40), 10, 3200, 800, 1000),
     "mnist": DatasetFacts("classification", (1, 28, 28), 10, 55000, 5000, 10000, needs_files=True),
     "fashion_mnist": DatasetFacts("classification", (1, 28, 28), 10, 55000, 5000, 10000, needs_files=True),
+    "fashion_mnist_deepobs": DatasetFacts("classification", (1, 28, 28), 10, 59904, 96, 10000, needs_files=True),
     "cifar10": DatasetFacts("classification", (3, 32, 32), 10, 45000, 5000, 10000, needs_files=True),
 }
 

@@ -2,7 +2,8 @@
 
 For feature (tabular data) or channel (images and signals) j, with mean m_j and population standard
 deviation s_j over the training part alone:  x <- (x - m_j) / s_j,  and s_j is replaced by 1 where the
-training part is constant. Regression targets are treated in the same way.
+training part is constant. Regression targets are treated in the same way. A set that is read as a publication reads it
+may instead divide its inputs by a number (`divisor`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Split:
     """One part of a data set; treat the tensors as read-only, they are shared by all users in the process.
 
     Attributes:
-        x: float32 ``[n, *feature_shape]``, in training standard deviations.
+        x: float32 ``[n, *feature_shape]``, in training standard deviations (divided by a number where a set says so).
         y: int64 ``[n]`` class labels ``0 .. outputs - 1``, or float32 ``[n, outputs]`` targets in
             training standard deviations.
     """
@@ -105,6 +106,7 @@ def build_dataset(
     outputs: int,
     source: str,
     licence: str,
+    divisor: float | None = None,
 ) -> Dataset:
     """Standardise raw arrays with their training part and split them.
 
@@ -118,6 +120,7 @@ def build_dataset(
         outputs: number of classes, or of regression targets.
         source: where the data comes from.
         licence: terms under which it is distributed.
+        divisor: divide the inputs by this number, in float32, instead of standardising them.
 
     Raises:
         ConfigurationError: unknown task, an empty or overlapping or incomplete split, labels or targets that
@@ -140,10 +143,11 @@ def build_dataset(
             found = f"{y.dtype}{list(y.shape)}"
             raise ConfigurationError("y", found, f"finite values of shape [{len(x)}, {outputs}]")
         targets = _standardise(y, parts)
-    splits = [
-        Split(torch.from_numpy(inputs), torch.from_numpy(target))
-        for inputs, target in zip(_standardise(x, parts), targets)
-    ]
+    if divisor is None:
+        scaled = _standardise(x, parts)
+    else:
+        scaled = [x[part].astype(np.float32) / np.float32(divisor) for part in parts]
+    splits = [Split(torch.from_numpy(inputs), torch.from_numpy(target)) for inputs, target in zip(scaled, targets)]
     return Dataset(name, task, outputs, *splits, _checksum(x, y, parts), source, licence)
 
 

@@ -20,6 +20,10 @@ from shb.errors import ConfigurationError
 
 CLASSES = 10
 VALIDATION_SIZE = 5000  # the last images of the official training part
+# Other readings of the files of a set: name -> set, images of the official training part that validate, divisor of the
+# pixels (they are not standardised). "fashion_mnist_deepobs" is Fashion-MNIST as DeepOBS reads it (docs/published.md):
+# 60,000 - 96 = 468 mini-batches of 128, an epoch there.
+READINGS = {"fashion_mnist_deepobs": ("fashion_mnist", 96, 255)}
 
 # Path below the data root -> MD5. The training files come first, the files of the test part last.
 FILES: dict[str, dict[str, str]] = {
@@ -56,17 +60,19 @@ LICENCE = {"mnist": "CC BY-SA 3.0", "fashion_mnist": "MIT", "cifar10": "no terms
 def load_images(name: str, root: Path) -> Dataset:
     """An image set, classification with 10 classes, feature shape (1, 28, 28) or (3, 32, 32).
 
-    The test part is the official one; the last 5,000 images of the official training part validate.
+    The test part is the official one; the last 5,000 images of the official training part validate, or as many as
+    `READINGS` says.
 
     Args:
-        name: ``mnist``, ``fashion_mnist`` or ``cifar10``.
+        name: ``mnist``, ``fashion_mnist``, ``cifar10`` or a name in `READINGS`.
         root: folder that holds ``MNIST/raw``, ``FashionMNIST/raw`` or ``cifar-10-batches-py``.
 
     Raises:
         ConfigurationError: a file is missing or its MD5 is not the published one.
     """
-    files = FILES[name].items()
-    if name == "cifar10":
+    of, validation_size, divisor = READINGS.get(name, (name, VALIDATION_SIZE, None))
+    files = FILES[of].items()
+    if of == "cifar10":
         # safe only because these very bytes have been compared with the published MD5
         batches = [pickle.loads(_verified(root / file, md5), encoding="latin1") for file, md5 in files]
         x = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
@@ -84,11 +90,17 @@ def load_images(name: str, root: Path) -> Dataset:
         "classification",
         x,
         y,
-        trailing_split(len(y) - test_size - VALIDATION_SIZE, VALIDATION_SIZE, test_size),
+        trailing_split(len(y) - test_size - validation_size, validation_size, test_size),
         outputs=CLASSES,
-        source=SOURCE[name],
-        licence=LICENCE[name],
+        source=SOURCE[of],
+        licence=LICENCE[of],
+        divisor=divisor,
     )
+
+
+def set_of(name: str) -> str:
+    """The set whose files ``name`` reads."""
+    return READINGS[name][0] if name in READINGS else name
 
 
 def verify_files(name: str, root: Path, *, missing_ok: bool = False) -> None:
@@ -97,7 +109,7 @@ def verify_files(name: str, root: Path, *, missing_ok: bool = False) -> None:
     Raises:
         ConfigurationError: a file has another MD5, or is missing and ``missing_ok`` is false.
     """
-    for file, md5 in FILES[name].items():
+    for file, md5 in FILES[set_of(name)].items():
         if not (missing_ok and not (root / file).exists()):
             _verified(root / file, md5)
 
@@ -110,6 +122,7 @@ def download_missing(name: str, root: Path) -> None:
     Raises:
         ConfigurationError: the folder cannot be written or the download fails.
     """
+    name = set_of(name)
     missing = [file for file in FILES[name] if not (root / file).exists()]
     if not missing:
         return

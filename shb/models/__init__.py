@@ -14,10 +14,11 @@ from torch import nn
 from shb.models.cnn import cnn
 from shb.models.convolution import Conv, MaxPool
 from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initialization, draw_parameters
+from shb.models.lenet import lenet
 from shb.models.mlp import mlp
 from shb.models.vgg import vgg
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "vgg": vgg}
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg}
 
 __all__ = [
     "FAN_FREE",
@@ -28,6 +29,7 @@ __all__ = [
     "check_initialization",
     "cnn",
     "draw_parameters",
+    "lenet",
     "mlp",
     "vgg",
 ]

@@ -6,11 +6,12 @@ With fan_in and fan_out of a weight (a bias has the fans of its weight):
     kaiming        weight ~ N(0, 2 / fan_in), bias = 0                    (He et al., arXiv 1502.01852)
     xavier         weight ~ U(-b, b),  b = sqrt(6 / (fan_in + fan_out)), bias = 0   (Glorot-Bengio 2010)
     normal         every entry ~ N(0, std^2)
+    truncated_normal  weight ~ N(0, std^2) given |weight| <= 2 std, bias = `value`    (TensorFlow)
     zeros          every entry 0
     point          every entry `value`
 
 Only torch_default and normal are absolutely continuous in every coordinate, which the avoidance
-result needs (theory.md D4); kaiming and xavier leave the biases at 0.
+result needs (theory.md D4); kaiming, xavier and truncated_normal start the biases at one value.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 
 from shb.errors import ConfigurationError, choose
 
-INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "zeros", "point")
-FAN_FREE = ("normal", "zeros", "point")  # defined for any vector, without the fans of a layer
+INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "truncated_normal", "zeros", "point")
+FAN_FREE = ("normal", "zeros", "point", "truncated_normal")  # defined for any vector, without the fans of a layer
 
 
 def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
@@ -38,7 +40,7 @@ def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
 def check_initialization(init: str, std: float) -> None:
     """Raise a ConfigurationError unless `init` is known and `std` usable."""
     choose("init", init, INITIALIZATIONS)
-    if init == "normal" and not 0 < std < math.inf:
+    if init in ("normal", "truncated_normal") and not 0 < std < math.inf:
         raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
 
 
@@ -60,6 +62,9 @@ def draw_parameters(
             drawn = np.full(shape, value if init == "point" else 0.0)
         elif init == "normal":
             drawn = std * generator.standard_normal(shape)
+        elif init == "truncated_normal":
+            low, high = ndtr(-2.0), ndtr(2.0)
+            drawn = np.full(shape, value) if bias else std * ndtri(generator.uniform(low, high, shape))
         else:
             fan_in, fan_out = _fans(name, shapes)
             if init == "torch_default":
