@@ -17,13 +17,14 @@ from bench.suite import Suite
 def status_rows(suite: Suite, store: Store) -> list[dict]:
     """Per problem, optimizer and phase: planned, done, diverged, failed, missing, and the errors.
 
-    The evaluation phase of a pair is planned with the suite's number of seeds before its setting is known.
+    The evaluation phase of a pair is planned with the suite's number of seeds before its setting is known. A suite with
+    given settings has no tuning phase.
     """
     members = store.members()
     rows = []
     for problem, optimizer in suite.pairs():
         best = suite.best(problem, optimizer, members)
-        for phase in ("tuning", "evaluation"):
+        for phase in ("evaluation",) if suite.settings else ("tuning", "evaluation"):
             if phase == "tuning":
                 ids = suite.tuning_cell(problem, optimizer).ids
             elif best:

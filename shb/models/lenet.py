@@ -27,6 +27,8 @@ def lenet(
     A convolution with ReLU and a max-pool of window 2 per entry of `channels`, a dense layer with ReLU per entry of
     `hidden`. The defaults are the network "2c2d" of DeepOBS (docs/published.md).
     """
+    if len(feature_shape) not in (2, 3):
+        raise ConfigurationError("model", "lenet", "mlp for data without a spatial dimension")
     if not hidden or any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a non-empty list of widths >= 1 (model=cnn for none)")
     rule = {"relu_derivative": relu_derivative, "relu_rule": relu_rule}

@@ -133,3 +133,12 @@ def test_wrong_labels_targets_values_and_tasks_are_refused(table):
     ):
         with pytest.raises(ConfigurationError, match=message):
             build(*arguments)
+
+
+def test_a_divisor_replaces_the_standardisation_of_inputs(table):
+    x, y, indices = table
+    data = build_dataset("tiny", "classification", x, y, indices, outputs=2, source="", licence="", divisor=4)
+    for part, rows in (("train", indices.train), ("validation", indices.validation), ("test", indices.test)):
+        expected = torch.from_numpy(x[rows].astype(np.float32) / np.float32(4))
+        assert torch.equal(getattr(data, part).x, expected)
+    assert data.checksum == build(x, y, indices).checksum  # raw arrays and parts are the same

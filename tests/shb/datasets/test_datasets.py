@@ -20,6 +20,7 @@ CHECKSUMS = {
     "diabetes": "4549c5db824288af6d51e2cccb80666f49c5831e4d3f86c948e0d05800e3a4f7",
     "mnist1d": "e5b49b8ab6f6dacb9c5f551977912c1d034a112af13dc5818987ca4c484735bc",
     "fashion_mnist": "012ffc5e5645207a4e37c16f636974f45eb1879ccd5d5c20adffdcbc8a2b32f6",
+    "fashion_mnist_deepobs": "dbb8e0deff1525805dbdb2e2bc1a03fae3213c791a45df71b06c422289437f0c",
     "mnist": "4ae0ed82dddf3968e8af8f870b8e4ffca9bd6362fc5a255817cfa3d0d9b79083",
 }
 NO_FILES = ("digits", "breast_cancer", "diabetes", "mnist1d")
@@ -32,8 +33,9 @@ def from_files(name, folder):
     return pytest.param(name, marks=[pytest.mark.data, skip])
 
 
-ALL = (*NO_FILES, from_files("fashion_mnist", "FashionMNIST"), from_files("mnist", "MNIST"))
-on_all = pytest.mark.parametrize("name", ALL)
+STANDARDISED = (*NO_FILES, from_files("fashion_mnist", "FashionMNIST"), from_files("mnist", "MNIST"))
+DIVIDED = from_files("fashion_mnist_deepobs", "FashionMNIST")
+on_all = pytest.mark.parametrize("name", (*STANDARDISED, DIVIDED))
 
 
 @on_all
@@ -68,7 +70,7 @@ def moments(x):
     return x.numpy().mean(axes, dtype=np.float64), x.numpy().std(axes, dtype=np.float64)
 
 
-@on_all
+@pytest.mark.parametrize("name", STANDARDISED)
 def test_training_part_is_standardised_and_test_part_only_nearly(name):
     data = load_dataset(name, DATA)
     arrays = [(data.train.x, data.test.x)]
@@ -80,6 +82,19 @@ def test_training_part_is_standardised_and_test_part_only_nearly(name):
         test_mean, test_deviation = moments(test)
         assert (np.abs(test_mean) > 1e-5).all() and (np.abs(test_deviation - 1) > 1e-5).all()
         assert (np.abs(test_mean) < 0.5).all() and (np.abs(np.log(test_deviation)) < 0.5).all()
+
+
+@pytest.mark.parametrize("name", [DIVIDED])
+def test_the_reading_of_deepobs_has_the_pixels_of_the_same_images(name):
+    """Pixels / 255 and the official order: whole mini-batches of 128 train, the next 96 images validate."""
+    data, ours = load_dataset(name, DATA), load_dataset("fashion_mnist", DATA)
+    assert len(data.train) == 468 * 128 and len(data.train) + len(data.validation) == 60000
+    y = torch.cat([data.train.y, data.validation.y])
+    assert torch.equal(y, torch.cat([ours.train.y, ours.validation.y])) and torch.equal(data.test.y, ours.test.y)
+    pixels = data.test.x * 255
+    assert torch.equal(pixels, pixels.round()) and (data.test.x.min(), data.test.x.max()) == (0, 1)
+    slope = data.test.x.std() / ours.test.x.std()  # the other reading is an affine function of this one
+    torch.testing.assert_close(data.test.x, slope * (ours.test.x - ours.test.x.min()), atol=1e-5, rtol=0)
 
 
 @on_all

@@ -62,6 +62,18 @@ def test_normal_has_the_standard_deviation_in_every_entry():
         assert_normal(tensor, 0.09)
 
 
+def test_truncated_normal_is_cut_at_two_deviations_with_constant_bias():
+    drawn = draw("truncated_normal", std=0.3, value=0.05)
+    for name in ("a.bias", "b.bias"):
+        assert torch.equal(drawn[name], torch.full(SHAPES[name], 0.05, dtype=torch.float64))
+    for name in FANS:
+        w = drawn[name] / 0.3
+        assert 1.99 < w.abs().max() <= 2
+        assert w.var().item() == pytest.approx(0.7737, rel=0.03)  # 1 - 4 phi(2) / (2 Phi(2) - 1)
+        # the law within: P(|w| < 1) = 0.7152 of a normal cut at 2, 0.5 of a uniform one
+        assert (w.abs() < 1).double().mean().item() == pytest.approx(0.7152, abs=0.03)
+
+
 def test_zeros_and_point_are_exact():
     assert all(torch.equal(t, torch.zeros(SHAPES[n])) for n, t in draw("zeros", value=3.0, dtype=torch.float32).items())
     for name, tensor in draw("point", value=0.1).items():
@@ -78,7 +90,7 @@ def test_every_dtype_is_the_rounded_float64_draw(init):
             assert torch.equal(tensor, exact[name].to(dtype))
 
 
-@pytest.mark.parametrize("init", ["torch_default", "kaiming", "xavier", "normal"])
+@pytest.mark.parametrize("init", ["torch_default", "kaiming", "xavier", "normal", "truncated_normal"])
 def test_seeds_differ_and_a_seed_repeats(init):
     first, again, other = draw(init, 0), draw(init, 0), draw(init, 1)
     assert torch.equal(first["a.weight"], again["a.weight"])
@@ -92,6 +104,8 @@ def test_wrong_initialisations_are_refused():
     for std in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ConfigurationError, match=r"init\.std=.*init=zeros for 0"):
             check_initialization("normal", std)
+        with pytest.raises(ConfigurationError, match=r"init\.std="):
+            check_initialization("truncated_normal", std)
         check_initialization("kaiming", std)  # not used there
     for init in set(INITIALIZATIONS) - set(FAN_FREE):
         with pytest.raises(ConfigurationError, match="allowed is normal, zeros, point"):

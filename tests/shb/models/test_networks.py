@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from shb.errors import ConfigurationError
-from shb.models import MODELS, Conv, MaxPool, cnn, mlp, vgg
+from shb.models import MODELS, Conv, MaxPool, cnn, lenet, mlp, vgg
 from shb.nonsmooth import RULES, BetaMaxPool2d, ReLU
 
 
@@ -50,6 +50,36 @@ def test_downsampling_halves_the_resolution(downsample, shape, features):
 def test_stride_works_down_to_one_pixel():
     model = filled(cnn((1, 2, 2), 3, channels=[4, 4, 4], downsample="stride"))
     assert model(torch.randn(5, 1, 2, 2)).shape == (5, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 7), (2, 11)])
+@pytest.mark.parametrize("hidden", [[9], [9, 6]])
+def test_lenet_output_shape(shape, hidden):
+    model = filled(lenet(shape, 4, channels=[5, 6], kernel=3, hidden=hidden))
+    assert model(torch.randn(3, *shape)).shape == (3, 4)
+    assert [layer.out_features for layer in model if isinstance(layer, torch.nn.Linear)] == [*hidden, 4]
+
+
+def test_lenet_by_default_is_the_published_network():
+    """DeepOBS's 2c2d written in torch's own layers: same shapes, same outputs."""
+    ours = filled(lenet((1, 28, 28), 10))
+    theirs = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 32, 5, padding=2),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2, 2),
+        torch.nn.Conv2d(32, 64, 5, padding=2),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2, 2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(7 * 7 * 64, 1024),
+        torch.nn.ReLU(),
+        torch.nn.Linear(1024, 10),
+    )
+    with torch.no_grad():
+        for own, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.copy_(own)
+        x = torch.rand(2, 1, 28, 28)
+        torch.testing.assert_close(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (1, 9, 8)])
@@ -112,6 +142,9 @@ def test_a_cnn_without_pool_beta_has_the_bits_of_torch_max_pooling(shape):
         (lambda: cnn((1, 8, 8), 3, downsample="stride", pool_beta=1.0), "model.pool_beta=1.0: allowed is 0 without"),
         (lambda: cnn((1, 8), 3, pool_beta=1.0), "model.pool_beta=1.0: allowed is 0 without"),
         (lambda: vgg((1, 8, 8), 3, pool_beta=math.nan), "model.pool_beta=nan: allowed is a finite number"),
+        (lambda: lenet((5,), 3), "model=lenet: allowed is mlp for data without a spatial dimension"),
+        (lambda: lenet((1, 8, 8), 3, hidden=[]), r"model.hidden=\[\]: allowed is a non-empty list of widths >= 1"),
+        (lambda: lenet((1, 8, 8), 3, hidden=[4, 0]), r"model.hidden=\[4, 0\]"),
         (lambda: vgg((5,), 3), r"model=vgg: allowed is mlp or cnn for samples of shape \(5,\)"),
         (lambda: vgg((1, 40), 3), "model=vgg"),
         (lambda: vgg((1, 7, 32), 3), "model=vgg"),
