@@ -16,36 +16,47 @@ from shb.errors import ConfigurationError
 from shb.training import why_not
 from tests.bench.conftest import SUITE_SIZE
 
+PROBLEM = "diabetes/mlp"
 SETTINGS = {
     "sgd": {"lr": 0.1},
     "shb": {"lr": 0.05, "momentum": 0.5},
     "adam": {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
 }
-PROBLEMS = ("digits/mlp", "diabetes/mlp")
+FIXED = {
+    "problems": {PROBLEM: ["model=mlp", "dataset=diabetes"]},
+    "targets": {},
+    "trials": 0,
+    "tuning_seeds": 0,
+    "evaluation_seeds": 2,
+    "settings": {PROBLEM: SETTINGS},
+}
 
 
 @pytest.fixture
 def given(write_suite, tmp_path):
-    """Command line of a suite of two problems, three optimizers and four seeds, with SETTINGS."""
-    write_suite("given", trials=0, tuning_seeds=0, settings=dict.fromkeys(PROBLEMS, SETTINGS))
+    """Command line of a suite of one problem, three optimizers and two seeds, with SETTINGS."""
+    write_suite("given", **FIXED)
     return ["suite=given", *SUITE_SIZE, f"results_dir={tmp_path / 'results'}", "workers=1"]
+
+
+def board(folder):
+    return json.loads((folder / "results" / "leaderboard.json").read_text())
 
 
 def test_every_setting_runs_on_every_seed_and_nothing_else_runs(given, tmp_path, capsys):
     assert run_command(bench.run.main, given) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "24 members to compute (0 of 24" in printed
-    assert "one given setting, not tuned, on 4 seeds" in printed and "setting shb: lr=0.05 momentum=0.5" in printed
+    assert "6 members to compute (0 of 6" in printed
+    assert "one given setting, not tuned, on 2 seeds" in printed and "setting shb: lr=0.05 momentum=0.5" in printed
     assert "Sobol" not in printed and "search space" not in printed
     members = Store(tmp_path / "results").members()
-    assert len(members) == 24 and set(members["seed"]) == {0, 1, 2, 3}
-    for problem in PROBLEMS:
-        for optimizer, setting in SETTINGS.items():
-            own = members.filter((members["problem"] == problem) & (members["optimizer"] == optimizer))
-            assert [json.loads(h) for h in own["hyperparameters"]] == [setting] * 4
-    board = json.loads((tmp_path / "results" / "leaderboard.json").read_text())
-    assert board["complete"] and all(row["coverage"] == 1 and row["n_seeds"] == 4 for row in board["rows"])
-    assert all(row["trials"] == 0 and row["space"] == {} and row["tuning_value"] is None for row in board["rows"])
+    assert len(members) == 6
+    for optimizer, setting in SETTINGS.items():
+        own = members.filter(members["optimizer"] == optimizer)
+        assert [json.loads(h) for h in own["hyperparameters"]] == [setting] * 2 and set(own["seed"]) == {0, 1}
+    rows = board(tmp_path)["rows"]
+    assert board(tmp_path)["complete"] and all(row["coverage"] == 1 and row["n_seeds"] == 2 for row in rows)
+    assert all(row["trials"] == 0 and row["space"] == {} and row["tuning_value"] is None for row in rows)
     assert "Search spaces" not in (tmp_path / "results" / "leaderboard.md").read_text()
 
 
@@ -54,10 +65,10 @@ def test_repeating_computes_nothing_and_more_seeds_compute_only_those(given, wri
     created = Store(tmp_path / "results").members()["created"].to_list()
     assert run_command(bench.run.main, given) == 0
     assert Store(tmp_path / "results").members()["created"].to_list() == created
-    write_suite("given", trials=0, tuning_seeds=0, evaluation_seeds=5, settings=dict.fromkeys(PROBLEMS, SETTINGS))
+    write_suite("given", **{**FIXED, "evaluation_seeds": 3})
     capsys.readouterr()
     assert run_command(bench.run.main, given) == 0
-    assert "6 members to compute (24 of 30" in " ".join(capsys.readouterr().out.split())
+    assert "3 members to compute (6 of 9" in " ".join(capsys.readouterr().out.split())
 
 
 def test_status_and_leaderboard_read_it(given, tmp_path, capsys):
@@ -65,12 +76,12 @@ def test_status_and_leaderboard_read_it(given, tmp_path, capsys):
         assert run_command(main, given[:-1]) == 0  # an empty store
     assert "INCOMPLETE" in capsys.readouterr().out
     assert run_command(bench.run.main, given) == 0
-    before = json.loads((tmp_path / "results" / "leaderboard.json").read_text())
+    before = board(tmp_path)
     capsys.readouterr()
     assert run_command(bench.status.main, given[:-1]) == 0
-    assert "planned 24, done 24, diverged 0, failed 0, missing 0" in capsys.readouterr().out
+    assert "planned 6, done 6, diverged 0, failed 0, missing 0" in capsys.readouterr().out
     assert run_command(bench.leaderboard.main, given[:-1]) == 0
-    assert json.loads((tmp_path / "results" / "leaderboard.json").read_text()) == before
+    assert board(tmp_path) == before
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
@@ -79,8 +90,7 @@ def test_the_engine_that_the_run_chooses_is_that_of_the_table(given, tmp_path, m
     monkeypatch.setattr(bench.runner, "fastest", lambda cell, members: Choice("compiled"))
     assert run_command(bench.run.main, [*given, "engine=auto"]) == 0
     assert set(Store(tmp_path / "results").members()["engine"]) == {"compiled"}
-    board = json.loads((tmp_path / "results" / "leaderboard.json").read_text())
-    assert board["complete"] and len(board["rows"]) == 18
+    assert board(tmp_path)["complete"] and len(board(tmp_path)["rows"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -89,31 +99,25 @@ def test_the_engine_that_the_run_chooses_is_that_of_the_table(given, tmp_path, m
         ({"trials": 4}, "suite.trials=4: allowed is not set together with settings"),
         ({"tuning_seeds": 1}, "suite.tuning_seeds=1: allowed is not set together with settings"),
         ({"evaluation_seeds": 0}, "suite.evaluation_seeds=0: allowed is a whole number >= 1"),
+        ({"settings": {}}, "suite.trials=0: allowed is a whole number >= 1"),
+        ({"settings": {"digits/mlp": SETTINGS}}, r"diabetes/mlp.sgd=\(missing\): allowed is a number for each of lr"),
         (
-            {"settings": {"digits/mlp": SETTINGS}},
-            r"settings.diabetes/mlp.sgd=\(missing\): allowed is a number for each",
+            {"settings": {PROBLEM: {**SETTINGS, "shb": {"lr": 0.1}}}},
+            "diabetes/mlp.shb.momentum=None: allowed is a finite number",
         ),
-        (
-            {"settings": {key: {**SETTINGS, "shb": {"lr": 0.1}} for key in PROBLEMS}},
-            "settings.digits/mlp.shb.momentum=None: allowed is a finite number",
-        ),
-        (
-            {"settings": {key: {**SETTINGS, "sgd": {"lr": 0.1, "momentun": 0.9}} for key in PROBLEMS}},
-            "settings.digits/mlp.sgd=momentun",
-        ),
-        ({"settings": {key: {**SETTINGS, "sgd": {"lr": "fast"}} for key in PROBLEMS}}, "sgd.lr=fast"),
+        ({"settings": {PROBLEM: {**SETTINGS, "sgd": {"lr": 0.1, "momentun": 0.9}}}}, "diabetes/mlp.sgd=momentun"),
+        ({"settings": {PROBLEM: {**SETTINGS, "sgd": {"lr": "fast"}}}}, "sgd.lr=fast"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(write_suite, changes, message):
-    fixed = {"trials": 0, "tuning_seeds": 0, "settings": dict.fromkeys(PROBLEMS, SETTINGS)}
-    write_suite("wrong", **(fixed | changes))
+    write_suite("wrong", **(FIXED | changes))
     with pytest.raises(ConfigurationError, match=message):
         load_suite("wrong")
 
 
 def test_a_setting_that_the_optimizer_refuses_stops_the_run_before_any_compute(write_suite, tmp_path, capsys):
-    settings = {key: {**SETTINGS, "adam": {**SETTINGS["adam"], "beta1": 1.5}} for key in PROBLEMS}
-    write_suite("given", trials=0, tuning_seeds=0, settings=settings)
+    settings = {PROBLEM: {**SETTINGS, "adam": {**SETTINGS["adam"], "beta1": 1.5}}}
+    write_suite("given", **{**FIXED, "settings": settings})
     command = ["suite=given", *SUITE_SIZE, f"results_dir={tmp_path / 'results'}", "workers=1"]
     assert run_command(bench.run.main, command) == 2
     assert "optimizer.beta1=1.5" in " ".join(capsys.readouterr().err.split())
