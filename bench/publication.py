@@ -56,6 +56,7 @@ class Publication:
     """A file of conf/published."""
 
     name: str
+    title: str
     suite: str
     problem: str
     source: Mapping[str, str]

@@ -68,7 +68,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
 def markdown(publication: Publication, rows: Sequence[Mapping[str, Any]]) -> str:
     """The table with its source and conditions."""
     names, lines = table(rows)
-    text = [f"# Published beside measured: {publication.name}", "", summary(rows), ""]
+    text = [f"# Published beside measured: {publication.title}", "", summary(rows), ""]
     text += [f"| {' | '.join(names)} |", "|" + "---|" * len(names), *(f"| {' | '.join(line)} |" for line in lines), ""]
     text += ["Difference: measured minus published, Welch's interval. The verdict gives its size in published standard"]
     text += ["deviations (sd) over seeds.", "", "## Source", ""]
@@ -81,13 +81,13 @@ def markdown(publication: Publication, rows: Sequence[Mapping[str, Any]]) -> str
 
 
 def write_published(
-    name: str, publication: Publication, rows: Sequence[Mapping[str, Any]], suite: Suite, store: Store
+    publication: Publication, rows: Sequence[Mapping[str, Any]], suite: Suite, store: Store
 ) -> list[Path]:
     """Write published_NAME.md and .json into the store's folder; returns the paths."""
     document = {
         "schema_version": SCHEMA_VERSION,
-        "published": name,
-        "name": publication.name,
+        "published": publication.name,
+        "title": publication.title,
         "source": dict(publication.source),
         "suite": suite.name,
         "suite_version": suite.version,
@@ -96,7 +96,7 @@ def write_published(
         "rows": list(rows),
     }
     store.folder.mkdir(parents=True, exist_ok=True)
-    paths = [store.folder / f"published_{name}.{suffix}" for suffix in ("md", "json")]
+    paths = [store.folder / f"published_{publication.name}.{suffix}" for suffix in ("md", "json")]
     paths[0].write_text(markdown(publication, rows))
     paths[1].write_text(json.dumps(document, indent=1, allow_nan=False))
     return paths
@@ -108,17 +108,17 @@ def main(arguments: Sequence[str]) -> int:
     if not any(argument.startswith("suite=") for argument in arguments):
         arguments = ["suite=published", *arguments]
     suite, store = suite_and_store(arguments)
-    publications = {name: load_publication(name) for name in options("published")}
-    own = {name: publication for name, publication in publications.items() if publication.suite == suite.name}
+    publications = [load_publication(name) for name in options("published")]
+    own = [publication for publication in publications if publication.suite == suite.name]
     if not own:
-        known = sorted({publication.suite for publication in publications.values()})
+        known = sorted({publication.suite for publication in publications})
         raise ConfigurationError("suite", suite.name, f"{', '.join(known)}: a suite that reproduces a publication")
-    for name, publication in own.items():
+    for publication in own:
         rows = published_rows(publication, suite, store)
-        print_table(console, f"{publication.name} (suite {suite.title})", *table(rows), text=2)
+        print_table(console, f"{publication.title} (suite {suite.title})", *table(rows), text=2)
         console.print(summary(rows), highlight=False)
         console.print(f"source: {publication.source['numbers']}", style="dim", highlight=False)
-        for path in write_published(name, publication, rows, suite, store):
+        for path in write_published(publication, rows, suite, store):
             console.print(f"wrote {path}", highlight=False)
     return 0
 
