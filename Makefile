@@ -38,8 +38,8 @@ figures: .venv/ready  ## figures for papers, as SVG, PNG and PDF, into RESULTS/f
 status: .venv/ready  ## what the suite has, lacks, diverged and failed
 	@$(RUN) bench.status suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
 
-test: .venv/ready lint  ## the test suite, after the style checks
-	@$(RUN) pytest $(ARGS)
+test: .venv/ready lint  ## the test suite in two processes, after the style checks
+	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/ready
 	@.venv/bin/ruff check .
