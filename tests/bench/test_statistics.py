@@ -179,7 +179,7 @@ def test_a_95_percent_interval_covers_in_93_to_97_of_100_samples(statistic, name
         assert interval(row)[1:] == (pytest.approx(low), pytest.approx(high))
     true = truth(distribution)[list(BOTH).index(statistic)]
     coverage = float(((ends[:, 0] <= true) & (true <= ends[:, 1])).mean())
-    record_property("coverage", coverage)
+    record_property("coverage", float(coverage))
     assert 0.93 <= coverage <= 0.97
 
 

@@ -58,5 +58,5 @@ def test_the_interval_covers_about_as_often_as_it_says(record_property):
         costs = {str(p): np.array([np.zeros(10), 5 + sample(distribution, generator, 10)]) for p in range(5)}
         entry = aggregate(["best", "x"], {p: Scale(own, 20.0) for p, own in costs.items()})[1]
         hits += entry["low"] <= expected <= entry["high"]
-    record_property("coverage", hits / boards)
+    record_property("coverage", float(hits / boards))
     assert 0.93 - 0.033 <= hits / boards <= 0.97 + 0.033

@@ -79,7 +79,7 @@ def test_equal_optimizers_tie_in_95_of_100_boards(kind, record_property):
         comparisons = compare(board)
         groups = tie_groups(by_location(board), comparisons.better)
         tied += len(groups) == 1 and not comparisons.better.any()
-    record_property("tied", tied / 500)
+    record_property("tied", float(tied / 500))
     assert tied >= 0.95 * 500
 
 
@@ -89,8 +89,8 @@ def test_the_ranks_of_equal_optimizers_are_all_open(record_property):
     open_ranks = [{tuple(one)[1:3] for one in standings(board, resamples=1000)} == {(1, 4)} for board in boards]
     everyone = ~np.eye(4, dtype=bool)  # as if all were separated: what is left is the bootstrap
     alone = [np.concatenate(rank_intervals(b, everyone, 1000)).tolist() == [1] * 4 + [4] * 4 for b in boards[:50]]
-    record_property("open", np.mean(open_ranks))
-    record_property("bootstrap alone", np.mean(alone))
+    record_property("open", float(np.mean(open_ranks)))
+    record_property("bootstrap alone", float(np.mean(alone)))
     assert np.mean(open_ranks) >= 0.95 > 0.8 > np.mean(alone)
 
 
@@ -110,7 +110,7 @@ def test_a_planted_difference_of_two_is_found_with_the_promised_power(effect, re
     boards = np.random.default_rng(3).normal(size=(1000, 2, seeds)) / np.sqrt(2)  # differences of standard deviation 1
     boards[:, 1] += effect
     found = np.mean([compare(board).better[0, 1] for board in boards])
-    record_property("power", (seeds, power, found))
+    record_property("power", [int(seeds), float(power), float(found)])
     assert 0.8 <= power == signed_rank_power(seeds, effect, 0.05)
     assert abs(found - power) < 3 * np.sqrt(power * (1 - power) / 1000)
 
@@ -121,7 +121,7 @@ def test_a_planted_difference_among_four_is_found_with_at_least_the_promised_pow
     boards = np.random.default_rng(4).normal(size=(500, 4, seeds)) / np.sqrt(2)
     boards[:, 0] -= 1.2
     found = np.array([[compare(board).better[0, other] for other in (1, 2, 3)] for board in boards])
-    record_property("power", (seeds, power, found.mean()))
+    record_property("power", [int(seeds), float(power), float(found.mean())])
     assert found.mean() >= power - 3 * np.sqrt(power * (1 - power) / 500)
     fewer = boards[:, :, : seeds // 2]
     assert np.mean([compare(board).better[0, 1] for board in fewer]) < 0.5

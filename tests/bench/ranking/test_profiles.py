@@ -70,5 +70,5 @@ def test_intervals_of_shares_cover_what_they_estimate(record_property):
             steps[str(probability)] = np.array([np.full(10, 10.0), slow])
         profile = profiles(["x", "y"], steps)[1]
         hits += profile["share_low"][index] <= 0.5 <= profile["share_high"][index]
-    record_property("coverage", hits / boards)
+    record_property("coverage", float(hits / boards))
     assert hits / boards >= 0.95
