@@ -2,12 +2,17 @@
 SUITE ?= default
 LEVEL ?= quick
 RESULTS ?= results/local
+N ?= 20
+SEED ?= 0
+ARCHIVE ?=
 ARGS ?=
 PYTHON ?= python3
+# what is verified: the archive, else the results folder if one was named, else the committed reference
+VERIFIED = $(if $(ARCHIVE),archive="$(ARCHIVE)",$(if $(filter file,$(origin RESULTS)),,results_dir=$(RESULTS)))
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench claims leaderboard report figures status test lint speed clean
+.PHONY: help bench claims leaderboard report figures status verify cite archive test lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -37,6 +42,15 @@ figures: .venv/ready  ## figures for papers, as SVG, PNG and PDF, into RESULTS/f
 
 status: .venv/ready  ## what the suite has, lacks, diverged and failed
 	@$(RUN) bench.status suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+verify: .venv/ready  ## compute N=20 members of results/reference again and compare; RESULTS= or ARCHIVE=file.zip for others
+	@$(RUN) bench.verify $(VERIFIED) n=$(N) seed=$(SEED) $(ARGS)
+
+cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
+	@$(RUN) bench.cite suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
+
+archive: .venv/ready  ## pack the suite's results, configurations and report into one zip file with checksums
+	@$(RUN) bench.archive suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
 
 test: .venv/ready lint  ## the test suite in two processes, after the style checks
 	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)

@@ -136,8 +136,13 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     return cell.under(*settled_engine(config.engine, cell, config.results_dir))
 
 
+def identity(spec: Mapping[str, Any]) -> str:
+    """A member's id: the first 16 digits of the SHA-256 of its canonical spec."""
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()[:16]
+
+
 def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(hashlib.sha256(canonical(spec).encode()).hexdigest()[:16] for spec in specs)
+    return tuple(map(identity, specs))
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -5,18 +5,20 @@ Exit codes: 0 done, 1 something failed (listed), 2 bad input (one line, nothing 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
 from bench.config import compose_config
 from bench.runner import StoreWriteError
-from bench.store import Store
+from bench.store import SCHEMAS, Store
 from bench.suite import Suite, load_suite
 from bench.workers import WorkerError
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, choose
 
 
 def make_console(width: int = 120) -> Console:
@@ -59,6 +61,54 @@ def split_suite(arguments: Sequence[str], default: str = "none") -> tuple[str, l
     """The value of `suite=` in the arguments, and the other arguments."""
     suites = [a.split("=", 1)[1] for a in arguments if a.startswith("suite=")]
     return (suites[-1] if suites else default), [a for a in arguments if not a.startswith("suite=")]
+
+
+def read_options(
+    arguments: Sequence[str], defaults: Mapping[str, Any], usage: str, positional: tuple[int, int] = (0, 0)
+) -> tuple[list[str], dict[str, Any]]:
+    """For commands that are not composed by Hydra: positional arguments, and name=value of the type of its default.
+
+    Args:
+        usage: the command in one line; -h prints it.
+        positional: least and largest number of positional arguments.
+
+    Raises:
+        ConfigurationError: unknown name, a value of another type, or another number of arguments.
+    """
+    given, options = [], dict(defaults)
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if argument in ("-h", "--help"):
+            print(f"usage: {usage}")
+            raise SystemExit(0)
+        if argument.startswith("-"):
+            raise ConfigurationError("option", argument, usage)
+        if not separator or not name.isidentifier():
+            given.append(argument)
+            continue
+        kind = type(defaults[choose("option", name, defaults)])
+        try:
+            options[name] = kind(value)
+            if kind is not str and not math.isfinite(options[name]):
+                raise ValueError
+        except ValueError:
+            raise ConfigurationError(name, value, "a whole number" if kind is int else "a number") from None
+    if not positional[0] <= len(given) <= positional[1]:
+        raise ConfigurationError("arguments", " ".join(given) or "(none)", usage)
+    return given, options
+
+
+def read_store(folder: str, field: str = "results_dir") -> Store:
+    """The store in an existing folder.
+
+    Raises:
+        ConfigurationError: nothing is stored there, or by newer code.
+    """
+    store = Store(folder)
+    if not any((store.folder / kind).is_dir() for kind in SCHEMAS):
+        raise ConfigurationError(field, folder, "a results folder (with members/*.parquet)")
+    store.check_schema()
+    return store
 
 
 def suite_and_store(arguments: Sequence[str]) -> tuple[Suite, Store]:

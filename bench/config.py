@@ -150,7 +150,7 @@ def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> Configu
     if group and (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / f"{_FILES[schema]}.yaml").defaults if group in e)
         chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), default)
-        known = sorted({f"{group}.{key}" for entry in options(group) for key in _keys(group, entry)})
+        known = sorted({f"{group}.{key}" for entry in options(group) for key in fields(group, entry)})
         hint = f" for {group}={chosen}"
     else:
         hint = ""
@@ -158,11 +158,12 @@ def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> Configu
         choose(name, name, known)
     except ConfigurationError as error:
         return ConfigurationError(name, value, error.allowed)
-    own = [f"{group}.{key}" for key in _keys(group, chosen) if key != "name"] if chosen in options(group) else []
+    own = [f"{group}.{key}" for key in fields(group, chosen) if key != "name"] if chosen in options(group) else []
     return ConfigurationError(name, value, f"{' '.join(own) or 'nothing'}: this field does not apply{hint}")
 
 
-def _keys(group: str, entry: str) -> list[str]:
+def fields(group: str, entry: str) -> list[str]:
+    """Names of the fields of an entry of a configuration group."""
     return list(OmegaConf.load(CONF / group / f"{entry}.yaml"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+TIED_TO = ("cpu", "torch", "threads")  # columns on which the last bits of what a CPU computes depend
 
 
 def _git(*arguments: str) -> str | None:

@@ -162,7 +162,11 @@ def is_complete(rows: Sequence[dict]) -> bool:
 
 def provenance(table: Mapping[str, Sequence[Entry]]) -> dict[str, list[str]]:
     """What the members behind the rows were computed with: the tuning and the winners' evaluation."""
-    members = pl.concat([entry.members for own in table.values() for entry in own])
+    return computed_with(pl.concat([entry.members for own in table.values() for entry in own]))
+
+
+def computed_with(members: pl.DataFrame) -> dict[str, list[str]]:
+    """Code versions and environments of `members`: column -> its sorted values, as texts."""
     columns = ("code_commit", "code_dirty", "torch", "cpu", "device_name", "threads")
     return {name: sorted(map(str, members[name].drop_nulls().unique())) for name in columns}
 

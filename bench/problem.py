@@ -97,13 +97,14 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
         "sampling": config.sampling,
     }
     with torch.device("meta"):  # the model's own checks, without memory
-        _model(spec)(facts.feature_shape, facts.outputs)
+        build_model(spec)(facts.feature_shape, facts.outputs)
     check_files(dataset, config.data_root, config.download)
     spec["checksum"] = load_dataset(dataset, config.data_root, config.download).checksum
     return spec, f"{dataset}/{config.model['name']}", facts.train_size
 
 
-def _model(spec: Mapping[str, Any]) -> functools.partial:
+def build_model(spec: Mapping[str, Any]) -> functools.partial:
+    """`(feature_shape, outputs) -> torch.nn.Module` of the network that a `problem_spec` names."""
     options = {name: value for name, value in spec["model"].items() if name != "name"}
     model = MODELS[choose("model", spec["model"]["name"], MODELS)]
     defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
@@ -125,7 +126,7 @@ def build_problem(spec_json: str, data_root: str | None) -> Problem:
     shared = {"init": init.pop("name"), **init, "dtype": DTYPES[spec["dtype"]], "device": spec["device"]}
     if spec["name"] == "learning":
         return LearningProblem(
-            _model(spec),
+            build_model(spec),
             load_dataset(spec["dataset"], data_root),
             loss=spec["loss"],
             batch_size=spec["batch_size"],

@@ -13,8 +13,8 @@ from bench.store import MEMBER_SCHEMA
 from shb.training import Trajectory
 
 
-def _shared(cell: Cell, index: int) -> dict[str, Any]:
-    """What is known of a member before it runs."""
+def described(cell: Cell, index: int) -> dict[str, Any]:
+    """Columns of a member that follow from its spec."""
     member, problem = cell.members[index], cell.problem_spec
     hyperparameters = dict(member.hyperparameters)
     return {
@@ -44,9 +44,13 @@ def _shared(cell: Cell, index: int) -> dict[str, Any]:
         "hyperparameters": json.dumps(hyperparameters, sort_keys=True),
         "spec": cell.spec_json(index),
         "dataset_checksum": problem.get("checksum"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **environment(problem["device"]),
     }
+
+
+def _before(cell: Cell, index: int) -> dict[str, Any]:
+    """What is known of a member before it runs."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**described(cell, index), "created": created, **environment(cell.problem_spec["device"])}
 
 
 def computed_rows(
@@ -68,7 +72,7 @@ def computed_rows(
     for index, trajectory in zip(indices, trajectories):
         members.append(
             {
-                **_shared(cell, index),
+                **_before(cell, index),
                 "status": trajectory.status,
                 "diverged_step": trajectory.diverged_step,
                 **trajectory.metrics,
@@ -86,4 +90,4 @@ def computed_rows(
 
 def failed_rows(cell: Cell, indices: Sequence[int], error: str) -> list[dict[str, Any]]:
     """Member rows of members that could not be computed."""
-    return [{**_shared(cell, index), "status": "failed", "error": error} for index in indices]
+    return [{**_before(cell, index), "status": "failed", "error": error} for index in indices]

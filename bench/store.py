@@ -99,7 +99,7 @@ CURVE_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(METRICS, pl.Float64),
     "schema_version": pl.Int64,
 }
-_RENAMED_IN_2 = {"relu_at_zero": "relu_derivative", "distance_to_clarke": "clarke_distance", "at_artificial": "trapped"}
+RENAMED_IN_2 = {"relu_at_zero": "relu_derivative", "distance_to_clarke": "clarke_distance", "at_artificial": "trapped"}
 ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
     "ensemble_id": pl.String,
     "measure": pl.String,
@@ -114,7 +114,7 @@ ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
     "created": pl.String,
     "schema_version": pl.Int64,
 }
-_SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA, "ensembles": ENSEMBLE_SCHEMA}
+SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA, "ensembles": ENSEMBLE_SCHEMA}
 _RANK = {"done": 0, "diverged": 0, "failed": 1}  # a failed member never hides a computed one
 
 
@@ -147,8 +147,8 @@ class Store:
 
     def check_schema(self) -> None:
         """Raise a ConfigurationError if the folder holds a newer schema; fills `damaged`."""
-        self._read("members")
-        self._read("curves")
+        self.read("members")
+        self.read("curves")
 
     def members(self) -> pl.DataFrame:
         """One row per member (computed before failed, first written first); columns MEMBER_SCHEMA."""
@@ -158,13 +158,13 @@ class Store:
         return self._members[1]
 
     def _unique_members(self) -> pl.DataFrame:
-        frame = self._read("members")
+        frame = self.read("members")
         rank = pl.col("status").replace_strict(_RANK, default=1)
         return frame.sort(rank, "created", maintain_order=True).unique("member_id", keep="first", maintain_order=True)
 
     def curves(self, ids: Sequence[str]) -> pl.DataFrame:
         """Curve rows of the members `ids`, sorted by member and step; columns CURVE_SCHEMA."""
-        frame = self._read("curves").filter(pl.col("member_id").is_in(list(ids)))
+        frame = self.read("curves").filter(pl.col("member_id").is_in(list(ids)))
         return frame.unique(["member_id", "step"], keep="first").sort("member_id", "step")
 
     def computed(self) -> set[str]:
@@ -173,16 +173,16 @@ class Store:
 
     def ensemble_ids(self) -> set[str]:
         """Ids of the stored ensembles."""
-        return set(self._read("ensembles")["ensemble_id"])
+        return set(self.read("ensembles")["ensemble_id"])
 
     def ensemble_seconds(self, ids: Sequence[str]) -> float:
         """Wall time that the stored ensembles among `ids` took, in seconds."""
-        frame = self._read("ensembles").filter(pl.col("ensemble_id").is_in(list(ids)))
+        frame = self.read("ensembles").filter(pl.col("ensemble_id").is_in(list(ids)))
         return float(frame.unique("ensemble_id")["seconds"].sum())
 
     def ensemble(self, ensemble_id: str) -> dict[str, np.ndarray]:
         """Columns of one ensemble: name -> float64 [seeds], or [seeds, width]."""
-        frame = self._read("ensembles").filter(pl.col("ensemble_id") == ensemble_id).unique("column", keep="first")
+        frame = self.read("ensembles").filter(pl.col("ensemble_id") == ensemble_id).unique("column", keep="first")
         columns = {}
         for name, width, values in zip(frame["column"], frame["width"], frame["values"]):
             numbers = values.to_numpy()
@@ -207,12 +207,16 @@ class Store:
         """Append rows (missing columns are null); curves first, so that a listed member has its curve."""
         for kind, rows in (("curves", curves), ("members", members)):
             if rows:
-                schema = _SCHEMAS[kind]
+                schema = SCHEMAS[kind]
                 unknown = {name for row in rows for name in row} - set(schema)
                 if unknown:
                     raise KeyError(f"columns not in the schema of {kind}: {sorted(unknown)}")
                 complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
                 self._write_shard(kind, pl.DataFrame(complete, schema=schema))
+
+    def write_frame(self, kind: str, frame: pl.DataFrame) -> None:
+        """Append a shard of rows that a store has read; their schema_version stays that of the code that made them."""
+        self._write_shard(kind, frame)
 
     def _write_shard(self, kind: str, frame: pl.DataFrame) -> None:
         buffer = io.BytesIO()
@@ -231,9 +235,15 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _read(self, kind: str) -> pl.DataFrame:
+    def read(self, kind: str) -> pl.DataFrame:
+        """Every row of a kind of shards ("members", "curves", "ensembles"), also what was computed twice."""
+        frames = list(self.shards(kind).values())
+        return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS[kind])
+
+    def shards(self, kind: str) -> dict[Path, pl.DataFrame]:
+        """The undamaged shards of a kind, in today's schema; fills `damaged` with the others."""
         self.damaged = [path for path in self.damaged if path.parent.name != kind]
-        frames = []
+        found = {}
         for path in sorted((self.folder / kind).glob("*.parquet")):
             if path not in self._cache:
                 content = path.read_bytes()
@@ -241,8 +251,8 @@ class Store:
                     self.damaged.append(path)
                     continue
                 self._cache[path] = _current(pl.read_parquet(io.BytesIO(content)), kind, path)
-            frames.append(self._cache[path])
-        return pl.concat(frames) if frames else pl.DataFrame(schema=_SCHEMAS[kind])
+            found[path] = self._cache[path]
+        return found
 
 
 def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
@@ -254,9 +264,9 @@ def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
             path,
             f"schema_version <= {SCHEMA_VERSION} (this one has {newest}: update the code)",
         )
-    schema = _SCHEMAS[kind]
+    schema = SCHEMAS[kind]
     if newest < 2:
-        frame = frame.rename({old: new for old, new in _RENAMED_IN_2.items() if old in frame.columns})
+        frame = frame.rename({old: new for old, new in RENAMED_IN_2.items() if old in frame.columns})
     return frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
         for name, dtype in schema.items()

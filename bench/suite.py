@@ -132,6 +132,23 @@ class Suite:
             return None
         return best_setting(tuning, self.score(problem))
 
+    def ids(self, members: Any) -> list[str]:
+        """Ids of the planned members: every trial, and the evaluation of each winner that stored `members` know."""
+        found: dict[str, None] = {}
+        for problem, optimizer in self.pairs():
+            found |= dict.fromkeys(self.tuning_cell(problem, optimizer).ids)
+            best = self.best(problem, optimizer, members)
+            if best:
+                evaluation = self.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+                found |= dict.fromkeys(evaluation.ids)
+        return list(found)
+
+    @property
+    def size(self) -> int:
+        """Number of planned members."""
+        tuning = sum(len(self.tuning_cell(problem, optimizer).ids) for problem, optimizer in self.pairs())
+        return tuning + self.evaluation_seeds * len(self.pairs())
+
     def changes(self) -> list[str]:
         """Overrides that make it another suite than the one of its name."""
         return [o for o in self.overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in NEUTRAL]
@@ -157,7 +174,7 @@ class Suite:
         return [(problem, optimizer) for problem in self.problems for optimizer in self.optimizers]
 
 
-def content_hash(raw: Mapping[str, Any]) -> str:
+def suite_hash(raw: Mapping[str, Any]) -> str:
     """Hash of what a suite measures: everything in its file but its name, its version and the record of hashes."""
     content = {key: value for key, value in raw.items() if key not in ("name", "version", "frozen")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -165,7 +182,7 @@ def content_hash(raw: Mapping[str, Any]) -> str:
 
 def _check_frozen(raw: Mapping[str, Any]) -> None:
     """Raise a ConfigurationError if the content is not what its version was frozen with; a suite may freeze none."""
-    frozen, version, content = raw.get("frozen") or {}, raw["version"], content_hash(raw)
+    frozen, version, content = raw.get("frozen") or {}, raw["version"], suite_hash(raw)
     if frozen and frozen.get(version) != content:
         raise ConfigurationError(
             "suite.version",

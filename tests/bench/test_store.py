@@ -252,6 +252,35 @@ def test_a_shard_of_version_1_reads_under_the_new_names(store):
     assert (point["step"], point["clarke_distance"], point["trapped"], point["touched"]) == (3, 0.75, 0.0, None)
 
 
+def test_a_store_that_version_1_wrote_is_read():
+    """Shards that the code of the commit before version 2 wrote: E1 started in its trap, a network on diabetes."""
+    store = Store(ROOT / "tests" / "bench" / "version_1")
+    members = store.members().sort("problem", "seed")
+    assert not store.damaged and members.schema == pl.Schema(MEMBER_SCHEMA)
+    assert members.select("member_id", "problem", "schema_version", "clarke_distance", "trapped").rows() == [
+        ("b3bebf275a122efc", "diabetes/mlp", 1, None, None),
+        ("46630da13bfe34c4", "diabetes/mlp", 1, None, None),
+        ("2ec5e214b5673161", "e1", 1, 1.0, 1.0),
+        ("5fb6a42d7c4e9541", "e1", 1, 1.0, 1.0),
+    ]
+    assert members["relu_derivative"].to_list() == [0.25, 0.25, 0.0, 0.0]
+    assert members["train_loss"].to_list() == [0.5131120722161224, 0.48868187656727374, 0.0, 0.0]
+    assert members.select(NEW_IN_2).null_count().row(0) == (4,) * len(NEW_IN_2)
+    curves = store.curves(["2ec5e214b5673161", "b3bebf275a122efc"])
+    assert curves.schema == pl.Schema(CURVE_SCHEMA)
+    assert curves.select("step", "trapped", "val_loss").rows() == [
+        *((step, 1.0, None) for step in (0, 4, 8)),
+        *((0, None, 0.5522063681773816), (3, None, 0.502536229072231), (6, None, 0.4706778994615478)),
+    ]
+
+
+def test_rows_of_version_1_can_be_written_again(store):
+    """As `bench.merge` and `bench.archive` do: under the new names; their specs are still those of version 1."""
+    old = Store(ROOT / "tests" / "bench" / "version_1")
+    store.write_frame("members", old.members())
+    assert_frame_equal(Store(store.folder).members(), old.members(), check_exact=True)
+
+
 @pytest.mark.parametrize(("kind", "schema"), [("members", MEMBER_SCHEMA), ("curves", CURVE_SCHEMA)])
 def test_a_shard_of_a_newer_version_is_refused(store, kind, schema):
     path = write_shard(

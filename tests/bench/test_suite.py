@@ -14,7 +14,7 @@ import bench.suite
 from bench.config import options
 from bench.record import failed_rows
 from bench.store import Store
-from bench.suite import content_hash, load_suite
+from bench.suite import load_suite, suite_hash
 from bench.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
@@ -164,7 +164,7 @@ def test_the_score_fits_the_task(write_suite):
 def test_the_content_of_every_suite_is_frozen_with_its_version(name):
     """Fails at load_suite, with what to do, if a target (or anything else) changes under the same version."""
     raw = OmegaConf.to_container(OmegaConf.load(bench.suite.CONF / "suite" / f"{name}.yaml"))
-    assert raw["frozen"][raw["version"]] == content_hash(raw)
+    assert raw["frozen"][raw["version"]] == suite_hash(raw)
     assert raw["version"] == max(raw["frozen"])
 
 

@@ -1,0 +1,136 @@
+"""A suite's results in one zip file, ready for a public archive: members, curves, tables, report, configuration.
+
+python -m bench.archive suite=default results_dir=results/local [output=file.zip]
+
+Nothing but this suite's members is packed, and the same results give the same bytes. Unpacked, it is a results folder.
+`make verify ARCHIVE=file.zip` checks it. Layout and manifest: docs/results.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.cite import Citation, citation_of
+from bench.command import make_console, run_command, suite_and_store
+from bench.config import CONF
+from bench.environment import ROOT, code_version
+from bench.leaderboard import computed_with, leaderboard, write_leaderboard
+from bench.store import SCHEMA_VERSION as STORE_SCHEMA_VERSION
+from bench.store import Store
+from bench.suite import Suite
+from shb.errors import ConfigurationError
+
+FORMAT, SCHEMA_VERSION = "shb-bench archive", 1
+MANIFEST = "manifest.json"
+FROM_ROOT = ("CITATION.cff", "LICENSE", "requirements.lock")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can say: a time would change the bytes
+
+
+def pack(suite: Suite, store: Store) -> tuple[Citation, dict[str, bytes]]:
+    """All files of the archive: path -> content, the manifest among them."""
+    citation = citation_of(suite, store)
+    files = {f"conf/{path.relative_to(CONF).as_posix()}": path.read_bytes() for path in sorted(CONF.rglob("*.yaml"))}
+    files |= {name: (ROOT / name).read_bytes() for name in FROM_ROOT if (ROOT / name).is_file()}
+    files["citation.txt"] = f"{citation.text()}\n\n{citation.bibtex()}\n".encode()
+    files |= _results(suite, store, citation)
+    files |= _report(store.folder / "report")
+    files[MANIFEST] = (json.dumps(manifest(citation, files), indent=1, sort_keys=True) + "\n").encode()
+    return citation, files
+
+
+def _results(suite: Suite, store: Store, citation: Citation) -> dict[str, bytes]:
+    """One shard of members, one of curves, and the tables that follow from these and nothing else."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Store(folder)
+        members = citation.members.sort("member_id")
+        own.write_frame("curves", store.curves(members["member_id"].to_list()))
+        own.write_frame("members", members)
+        write_leaderboard(suite, leaderboard(suite, own), own)
+        return _files_below(Path(folder), "")
+
+
+def _report(folder: Path) -> dict[str, bytes]:
+    return _files_below(folder, "report/") if folder.is_dir() else {}
+
+
+def _files_below(folder: Path, prefix: str) -> dict[str, bytes]:
+    paths = sorted(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink():
+            raise ConfigurationError("archive", path, "files, no symbolic links")
+    return {prefix + path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+def manifest(citation: Citation, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """What is in the archive; every file but the manifest itself, with its size and checksum."""
+    commit, dirty = code_version()
+    return {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "store_schema_version": STORE_SCHEMA_VERSION,
+        "suite": citation.suite.name,
+        "suite_version": citation.suite.version,
+        "overrides": citation.suite.changes(),
+        "complete": citation.complete,
+        "members": len(citation.members),
+        "planned": citation.planned,
+        "content_hash": citation.content_hash,
+        "environment": computed_with(citation.members),
+        "packed_with": {"code_commit": commit, "code_dirty": dirty},
+        "files": {
+            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            for name, content in sorted(files.items())
+        },
+    }
+
+
+def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write the zip file under a temporary name and rename it.
+
+    Nothing is compressed (Parquet is, inside): compressors of different versions make different bytes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in sorted(files.items()):
+                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+                archive.writestr(entry, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pack, and say what was packed; an incomplete suite is packed with a warning, and its manifest says so."""
+    outputs = [a.split("=", 1)[1] for a in arguments if a.startswith("output=")]
+    suite, store = suite_and_store([a for a in arguments if not a.startswith("output=")])
+    console = make_console()
+    for path in store.damaged:
+        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    citation, files = pack(suite, store)
+    name = f"shb-bench-{suite.name}-v{suite.version}-{citation.content_hash[:12]}.zip"
+    path = Path(outputs[-1]) if outputs else store.folder / "archive" / name
+    write_archive(path, files)
+    if not citation.complete:
+        lacking = citation.planned - len(citation.members)
+        console.print(f"warning: INCOMPLETE, {lacking} of {citation.planned} members are missing", style="yellow")
+    if not any(file.startswith("report/") for file in files):
+        console.print("no report in it: there is none in the results folder", highlight=False)
+    console.print(f"wrote {path}: {len(files)} files, {path.stat().st_size:,} bytes", highlight=False, markup=False)
+    console.print(f"{len(citation.members):,} members, content SHA-256 {citation.content_hash}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
