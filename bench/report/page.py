@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bench.cite import Citation
 from bench.leaderboard_text import ACROSS, SENSITIVITY, caption, number, space_lines
 from bench.report.board import boards
-from bench.report.citation import citation
 from bench.report.claims import families, fitting_figures
 from bench.report.columns import DIGITS, pack
 from bench.report.curves import within_budget
@@ -90,7 +90,7 @@ def build_page(report: Report) -> str:
         totals={name: sum(row[name] for row in report.status) for name in ("missing", "failed", "diverged")},
         failed=failed.head(MOST_FAILED).to_dicts(),
         failed_left_out=max(0, len(failed) - MOST_FAILED),
-        citation=citation(report),
+        citation=_citation(report),
         uplot_version=scripts[0].partition("(v")[2].partition(")")[0],
         uplot_licence=_static("vendor/uPlot.LICENSE"),
     )
@@ -148,6 +148,15 @@ def _decorate(report: Report, shown: list[dict[str, Any]]) -> None:
         for line in board["lines"]:
             line["look"] = report.optimizers.index(line["optimizer"])
             line["shaded"] = line["letter"] is not None and letters.index(line["letter"]) % 2 == 1
+
+
+def _citation(report: Report) -> dict[str, str] | None:
+    """How to cite the members of the suite, as bench.cite says it; None while there are none."""
+    own = report.members.filter((pl.col("phase") != "other") & (pl.col("status") != "failed")).drop("phase")
+    if own.is_empty():
+        return None
+    citation = Citation(report.suite, own, report.planned)
+    return {"text": citation.text(), "bibtex": citation.bibtex()}
 
 
 def _aggregate(report: Report) -> list[dict[str, Any]]:

@@ -138,8 +138,8 @@ def test_a_precision_has_its_own_rounding():
 
 
 def unstable(*overrides):
-    """A cell at the edge of stability: from step 60 or so on a last bit decides the way."""
-    settings = ["dataset=digits", "optimizer=nesterov", "optimizer.lr=0.25", "steps=150", "evaluations=5"]
+    """A cell at the edge of stability: after some tens of steps a last bit decides the way."""
+    settings = ["dataset=digits", "optimizer=nesterov", "optimizer.lr=0.25", "steps=120", "evaluations=24"]
     return build_cell(compose_config([*settings, "seeds=1", "device=cpu", "logger=none", *overrides]))
 
 
@@ -153,19 +153,23 @@ def copies(chaotic):
     return perturbed(chaotic, 24)
 
 
-def test_copies_differ_in_the_last_bit_only_and_do_not_touch_each_other(chaotic):
-    few = perturbed(chaotic, 3)
-    starts = [run.curve["val_loss"][0] for run in (alone(chaotic), *few)]
-    assert 0 < max(starts) - min(starts) < 1e-6 * starts[0]
-    assert len({run.curve["val_loss"][1] for run in few}) == 3
+def test_copies_have_small_errors_of_their_own(chaotic):
+    """None at the start, small ones at the next evaluation, each copy others, and every time the same."""
+    few, plain = perturbed(chaotic, 3), alone(chaotic).curve["val_loss"]
+    curves = [run.curve["val_loss"] for run in few]
+    assert {curve[0] for curve in curves} == {plain[0]}
+    assert len({plain[1], *(curve[1] for curve in curves)}) == 4
+    assert max(abs(curve[1] / plain[1] - 1) for curve in curves) < 1e-3
     assert perturbed(chaotic, 3) == few
 
 
 def test_the_last_bit_decides_a_chaotic_member_and_the_rules_know(chaotic, copies):
-    """Copies play the stored member: they differ from the unperturbed one by more than rounding, and pass."""
+    """Copies play the stored member: they end elsewhere than the plain one, by far more than rounding, and pass."""
     plain = alone(chaotic)
-    results = [agreement(copy, plain, ROUNDING, lambda: copies[8:]).result for copy in copies[:8]]
-    assert results.count("chaotic") >= 4 and "different" not in results
+    found = [agreement(copy, plain, ROUNDING, lambda: copies[8:]) for copy in copies[:8]]
+    results = [one.result for one in found]
+    assert results.count("chaotic") >= 6 and "different" not in results
+    assert np.median([one.distance for one in found]) > 10 * ROUNDING.allowed("train_loss")
 
 
 @pytest.mark.parametrize("other", ["seed_offset=1", "optimizer.lr=0.26", "optimizer.momentum=0.91", "batch_size=31"])
