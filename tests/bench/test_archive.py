@@ -65,6 +65,13 @@ def test_the_manifest_lists_every_other_file(archive, finished):
     assert manifest["environment"]["torch"] == [members["torch"][0]] and manifest["packed_with"]["code_commit"]
 
 
+def test_the_documents_explain_the_manifest(archive, finished):
+    text = (ROOT / "docs" / "results.md").read_text().split("## Archives")[1]
+    manifest = json.loads(read(archive(finished)[1])[MANIFEST])
+    names = {*manifest, *manifest["environment"], *manifest["packed_with"], *manifest["files"]["LICENSE"]}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
 def test_unpacked_it_is_a_results_folder(archive, finished, tmp_path):
     with zipfile.ZipFile(archive(finished)[1]) as file:
         file.extractall(tmp_path / "out")
