@@ -27,6 +27,7 @@ from bench.leaderboard import computed_with, leaderboard, write_leaderboard
 from bench.store import SCHEMA_VERSION as STORE_SCHEMA_VERSION
 from bench.store import Store
 from bench.suite import Suite
+from bench.zip_reader import PLAIN, is_plain
 from shb.errors import ConfigurationError
 
 FORMAT, SCHEMA_VERSION = "shb-bench archive", 1
@@ -67,6 +68,8 @@ def _files_below(folder: Path, prefix: str) -> dict[str, bytes]:
     for path in paths:
         if path.is_symlink():
             raise ConfigurationError("archive", path, "files, no symbolic links")
+        if not is_plain(path.relative_to(folder).as_posix()):
+            raise ConfigurationError("archive", path, PLAIN)
     return {prefix + path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 

@@ -13,7 +13,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from shb.errors import ConfigurationError
 
 MAX_MANIFEST = 16 << 20
 MAX_ROWS = {"members": 200_000, "curves": 5_000_000}
-PROBE_BYTES, PROBE_SECONDS = 4 << 30, 60  # that reading one shard may take
+PROBE_BYTES, PROBE_SECONDS = 4 << 30, 60  # that reading the shards may take
 _SHARD = re.compile(r"(members|curves)/([0-9a-f]{32})\.parquet")
 
 
@@ -64,19 +64,8 @@ def unpack(archive: Path, folder: Path) -> tuple[Store, Manifest]:
     files = read_files(archive)
     content = _json(files.pop(MANIFEST, None))
     _check_manifest(content, files)
-    for name, data in files.items():
-        match = _SHARD.fullmatch(name)
-        if match is None:
-            if name.split("/")[0] in MAX_ROWS:
-                raise refused(name, "a shard named members/ or curves/ and 32 hexadecimal digits .parquet")
-            continue
-        kind, digits = match.groups()
-        if hashlib.sha256(data).hexdigest()[:32] != digits:
-            raise refused(name, "a shard whose name is its checksum")
-        path = folder / kind / f"{digits}.parquet"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-        _check_shard(path, kind, name)
+    shards = _write_shards(files, folder)
+    _check_shards(shards)
     store = Store(folder)
     store.check_schema()
     members = _check_members(store.read("members"))
@@ -136,21 +125,42 @@ def _check_manifest(manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> 
             raise refused(name, f"the size and the checksum of the manifest, {shown(listed[name])}")
 
 
-def _check_shard(path: Path, kind: str, name: str) -> None:
-    """The file can be read with little memory, and its columns are those of the store, or of an older one."""
-    limits = map(str, (MAX_ROWS[kind], MAX_TEXT, PROBE_BYTES, PROBE_SECONDS))
-    probe = [sys.executable, "-P", parquet_probe.__file__, str(path), *limits]
+def _write_shards(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """The shards on disk, and no other file."""
+    paths = []
+    for name, data in files.items():
+        match = _SHARD.fullmatch(name)
+        if match is None:
+            if name.split("/")[0] in MAX_ROWS:
+                raise refused(name, "a shard named members/ or curves/ and 32 hexadecimal digits .parquet")
+            continue
+        kind, digits = match.groups()
+        if hashlib.sha256(data).hexdigest()[:32] != digits:
+            raise refused(name, "a shard whose name is its checksum")
+        path = folder / kind / f"{digits}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        paths.append(path)
+    return paths
+
+
+def _check_shards(paths: Sequence[Path]) -> None:
+    """They can be read with little memory, and their columns are those of the store, or of an older one."""
+    limits = [MAX_TEXT, PROBE_BYTES, PROBE_SECONDS]
+    rows = [argument for path in paths for argument in (path, MAX_ROWS[path.parent.name])]
+    probe = [sys.executable, "-P", parquet_probe.__file__, *map(str, [*limits, *rows])]
     try:  # without memory the reader may also wait for ever
         done = subprocess.run(probe, capture_output=True, text=True, timeout=2 * PROBE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise refused(name, f"readable within {PROBE_SECONDS} s and {PROBE_BYTES >> 20} MiB") from None
+        raise refused("shards", f"readable within {PROBE_SECONDS} s and {PROBE_BYTES >> 20} MiB") from None
     if done.returncode:
-        said = (done.stdout.strip().splitlines() or ["it is damaged, or needs too much memory"])[-1]
-        raise refused(name, f"a Parquet file of this store ({shown(said)})")
-    schema = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA}[kind]
-    for column, dtype in pl.read_parquet_schema(path).items():
-        if schema.get(RENAMED_IN_2.get(column, column)) != dtype:
-            raise refused(name, f"columns of {kind}; {shown(column)} of type {dtype} is none")
+        said = (done.stdout.strip().splitlines() or ["damaged, or more than the memory allowed"])[-1]
+        raise ConfigurationError("archive", ascii(said)[:200], "Parquet files of this store")
+    schemas = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA}
+    for path in paths:
+        for column, dtype in pl.read_parquet_schema(path).items():
+            if schemas[path.parent.name].get(RENAMED_IN_2.get(column, column)) != dtype:
+                raise refused(path.name, f"columns of {path.parent.name}; {shown(column)} of type {dtype} is none")
 
 
 def _check_members(members: pl.DataFrame) -> pl.DataFrame:

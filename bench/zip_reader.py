@@ -18,8 +18,14 @@ FREE = 1 << 20
 MAX_DIRECTORY = 8 << 20  # bytes of the list of entries
 _PART = r"[A-Za-z0-9_+-][A-Za-z0-9_.+ -]{0,99}"  # of a path: no dot at its beginning
 _PATH = re.compile(rf"{_PART}(/{_PART}){{0,9}}")
+PLAIN = "a relative path of letters, digits and _ . + - and blanks, without .. and without a dot at the beginning"
 _END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file of an archive may have this name (see PLAIN)."""
+    return _PATH.fullmatch(name) is not None and ".." not in name
 
 
 def read_files(path: Path) -> dict[str, bytes]:
@@ -62,8 +68,8 @@ def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
     seen: set[str] = set()
     for entry in entries:
         name = entry.orig_filename  # as it stands there: zipfile cuts off what follows a NUL
-        if not _PATH.fullmatch(name) or ".." in name:
-            raise refused(name, "a relative path of letters, digits and _ . + - and blanks, without ..")
+        if not is_plain(name):
+            raise refused(name, PLAIN)
         if name.lower() in seen:  # some file systems know one case only
             raise refused(name, "a name that is there once")
         seen.add(name.lower())

@@ -134,6 +134,14 @@ def test_a_link_in_a_report_is_refused(archive, finished_copy):
     assert code == 2 and "no symbolic links" in out and not path.exists()
 
 
+@pytest.mark.parametrize("name", [".cache", "über.svg", "a..b"])
+def test_a_name_that_no_reader_would_take_is_refused(archive, finished_copy, name):
+    (finished_copy / "report").mkdir()
+    (finished_copy / "report" / name).write_text("x")
+    code, path, out = archive(finished_copy)
+    assert code == 2 and "a relative path" in out and not path.exists()
+
+
 def test_a_stale_leaderboard_is_not_packed(archive, finished_copy):
     (finished_copy / "leaderboard.json").write_text('{"rows": "old"}')
     assert b"old" not in read(archive(finished_copy)[1])["leaderboard.json"]

@@ -349,7 +349,7 @@ class Touch:
 
 def test_a_pickle_is_never_loaded(good, archive, refused, tmp_path):
     content = pickle.dumps(Touch(tmp_path / "loaded"))
-    refused(archive(with_shard(good, "members", content)), "Parquet file of this store")
+    refused(archive(with_shard(good, "members", content)), "Parquet files of this store")
     with_report = listed({**good, "report/state.pkl": content, "conf/evil.yaml": content})
     (tmp_path / "out").mkdir()
     unpack(archive(with_report, name="report.zip"), tmp_path / "out")

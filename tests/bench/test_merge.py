@@ -1,5 +1,7 @@
 """Stores of several machines become one: nothing lost, nothing twice, contradictions refused, inputs untouched."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -175,6 +177,15 @@ def test_a_curve_comes_from_where_it_is(make, target):
     assert Store(target).curves([member(1)["member_id"]]).height == 2
 
 
+def test_the_curve_is_that_of_the_row_that_stays(make, target):
+    """Another machine ended with the same numbers, on a way with other last bits."""
+    late, early = member(1, day=5), member(1, day=2, machine=THERE)
+    a = make("a", late)
+    b = make("b", early, curves=[{"member_id": early["member_id"], "step": 0, "val_loss": 2.0 + 2**-40}])
+    merge([a, b], target)
+    assert Store(target).read("curves")["val_loss"].to_list() == [2.0 + 2**-40]
+
+
 def test_a_curve_of_other_bits_is_no_curve_of_the_member(make, target):
     a, b = make("a", member(1, 1.0), curves=[]), make("b", member(1, 1.1, day=2, machine=THERE))
     merge([a, b], target)
@@ -259,6 +270,21 @@ def test_an_interrupted_merge_leaves_nothing(make, target, contents, tmp_path, m
     assert run_command(main, arguments) == (1 if isinstance(fault, OSError) else 130)
     assert "nothing was written" in capsys.readouterr().out
     assert contents(tmp_path) == before and {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_the_last_step_is_one_rename(make, target, contents, tmp_path, monkeypatch, capsys):
+    """C is there whole or not at all."""
+    make("a", member(1))
+    make("b", member(2))
+    before = contents(tmp_path)
+
+    def fails(self, other):
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(Path, "rename", fails)
+    assert run_command(main, [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(target)]) == 1
+    assert "nothing was written (disk gone)" in capsys.readouterr().out
+    assert contents(tmp_path) == before and not target.exists()
 
 
 def test_the_command(make, target, capsys, tmp_path):
