@@ -226,3 +226,11 @@ def test_the_committed_comparison_follows_from_the_committed_members(no_files):
         stored = json.loads((RESULTS / f"published_{name}.json").read_text())
         assert stored["complete"] and json.loads(json.dumps(rows)) == stored["rows"]
         assert bench.published.markdown(published, rows) == (RESULTS / f"published_{name}.md").read_text()
+
+
+@pytest.mark.skipif(not (RESULTS / "members").is_dir(), reason="no committed members")
+def test_the_document_shows_the_committed_table():
+    committed = set((RESULTS / "published_deepobs.md").read_text().splitlines())
+    lines = (RESULTS.parents[1] / "docs" / "published.md").read_text().splitlines()
+    shown = [line for line in lines if line.count("|") == 8]
+    assert len(shown) == 17 and set(shown) <= committed
