@@ -95,7 +95,7 @@ static void each_image(const Geometry& g, Matrix matrix_of, const float* bias, F
                 for (int64_t column = 0; column < g.out; column += PANEL)
                     for (int64_t h = 0; h < lines; h += groups)
                         sweep({frame.get() + (first + h) * g.line(), g.line(), g.channels, offset.get(), depth,
-                               matrix.data + column, matrix.row, out + h * g.width * g.out + column, g.width * g.out, g.out,
+                               matrix.at(column), matrix.stride(column), out + h * g.width * g.out + column, g.width * g.out, g.out,
                                (int)std::min<int64_t>(PANEL, g.out - column), bias ? Start::bias : Start::zero,
                                bias ? bias + i * g.out + column : nullptr},
                               (int)std::min(groups, lines - h), g.width);
@@ -191,8 +191,8 @@ static void weight_gradient(const Geometry& g, Fill fill, Upstream upstream, flo
                 const Packed matrix = upstream(i, first, count, memory);
                 for (int64_t column = 0; column < g.out; column += PANEL)
                     for (int64_t dy = 0; dy < g.kernel_height; dy += groups)
-                        sweep({frames.get() + dy * g.line(), g.line(), 1, offset.get(), count * pixels, matrix.data + column,
-                               matrix.row, gradient + (i * g.depth() + dy * run) * g.out + column, run * g.out, g.out,
+                        sweep({frames.get() + dy * g.line(), g.line(), 1, offset.get(), count * pixels, matrix.at(column), matrix.stride(column),
+                               gradient + (i * g.depth() + dy * run) * g.out + column, run * g.out, g.out,
                                (int)std::min<int64_t>(PANEL, g.out - column), first > 0 ? Start::c : Start::zero, nullptr},
                               groups, run);
             }

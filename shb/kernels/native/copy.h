@@ -41,7 +41,7 @@ static at::Tensor contiguous(const at::Tensor& x) {
             for (; row + LANES <= t.rows; row += LANES) {
                 int64_t column = 0;
                 for (; column + LANES <= t.columns; column += LANES)
-                    transpose(in + column * t.by_column + row, t.by_column, out + row * t.columns + column, t.columns);
+                    transpose(in + column * t.by_column + row, t.by_column, LANES, out + row * t.columns + column, t.columns);
                 for (; column < t.columns; column++)
                     for (int64_t r = row; r < row + LANES; r++) out[r * t.columns + column] = in[column * t.by_column + r];
             }

@@ -10,7 +10,7 @@
 static void product(const float* a, int64_t row, const int32_t* offset, const Packed& b, const float* bias, float* c, int64_t m,
                     int64_t n, int64_t k) {
     for (int64_t column = 0; column < n; column += PANEL)
-        sweep({a, 0, row, offset, k, b.data + column, b.row, c + column, 0, n, (int)std::min<int64_t>(PANEL, n - column),
+        sweep({a, 0, row, offset, k, b.at(column), b.stride(column), c + column, 0, n, (int)std::min<int64_t>(PANEL, n - column),
                bias ? Start::bias : Start::zero, bias ? bias + column : nullptr},
               1, m);
 }

@@ -6,59 +6,112 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <type_traits>
-#if defined(__AVX512F__)
+#include <utility>
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
 constexpr int64_t TERMS = 256;       // a sum of more is a sum of sums, so that rounding errors grow slowly
 constexpr int WAYS = 16, CHAINS = 4;  // partial sums of a row, whatever the width of a vector
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64;
+#else
+constexpr int VECTOR_BYTES = 32;
+#endif
 
 template <class T>
-struct Lanes {  // WAYS numbers
-    typedef T Vector __attribute__((vector_size(WAYS * sizeof(T)), aligned(sizeof(T)), may_alias));
-    static Vector load(const T* x) { return *(const Vector*)x; }
-    // the first n <= WAYS of them; what lies behind is not touched
-    static Vector load(const T* x, int64_t n, T rest) {
-        Vector v = Vector{} + rest;
-#if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4) return (Vector)_mm512_mask_loadu_ps((__m512)v, (__mmask16)((1u << n) - 1), x);
-#endif
-        for (int j = 0; j < n; j++) v[j] = x[j];
+struct Lanes {  // WAYS numbers, in vectors of the processor's size: a compiler takes wider ones apart, number by number
+    static constexpr int PART = VECTOR_BYTES / sizeof(T), PARTS = WAYS / PART;
+    typedef T Part __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    struct Vector {
+        Part part[PARTS];
+    };
+    // f of the parts of vectors, one by one
+    template <class F, class... V>
+    static Vector map(F f, const V&... v) {
+        Vector result;
+#pragma GCC unroll 4
+        for (int p = 0; p < PARTS; p++) result.part[p] = f(v.part[p]...);
+        return result;
+    }
+    static Vector all(T x) {
+        return map([x](Part zero) { return zero + x; }, Vector{});
+    }
+    static Vector load(const T* x) {
+        Vector v;
+#pragma GCC unroll 4
+        for (int p = 0; p < PARTS; p++) v.part[p] = *(const Part*)(x + p * PART);
         return v;
     }
-    static void store(T* x, int64_t n, Vector v) {
+    // the first n <= WAYS of them; what lies behind is not touched
+    static Vector load(const T* x, int64_t n, T rest) {
+        if (n == WAYS) return load(x);
+        Vector v = all(rest);
 #if defined(__AVX512F__)
-        if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), (__m512)v);
+        if constexpr (sizeof(T) == 4) {
+            v.part[0] = (Part)_mm512_mask_loadu_ps((__m512)v.part[0], (__mmask16)((1u << n) - 1), x);
+            return v;
+        }
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) {
+            for (int p = 0; p < PARTS; p++) {
+                const auto some = first(n - p * PART);
+                v.part[p] = some ? (Part)_mm256_maskload_ps(x + p * PART, (__m256i)some) : v.part[p];
+            }
+            return v;
+        }
 #endif
-        for (int j = 0; j < n; j++) x[j] = v[j];
+        for (int j = 0; j < n; j++) v.part[j / PART][j % PART] = x[j];
+        return v;
+    }
+    static void store(T* x, int64_t n, const Vector& v) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), (__m512)v.part[0]);
+#elif defined(__AVX2__)
+        if constexpr (sizeof(T) == 4) {
+            for (int p = 0; p < PARTS; p++) _mm256_maskstore_ps(x + p * PART, (__m256i)first(n - p * PART), (__m256)v.part[p]);
+            return;
+        }
+#endif
+        for (int j = 0; j < n; j++) x[j] = v.part[j / PART][j % PART];
+    }
+    // -1 in the first n of 8 places, else 0
+    static auto first(int64_t n) {
+        typedef int32_t Places __attribute__((vector_size(32)));
+        return Places{0, 1, 2, 3, 4, 5, 6, 7} < (int32_t)n;
     }
     // f of the upper and the lower half, until one number is left
     template <class F>
     static T fold(Vector v, F f) {
-        v = f(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-        v = f(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-        v = f(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-        v = f(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14));
-        return v[0];
+#pragma GCC unroll 4
+        for (int half = PARTS / 2; half > 0; half /= 2)
+            for (int p = 0; p < half; p++) v.part[p] = f(v.part[p], v.part[p + half]);
+        return fold<PART / 2>(v.part[0], f, std::make_integer_sequence<int, PART>());
+    }
+    template <int HALF, class F, int... J>
+    static T fold(Part v, F f, std::integer_sequence<int, J...> places) {
+        if constexpr (HALF == 0) return v[0];
+        else return fold<HALF / 2>(f(v, __builtin_shufflevector(v, v, (J + HALF) % PART...)), f, places);
     }
 };
 
 template <class T>
 static T row_sum(const T* x, int64_t n) {
-    typedef typename Lanes<T>::Vector Vector;
-    const auto sum = [](Vector a, Vector b) { return a + b; };
-    if (n <= WAYS) return Lanes<T>::fold(Lanes<T>::load(x, n, 0), sum);
+    typedef Lanes<T> L;
+    typedef typename L::Vector Vector;
+    const auto sum = [](auto a, auto b) { return a + b; };
+    if (n <= WAYS) return L::fold(L::load(x, n, 0), sum);
     T total = 0;
     for (int64_t first = 0; first < n; first += CHAINS * WAYS * TERMS) {
         const int64_t last = std::min(n, first + CHAINS * WAYS * TERMS);
         Vector sums[CHAINS] = {};
         int64_t i = first;
         for (; i + CHAINS * WAYS <= last; i += CHAINS * WAYS)
-            for (int c = 0; c < CHAINS; c++) sums[c] += Lanes<T>::load(x + i + c * WAYS);
-        for (; i + WAYS <= last; i += WAYS) sums[0] += Lanes<T>::load(x + i);
-        if (i < last) sums[1] += Lanes<T>::load(x + i, last - i, 0);
-        total += Lanes<T>::fold((sums[0] + sums[1]) + (sums[2] + sums[3]), sum);
+#pragma GCC unroll 4
+            for (int c = 0; c < CHAINS; c++) sums[c] = L::map(sum, sums[c], L::load(x + i + c * WAYS));
+        for (; i + WAYS <= last; i += WAYS) sums[0] = L::map(sum, sums[0], L::load(x + i));
+        if (i < last) sums[1] = L::map(sum, sums[1], L::load(x + i, last - i, 0));
+        total += L::fold(L::map(sum, L::map(sum, sums[0], sums[1]), L::map(sum, sums[2], sums[3])), sum);
     }
     return total;
 }
@@ -72,12 +125,12 @@ static inline void each_piece(int64_t columns, F f) {
 // the largest number of a row, or not-a-number if one is
 template <class T>
 static T row_maximum(const T* x, int64_t n) {
-    typedef typename Lanes<T>::Vector Vector;
-    const auto larger = [](Vector a, Vector b) -> Vector { return (~(b <= a) & (a == a)) ? b : a; };
-    Vector largest = Lanes<T>::load(x, std::min<int64_t>(n, WAYS), x[0]);
-    for (int64_t i = WAYS; i < n; i += WAYS)
-        largest = larger(largest, i + WAYS <= n ? Lanes<T>::load(x + i) : Lanes<T>::load(x + i, n - i, x[0]));
-    return Lanes<T>::fold(largest, larger);
+    typedef Lanes<T> L;
+    typedef typename L::Part Part;
+    const auto larger = [](Part a, Part b) -> Part { return (~(b <= a) & (a == a)) ? b : a; };
+    auto largest = L::load(x, std::min<int64_t>(n, WAYS), x[0]);
+    for (int64_t i = WAYS; i < n; i += WAYS) largest = L::map(larger, largest, L::load(x + i, std::min<int64_t>(n - i, WAYS), x[0]));
+    return L::fold(largest, larger);
 }
 
 // out [outer, inner] = the sums of x [outer, terms, inner], divided by `divisor`
@@ -165,7 +218,7 @@ static void log_softmax(const T* x, int64_t rows, int64_t columns, T* out) {
         for (int64_t r = 0; r < count; r++) {
             const T largest = row_maximum(from + r * columns, columns);
             each_piece(columns, [&](int64_t c, int64_t n) {
-                const auto v = Lanes<T>::load(from + r * columns + c, n, 0) - largest;
+                const auto v = Lanes<T>::map([largest](auto x) { return x - largest; }, Lanes<T>::load(from + r * columns + c, n, 0));
                 Lanes<T>::store(e + r * columns + c, n, v);
                 Lanes<T>::store(to + r * columns + c, n, v);
             });
@@ -175,7 +228,7 @@ static void log_softmax(const T* x, int64_t rows, int64_t columns, T* out) {
             const T level = std::log(row_sum(e + r * columns, columns));
             each_piece(columns, [&](int64_t c, int64_t n) {
                 T* at = to + r * columns + c;
-                Lanes<T>::store(at, n, Lanes<T>::load(at, n, 0) - level);
+                Lanes<T>::store(at, n, Lanes<T>::map([level](auto x) { return x - level; }, Lanes<T>::load(at, n, 0)));
             });
         }
     });
@@ -192,7 +245,8 @@ static void log_softmax_backward(const T* upstream, const T* y, int64_t rows, in
             T* to = out + (first + r) * columns;
             const T total = row_sum(u, columns);
             each_piece(columns, [&](int64_t c, int64_t n) {
-                Lanes<T>::store(to + c, n, Lanes<T>::load(u + c, n, 0) - Lanes<T>::load(e + r * columns + c, n, 0) * total);
+                const auto v = Lanes<T>::load(u + c, n, 0), p = Lanes<T>::load(e + r * columns + c, n, 0);
+                Lanes<T>::store(to + c, n, Lanes<T>::map([total](auto u, auto p) { return u - p * total; }, v, p));
             });
         }
     });

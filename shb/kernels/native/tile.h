@@ -17,6 +17,7 @@ constexpr int LANES = 16, TALLEST = 14;  // 28 of 32 registers accumulate
 constexpr int LANES = 8, TALLEST = 6;  // 12 of 16
 #endif
 constexpr int PANEL = 2 * LANES;  // columns of the widest tile
+constexpr int64_t CONFLICT = 128, CACHE = 8192;  // floats: more rows than fit, a multiple so far apart, drive each other out
 
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t Places __attribute__((vector_size(4 * LANES)));
@@ -38,36 +39,51 @@ struct Tile {
     const float* bias;
 };
 
+// f(g, t, v) of every vector of a tile, unrolled
+template <int GROUPS, int HEIGHT, int VECTORS, class F>
+static inline __attribute__((always_inline)) void each(F f) {
+#pragma GCC unroll 14
+    for (int g = 0; g < GROUPS; g++)
+#pragma GCC unroll 14
+        for (int t = 0; t < HEIGHT; t++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) f(g, t, v);
+}
+
 template <int GROUPS, int HEIGHT, int VECTORS>
 static void run(const Tile& tile) {
-    Vector sum[GROUPS][HEIGHT][VECTORS] = {};
+    Vector sum[GROUPS][HEIGHT][VECTORS] = {};  // registers, because no index of them is a variable
     const float* b = tile.b;
     const int64_t group = tile.group, step = tile.step, row = tile.row;
     for (int64_t k = 0; k < tile.depth; k++, b += row) {
         const float* a = tile.a + tile.offset[k];
         Vector columns[VECTORS];
-        for (int v = 0; v < VECTORS; v++) columns[v] = *(const Vector*)(b + v * LANES);
-#pragma GCC unroll 14
-        for (int g = 0; g < GROUPS; g++)
-#pragma GCC unroll 14
-            for (int t = 0; t < HEIGHT; t++)
 #pragma GCC unroll 2
-                for (int v = 0; v < VECTORS; v++) sum[g][t][v] += a[g * group + t * step] * columns[v];
+        for (int v = 0; v < VECTORS; v++) columns[v] = *(const Vector*)(b + v * LANES);
+        each<GROUPS, HEIGHT, VECTORS>([&](int g, int t, int v) { sum[g][t][v] += a[g * group + t * step] * columns[v]; });
     }
-    for (int g = 0; g < GROUPS; g++)
-        for (int t = 0; t < HEIGHT; t++) {
-            float* c = tile.c + g * tile.c_group + t * tile.c_step;
-            const float* start = tile.start == Start::c ? c : tile.bias;
-            if (tile.columns == VECTORS * LANES) {
-                for (int v = 0; v < VECTORS; v++) {
-                    if (tile.start != Start::zero) sum[g][t][v] = *(const Vector*)(start + v * LANES) + sum[g][t][v];
-                    *(Vector*)(c + v * LANES) = sum[g][t][v];
+    const bool from_c = tile.start == Start::c;
+    const float* start = from_c ? tile.c : tile.bias;
+    const int64_t start_group = from_c ? tile.c_group : 0, start_step = from_c ? tile.c_step : 0;
+    if (tile.columns < VECTORS * LANES) {
+        Vector values[GROUPS][HEIGHT][VECTORS];
+        each<GROUPS, HEIGHT, VECTORS>([&](int g, int t, int v) { values[g][t][v] = sum[g][t][v]; });
+        for (int g = 0; g < GROUPS; g++)
+            for (int t = 0; t < HEIGHT; t++)
+                for (int n = 0; n < tile.columns; n++) {
+                    const float value = ((const float*)values[g][t])[n];
+                    tile.c[g * tile.c_group + t * tile.c_step + n] =
+                        tile.start == Start::zero ? value : start[g * start_group + t * start_step + n] + value;
                 }
-            } else {
-                const float* values = (const float*)sum[g][t];
-                for (int n = 0; n < tile.columns; n++) c[n] = tile.start == Start::zero ? values[n] : start[n] + values[n];
-            }
-        }
+        return;
+    }
+    if (tile.start != Start::zero)
+        each<GROUPS, HEIGHT, VECTORS>([&](int g, int t, int v) {
+            sum[g][t][v] = *(const Vector*)(start + g * start_group + t * start_step + v * LANES) + sum[g][t][v];
+        });
+    each<GROUPS, HEIGHT, VECTORS>([&](int g, int t, int v) {
+        *(Vector*)(tile.c + g * tile.c_group + t * tile.c_step + v * LANES) = sum[g][t][v];
+    });
 }
 
 typedef void (*Kernel)(const Tile&);
@@ -99,25 +115,27 @@ static void sweep(Tile tile, int groups, int64_t count) {
 
 static int64_t padded(int64_t columns) { return (columns + LANES - 1) / LANES * LANES; }
 
-// LANES x LANES elements, b[k + n * by_column] to copy[k * row + n].
-static void transpose(const float* b, int64_t by_column, float* copy, int64_t row) {
-    Vector v[LANES];
-    for (int n = 0; n < LANES; n++) v[n] = *(const Vector*)(b + n * by_column);
-#pragma GCC unroll 4
-    for (int far = LANES / 2; far > 0; far /= 2) {
-        Places low, high;
-        for (int j = 0; j < LANES; j++) {
-            low[j] = j & far ? LANES + j - far : j;
-            high[j] = j & far ? LANES + j : j + far;
-        }
+// Exchanges the blocks of FAR x FAR elements beside the diagonal of each block of twice that size.
+template <int FAR, int... J>
+static inline void exchange(Vector (&v)[LANES], std::integer_sequence<int, J...>) {
 #pragma GCC unroll 16
-        for (int n = 0; n < LANES; n++)
-            if (!(n & far)) {
-                const Vector first = v[n], second = v[n + far];
-                v[n] = __builtin_shuffle(first, second, low);
-                v[n + far] = __builtin_shuffle(first, second, high);
-            }
-    }
+    for (int n = 0; n < LANES; n++)
+        if (!(n & FAR)) {
+            const Vector first = v[n], second = v[n + FAR];
+            v[n] = __builtin_shufflevector(first, second, (J & FAR ? LANES + J - FAR : J)...);
+            v[n + FAR] = __builtin_shufflevector(first, second, (J & FAR ? LANES + J : J + FAR)...);
+        }
+}
+
+// LANES x LANES elements, b[k + n * by_column] of the first `some` n to copy[k * row + n], the others zero.
+static inline void transpose(const float* b, int64_t by_column, int64_t some, float* copy, int64_t row) {
+    constexpr std::make_integer_sequence<int, LANES> columns;
+    Vector v[LANES];
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; n++) v[n] = n < some ? *(const Vector*)(b + n * by_column) : Vector{};
+    if constexpr (LANES > 8) exchange<8>(v, columns);
+    exchange<4>(v, columns), exchange<2>(v, columns), exchange<1>(v, columns);
+#pragma GCC unroll 16
     for (int k = 0; k < LANES; k++) *(Vector*)(copy + k * row) = v[k];
 }
 
@@ -125,28 +143,34 @@ static void transpose(const float* b, int64_t by_column, float* copy, int64_t ro
 static void pack(const float* b, int64_t rows, int64_t columns, int64_t by_row, int64_t by_column, float* copy, int64_t row) {
     for (int64_t n = 0; n < row; n += LANES) {
         int64_t k = 0;
-        if (by_row == 1 && n + LANES <= columns)
-            for (; k + LANES <= rows; k += LANES) transpose(b + n * by_column + k, by_column, copy + k * row + n, row);
+        if (by_column == 1 && n + LANES <= columns)
+            for (; k < rows; k++) *(Vector*)(copy + k * row + n) = *(const Vector*)(b + k * by_row + n);
+        if (by_row == 1)
+            for (; k + LANES <= rows; k += LANES) transpose(b + n * by_column + k, by_column, columns - n, copy + k * row + n, row);
         for (; k < rows; k++)
             for (int64_t j = n; j < n + LANES; j++) copy[k * row + j] = j < columns ? b[k * by_row + j * by_column] : 0.0f;
     }
 }
 
-// A matrix [rows, columns] whose rows are contiguous and end at a multiple of LANES: itself, or a copy in `memory`.
+// A matrix [rows, columns] as tiles read it, panel by panel: where it lies, or a copy, one panel after the other.
 struct Packed {
-    const float* data;
-    int64_t row;
-    Packed(const float* data, int64_t row) : data(data), row(row) {}
-    Packed(const float* b, int64_t rows, int64_t columns, int64_t by_row, int64_t by_column, std::unique_ptr<float[]>& memory) {
-        if (by_column == 1 && columns % LANES == 0) {
-            data = b, row = by_row;
-            return;
-        }
-        row = padded(columns);
-        if (!memory) memory.reset(new float[rows * row]);
-        pack(b, rows, columns, by_row, by_column, memory.get(), row);
-        data = memory.get();
+    const float* data;  // of the first `whole` columns, which are read where they lie
+    int64_t row, whole;
+    const float* copy = nullptr;  // of the other ones
+    int64_t rows = 0, width = 0;
+    Packed(const float* data, int64_t row) : data(data), row(row), whole(row) {}
+    Packed(const float* b, int64_t rows, int64_t columns, int64_t by_row, int64_t by_column, std::unique_ptr<float[]>& memory)
+        : data(b), row(by_row), rows(rows), width(padded(columns)) {
+        const bool stays = by_column == 1 && (by_row % CONFLICT != 0 || by_row * rows < CACHE);
+        whole = !stays ? 0 : columns % LANES == 0 ? columns : columns / PANEL * PANEL;
+        if (whole < columns && !memory) memory.reset(new float[rows * width]);
+        copy = memory.get();
+        for (int64_t n = whole; n < columns; n += PANEL)
+            pack(b + n * by_column, rows, std::min<int64_t>(PANEL, columns - n), by_row, by_column, memory.get() + (n - whole) * rows,
+                 stride(n));
     }
+    const float* at(int64_t column) const { return column < whole ? data + column : copy + (column - whole) * rows; }
+    int64_t stride(int64_t column) const { return column < whole ? row : std::min<int64_t>(PANEL, width - column); }
 };
 
 // Pieces of a member's work, so that every thread has some; results do not depend on it.

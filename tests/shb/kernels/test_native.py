@@ -42,7 +42,10 @@ def images_of(x):
 
 
 @pytest.mark.parametrize("transposed", list(itertools.product([False, True], repeat=2)))
-@pytest.mark.parametrize("sizes", [(3, 5, 7, 2), (2, 33, 64, 10), (4, 1, 1, 1), (1, 40, 17, 100), (9, 14, 300, 32)])
+@pytest.mark.parametrize(
+    "sizes",
+    [(3, 5, 7, 2), (2, 33, 64, 10), (4, 1, 1, 1), (1, 40, 17, 100), (9, 14, 300, 32), (2, 9, 70, 128), (2, 7, 35, 300)],
+)
 def test_products_of_any_strides(sizes, transposed):
     members, m, k, n = sizes
     a = torch.randn(members, k, m).mT if transposed[0] else torch.randn(members, m, k)
@@ -140,6 +143,17 @@ def test_a_rectifier_stops_at_exact_zeros():
     y, which = ops.native_rectifier(x, weight, torch.zeros(1, 1), (1, 1), (2, 2))
     assert y.item() == 0 and which.item() == NOWHERE
     assert ops.native_rectifier_input(y + 1, which, weight, (2, 2), (1, 1), (2, 2)).abs().max() == 0
+
+
+@pytest.mark.parametrize(("k", "n"), [(70, 128), (64, 256), (33, 100), (40, 24), (17, 5)])
+def test_a_matrix_has_one_product_wherever_it_lies(k, n):
+    a, b = torch.randn(2, 23, k), torch.randn(2, k, n)
+    expected = ops.native_bmm(a, b)
+    wide = torch.full((2, k, 1024), torch.nan)
+    wide[:, :, 3 : 3 + n] = b
+    for same in (b.mT.contiguous().mT, wide[:, :, 3 : 3 + n], torch.stack([b, b], dim=-1)[..., 0]):
+        assert torch.equal(same, b) and same.stride() != b.stride()
+        assert torch.equal(ops.native_bmm(a, same), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
