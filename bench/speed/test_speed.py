@@ -16,8 +16,13 @@ from bench.speed.memory import needed_bytes, peak_bytes
 from bench.speed.work import WORKS, compile_seconds, stacked_round
 from shb.training import ENGINES, why_not
 
-RUNS = (*ENGINES, "loop", "loop, one thread", "loop, processes", "jax")
-CASES = [pytest.param(work, run, id=f"{run}, {work.name}") for work in WORKS for run in RUNS]
+RUNS = (*ENGINES, "loop", "loop, one thread", "loop, processes", "jax", "jax, drawing")
+CASES = [
+    pytest.param(work, run, id=f"{run}, {work.name}")
+    for work in WORKS
+    for run in RUNS
+    if run != "jax, drawing" or work.kind == "closed form"
+]
 JAX_ROUNDS = 3  # grouped convolutions take JAX a long time on a CPU
 
 
@@ -50,8 +55,8 @@ def test_rate(benchmark, request, work, run):
     benchmark.extra_info["work"] = work.name
     if run in ENGINES:
         time_stack(benchmark, work, run)
-    elif run == "jax":
-        time_jax(benchmark, work)
+    elif run.startswith("jax"):
+        time_jax(benchmark, work, run)
     elif run == "loop, processes":
         time_processes(benchmark, work, request.getfixturevalue("workers"))
     else:
@@ -86,11 +91,12 @@ def time_processes(benchmark, work, workers):
     benchmark.extra_info.update(role="loop", loop=f"{workers.count} processes x 1 thread", rates=rates)
 
 
-def time_jax(benchmark, work):
+def time_jax(benchmark, work, run):
     if not jax_work.INSTALLED:
         pytest.skip(f"JAX: {jax_work.NOT_INSTALLED}")
-    benchmark.extra_info.update(role="jax", member_steps=work.members * work.steps)
-    benchmark.pedantic(jax_work.jax_round(work), rounds=JAX_ROUNDS, warmup_rounds=1)
+    benchmark.extra_info.update(role=run, member_steps=work.members * work.steps)
+    train = jax_work.jax_round(work, draws=run == "jax, drawing")
+    benchmark.pedantic(train, rounds=JAX_ROUNDS, warmup_rounds=1)
 
 
 def test_million(benchmark):

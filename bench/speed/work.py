@@ -22,6 +22,7 @@ from shb.datasets import Dataset, Split, load_dataset
 from shb.models import cnn, mlp
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import E1, LearningProblem, Problem
+from shb.streams import BLOCK
 from shb.training import Member, Plan, Stack, chunk_width, default_budget, seconds_spent, why_not
 
 LR, MOMENTUM = 0.01, 0.9
@@ -148,7 +149,7 @@ WORKS = (
     cnn_work(
         "CNN 16-32 on 1x28x28, batch 64", 28, batch_size=64, members=16, steps=4, rounds=7, looped=1, loop_steps=16
     ),
-    Work("E1, 10^6 members", "closed form", PlainE1, members=10**6, rounds=3, looped=8),
+    Work("E1, 10^6 members, 1,000 steps", "closed form", PlainE1, members=10**6, steps=1000, rounds=3, looped=8),
 )
 
 
@@ -162,7 +163,9 @@ def stacked_round(work: Work, engine: str, width: int) -> Callable[[], None]:
 
     def run() -> None:
         for _ in range(math.ceil(work.members / width)):
-            stack.advance(dict(state), 0, work.steps)
+            own = dict(state)
+            for start in range(0, work.steps, BLOCK):
+                stack.advance(own, start, min(start + BLOCK, work.steps))
         synchronize()
 
     return run

@@ -26,7 +26,7 @@ SMALL = [pytest.param(dataclasses.replace(w, members=3, steps=3), id=w.kind) for
 FIELDS = {
     *("work", "kind", "engine", "members", "width", "cost", "member_steps_per_second", "compile_seconds"),
     *("ratio_to_loop", "ratio_low", "ratio_high", "loop_steps_per_second", "loop", "ratio_to_jax", "share_of_peak"),
-    *("rounds", "peak_bytes", "ratio_to_needed_memory"),
+    *("rounds", "peak_bytes", "ratio_to_needed_memory", "ratio_to_jax_given_samples"),
 }
 
 
@@ -105,6 +105,10 @@ def test_jax_where_it_ran():
     jax = record("jax", [1.0, 1.0], 50, work=MLP.name)
     rows = make_rows([*PEAKS, *records_of(MLP, [jax])], [MLP])
     assert [row["ratio_to_jax"] for row in rows] == pytest.approx([4, 8])
+    drawing = record("jax, drawing", [1.0, 1.0], 25, work=MLP.name)
+    rows = make_rows([*PEAKS, *records_of(MLP, [jax, drawing])], [MLP])
+    assert [row["ratio_to_jax"] for row in rows] == pytest.approx([8, 16])
+    assert [row["ratio_to_jax_given_samples"] for row in rows] == pytest.approx([4, 8])
 
 
 def test_engines_that_did_not_run_have_no_row():
@@ -122,7 +126,7 @@ def document():
 
 
 def test_the_document_has_its_fields(document):
-    assert document["schema_version"] == 4
+    assert document["schema_version"] == 5
     assert document["peak_gflops"] == pytest.approx(500)
     assert document["native_gflops"] == pytest.approx(1000)
     assert document["copy_gigabytes_per_second"] == pytest.approx(20)
@@ -159,7 +163,7 @@ def test_every_kind_of_a_cell_has_works(tiny_config):
     kinds = {work.kind for work in WORKS}
     assert kinds == {"mlp", "cnn", "closed form"}
     assert kind(build_cell(tiny_config)) in kinds
-    assert all(work.steps <= BLOCK and work.loop_steps <= BLOCK for work in WORKS)
+    assert all(work.loop_steps <= BLOCK for work in WORKS)
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
@@ -181,6 +185,20 @@ def test_loops_and_stacks_train_alike(work, engine):
 def test_jax_and_stacks_train_alike(work):
     trained = [torch.from_numpy(np.array(parameter)) for parameter in jax_work.jax_round(work)()]
     expect_equal(work, list(zip(*trained)))
+
+
+@pytest.mark.parametrize("steps", [3, 32, 70])
+@pytest.mark.skipif(not jax_work.INSTALLED, reason=f"JAX: {jax_work.NOT_INSTALLED}")
+def test_jax_that_draws_takes_a_bit_of_a_word_for_each_step(steps, monkeypatch):
+    work, seeds = dataclasses.replace(E1, members=5, steps=steps), np.arange(5)
+    words = [np.array(jax_work.jax.random.bits(key, (-(-steps // 32),), "uint32")) for key in jax_work.keys(seeds)]
+    bits = np.stack([np.unpackbits(word.view(np.uint8), bitorder="little")[:steps] for word in words], axis=1)
+    signs = torch.from_numpy(2 * bits.astype(np.int8) - 1)
+    (drawn,) = jax_work.jax_round(work, draws=True)()
+    monkeypatch.setattr(type(work.problem), "samples_of", lambda self, seeds, start, stop: signs[start:stop])
+    (given,) = jax_work.jax_round(work)()
+    np.testing.assert_allclose(drawn, given, rtol=1e-12)
+    assert 0.2 < bits.mean() < 0.8
 
 
 def expect_equal(work, members, engine="eager"):
