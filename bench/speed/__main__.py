@@ -142,10 +142,10 @@ COLUMNS = (
     "members",
     "engine",
     "member-\nsteps/s",
-    "to best loop",
-    "to\nJAX",
+    "times the\nbest loop",
+    "times\nJAX",
     "of\npeak",
-    "of\nmemory",
+    "times\nneeded\nmemory",
     "build\n[s]",
 )
 
@@ -164,10 +164,10 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
             f"{row['members']:,}",
             row["engine"],
             f"{row['member_steps_per_second']:,.0f}",
-            f"{_ratio(row['ratio_to_loop'])}x [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
-            "-" if row["ratio_to_jax"] is None else f"{_ratio(row['ratio_to_jax'])}x",
+            f"{_ratio(row['ratio_to_loop'])} [{_ratio(row['ratio_low'])}, {_ratio(row['ratio_high'])}]",
+            "-" if row["ratio_to_jax"] is None else _ratio(row["ratio_to_jax"]),
             f"{row['share_of_peak']:.0%}" if bandwidth is None else f"{bandwidth:.0%}*",
-            "-" if row["ratio_to_needed_memory"] is None else f"{_ratio(row['ratio_to_needed_memory'])}x",
+            "-" if row["ratio_to_needed_memory"] is None else _ratio(row["ratio_to_needed_memory"]),
             "-" if row["compile_seconds"] is None else f"{row['compile_seconds']:.1f}",
         )
     console.print(table)
@@ -177,8 +177,8 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
         *(f"best loop of {work}: {loop} steps/s" for work, loop in loops.items()),
         f"JAX: {facts['jax'] or NOT_INSTALLED}",
         *(
-            f"{row['work']}, {row['engine']}: JAX draws its samples here; to JAX that is given them all "
-            f"{_ratio(row['ratio_to_jax_given_samples'])}x"
+            f"{row['work']}, {row['engine']}: in the table JAX draws its samples; "
+            f"{_ratio(row['ratio_to_jax_given_samples'])} times JAX that is given them"
             for row in document["rows"]
             if row["ratio_to_jax_given_samples"] != row["ratio_to_jax"]
         ),
@@ -199,6 +199,8 @@ def _gflops(document: Mapping[str, Any]) -> str:
 
 
 def _ratio(value: float) -> str:
+    if value >= 10_000:
+        return f"{value / 1000:,.0f}k"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 

@@ -146,9 +146,9 @@ def test_the_table_says_all_of_it(document, capsys):
         *(work.name for work in WORKS),
         "compiled",
         "native product 1000 GFLOP/s",
-        "5.0x",
-        "10.0x",
-        "2000x",
+        " 5.0 [",
+        " 10.0 [",
+        " 2000 [",
         "2 processes x 1 thread",
         "GB/s",
     ):
