@@ -37,16 +37,25 @@ def plan_of(optimizer, steps=67):  # more than one block of samples
     return Plan(steps, schedule="power", evaluate_at=(0, 5, 40, 64))
 
 
-@pytest.fixture(scope="module", params=PROBLEMS)
-def problem(request):
-    return PROBLEMS[request.param]()
+# every problem, and every rule; rules are elementwise, so one problem shows what they do
+PAIRS = [*((name, "shb") for name in PROBLEMS), *(("mlp", name) for name in RULES if name != "shb"), ("e1", "adam")]
 
 
-@pytest.fixture(scope="module", params=RULES)
-def whole(request, problem):
+@pytest.fixture(scope="module", params=PAIRS, ids=" ".join)
+def pair(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def problem(pair):
+    return PROBLEMS[pair[0]]()
+
+
+@pytest.fixture(scope="module")
+def whole(pair, problem):
     """Optimizer and its 33 trajectories, run in one stack."""
-    optimizer = OPTIMIZERS[request.param]
-    return optimizer, Stack(problem, optimizer, members_of(request.param), plan_of(request.param)).run()
+    optimizer = OPTIMIZERS[pair[1]]
+    return optimizer, Stack(problem, optimizer, members_of(pair[1]), plan_of(pair[1])).run()
 
 
 def test_alone(problem, whole):

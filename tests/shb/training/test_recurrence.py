@@ -102,6 +102,7 @@ def test_a_failing_compiler_is_noted_and_single_steps_go_on(monkeypatch, caplog)
         raise CompilationError("no compiler: broken on purpose")
 
     monkeypatch.setitem(Recurrence.__init__.__globals__, "build_source", fail)
+    monkeypatch.setattr(logging.getLogger("shb.training.step"), "disabled", False)  # Hydra disables what is there
     with caplog.at_level(logging.INFO):
         found, calls = run(monkeypatch, E1(), "shb", members_of("shb", 3), together=True)
     forget_programs()

@@ -34,11 +34,16 @@ def test_samples_do_not_depend_on_where_the_range_is_cut_nor_on_the_other_seeds(
         assert not torch.equal(whole[:, 0], whole[:, 1])
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    ("optimizer", "hyperparameters"),
-    [("sgd", {}), ("shb", {"momentum": 0.9}), ("adam", ADAM)],
-    ids=["sgd", "shb", "adam"],
+    ("optimizer", "hyperparameters", "dtype"),
+    [
+        ("sgd", {}, torch.float64),
+        ("shb", {"momentum": 0.9}, torch.float32),
+        ("shb", {"momentum": 0.9}, torch.bfloat16),
+        ("adam", ADAM, torch.float64),
+        ("adam", ADAM, torch.float16),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 def test_twenty_steps_in_a_stack_of_five(name, optimizer, hyperparameters, dtype):
