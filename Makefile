@@ -12,7 +12,7 @@ VERIFIED = $(if $(ARCHIVE),archive="$(ARCHIVE)",$(if $(filter file,$(origin RESU
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench claims leaderboard report figures status verify cite archive test lint speed clean
+.PHONY: help bench claims leaderboard report figures status verify published cite archive test lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -45,6 +45,9 @@ status: .venv/ready  ## what the suite has, lacks, diverged and failed
 
 verify: .venv/ready  ## compute N=20 members of results/reference again and compare; RESULTS= or ARCHIVE=file.zip for others
 	@$(RUN) bench.verify $(VERIFIED) n=$(N) seed=$(SEED) $(ARGS)
+
+published: .venv/ready  ## a published table beside ours, from results/published or RESULTS=; compute nothing
+	@$(RUN) bench.published results_dir=$(if $(filter file,$(origin RESULTS)),results/published,$(RESULTS)) $(ARGS)
 
 cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
 	@$(RUN) bench.cite suite=$(SUITE) results_dir=$(RESULTS) $(ARGS)
