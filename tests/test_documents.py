@@ -136,6 +136,11 @@ def test_the_readme_shows_the_reference_claims():
     assert set(reference) == {entry["id"] for entry in entries}
 
 
+def test_members_that_the_readme_names_are_in_the_reference():
+    named = re.findall(r"bench\.reproduce ([0-9a-f]+)", (ROOT / "README.md").read_text())
+    assert named and set(named) <= set(Store(REFERENCE).members()["member_id"])
+
+
 def test_the_readme_shows_the_reference_speed():
     """Every row of results/reference/speed.json: rate, best loop, ratio, as `make speed` rounds them."""
     document = json.loads((REFERENCE / "speed.json").read_text())

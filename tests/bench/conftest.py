@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import bench.config
+import bench.engine
 import bench.run
 import bench.suite
 from bench.cell import build_cell
@@ -32,6 +33,18 @@ def finished(tmp_path_factory):
     """Store of an uninterrupted run of the tiny suite; read-only, see `finished_copy`."""
     folder = tmp_path_factory.mktemp("finished") / "results"
     assert run_command(bench.run.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={folder}"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_eager(tmp_path_factory):
+    """The same under the eager engine, as on a machine where nothing is built: for suites that do not name its folder,
+    and so not the engine that is settled there.
+    """
+    folder = tmp_path_factory.mktemp("finished_eager") / "results"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench.engine, "built", lambda: False)
+        assert run_command(bench.run.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={folder}"]) == 0
     return folder
 
 

@@ -52,6 +52,11 @@ ISSUE_KEYS = {
 
 
 @pytest.fixture
+def finished(finished_eager):
+    return finished_eager
+
+
+@pytest.fixture
 def suite():
     return load_suite("smoke", SUITE_SIZE)
 

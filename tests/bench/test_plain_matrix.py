@@ -52,6 +52,11 @@ SIZE = {"optimizers": OPTIMIZERS, "trials": 2, "tuning_seeds": 1, "evaluation_se
 
 
 @pytest.fixture
+def finished(finished_eager):
+    return finished_eager
+
+
+@pytest.fixture
 def suite(write_suite):
     """A suite of the problems above with short runs."""
     problems = {name: [*own, *SHARED] for name, own in PROBLEMS.items()}

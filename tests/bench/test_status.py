@@ -11,6 +11,11 @@ from tests.bench.conftest import SUITE_SIZE
 
 
 @pytest.fixture
+def finished(finished_eager):
+    return finished_eager
+
+
+@pytest.fixture
 def suite():
     return load_suite("smoke", SUITE_SIZE)
 

@@ -82,6 +82,7 @@ def test_a_network_has_no_legend_of_traps(tmp_path, capsys):
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
 def test_no_column_is_lost_on_a_narrow_console(tmp_path, capsys, width):
     overrides = ["problem=e3", "init=point", "init.value=[0.0,3.0]", "optimizer.lr=[0.01,0.1]", *POINT[2:]]
+    overrides.append("engine=eager")
     printed(overrides, tmp_path, capsys)
     out = printed_again(build_cell(compose_config(overrides)), tmp_path, width)
     assert max(map(len, out.splitlines())) <= width
