@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -34,16 +36,19 @@ def needed_bytes(work: Work, width: int) -> int:
 def peak_bytes(work: Work, engine: str, width: int) -> int:
     """Most memory that tensors had at a time while a chunk was made and trained, with the scratch memory of threads.
 
-    Samples that numpy drew are not counted. Those of E1 are, where native code draws them: 64 bytes of a member for a
-    block of 64 steps.
+    What numpy and Python had at the most (samples and schedules, say) is added, as if it had been at the same time.
     """
     stack = work.stack(engine, width)
     stack.advance(stack.start(), 0, 1)  # what is made once
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
         stack.advance(stack.start(), 0, BLOCK)
+        _, drawn = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
     total = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         total += event.nbytes()
         peak = max(peak, total)
-    return peak + torch.get_num_threads() * stack.scratch_bytes
+    return peak + drawn - before + torch.get_num_threads() * stack.scratch_bytes

@@ -12,7 +12,7 @@ other's derivatives.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,29 @@ LIBRARY = torch.library.Library("shb", "FRAGMENT")
 LIBRARY.define("convolution(Tensor x, Tensor weight, Tensor? bias, int[2] kernel, int[2] stride) -> Tensor")
 LIBRARY.define("convolution_input(Tensor upstream, Tensor weight, int[2] size, int[2] kernel, int[2] stride) -> Tensor")
 LIBRARY.define("convolution_weight(Tensor x, Tensor upstream, int[2] kernel, int[2] stride) -> Tensor")
+
+
+_GROUP_BYTES = 2 << 20  # of patches: those of as many members are made at a time on a CPU, and stay in its caches
+
+
+def _by_members(function: Callable[..., Tensor], patches: int, tensors: Sequence[Tensor | None]) -> Tensor:
+    """`function(*tensors)`, on a CPU some members after the others, on whose number no bit depends.
+
+    Args:
+        patches: numbers that the function makes for a member on its way.
+    """
+    members, width = tensors[0].shape[0], max(2, torch.get_num_threads())  # the least, as in a stack
+    groups = members // max(width, _GROUP_BYTES // (patches * tensors[0].element_size() + 1))
+    if tensors[0].device.type != "cpu" or groups < 2:
+        return function(*tensors)
+    ends = [members * (i + 1) // groups for i in range(groups)]
+    out = None
+    for start, end in zip([0, *ends], ends):
+        part = function(*(None if t is None else t[start:end] for t in tensors))
+        if out is None:
+            out = part.new_empty_strided((members, *part.shape[1:]), (math.prod(part.shape[1:]), *part.stride()[1:]))
+        out[start:end] = part
+    return out
 
 
 def _patches(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -40,10 +63,14 @@ def _patches(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 def _convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, kernel: Sequence[int], stride: Sequence[int]
 ) -> Tensor:
-    members, images, height, width, _ = x.shape
+    images, height, width = x.shape[1:4]
     out = [(size + 2 * (k // 2) - k) // s + 1 for size, k, s in zip((height, width), kernel, stride)]
-    y = _patches(x, kernel, stride) @ weight
-    return (y if bias is None else y + bias.unsqueeze(1)).reshape(members, images, *out, weight.shape[2])
+
+    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        y = _patches(x, kernel, stride) @ weight
+        return (y if bias is None else y + bias.unsqueeze(1)).reshape(len(x), images, *out, weight.shape[2])
+
+    return _by_members(convolution, images * math.prod(out) * weight.shape[1], (x, weight, bias))
 
 
 def _convolution_input(
@@ -51,22 +78,29 @@ def _convolution_input(
 ) -> Tensor:
     """Adds the kh * kw shifted slices back in a fixed order, so it is deterministic."""
     (kh, kw), (sh, sw), (ph, pw) = kernel, stride, (side // 2 for side in kernel)
-    members, images, oh, ow, out = upstream.shape
+    images, oh, ow, out = upstream.shape[1:]
     channels = weight.shape[1] // (kh * kw)
-    windows = upstream.reshape(members, images * oh * ow, out) @ weight.mT
-    windows = windows.reshape(members, images, oh, ow, kh, kw, channels)
-    padded = upstream.new_zeros(members, images, size[0] + 2 * ph, size[1] + 2 * pw, channels)
-    for i in range(kh):
-        for j in range(kw):
-            padded[:, :, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, :, i, j]
-    return padded[:, :, ph : ph + size[0], pw : pw + size[1]].contiguous()
+
+    def gradient(upstream: Tensor, weight: Tensor) -> Tensor:
+        windows = upstream.reshape(len(upstream), images * oh * ow, out) @ weight.mT
+        windows = windows.reshape(len(upstream), images, oh, ow, kh, kw, channels)
+        padded = upstream.new_zeros(len(upstream), images, size[0] + 2 * ph, size[1] + 2 * pw, channels)
+        for i in range(kh):
+            for j in range(kw):
+                padded[:, :, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, :, i, j]
+        return padded[:, :, ph : ph + size[0], pw : pw + size[1]].contiguous()
+
+    return _by_members(gradient, images * oh * ow * weight.shape[1], (upstream, weight))
 
 
 def _convolution_weight(x: Tensor, upstream: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    patches, upstream = _patches(x, kernel, stride), upstream.flatten(1, 3)
-    if x.shape[4] == 1:  # the product whose bits stored members have
-        return (upstream.mT @ patches).mT
-    return patches.mT @ upstream
+    def gradient(x: Tensor, upstream: Tensor) -> Tensor:
+        patches, upstream = _patches(x, kernel, stride), upstream.flatten(1, 3)
+        if x.shape[4] == 1:  # the product whose bits stored members have
+            return (upstream.mT @ patches).mT
+        return patches.mT @ upstream
+
+    return _by_members(gradient, math.prod((*upstream.shape[1:4], *kernel, x.shape[4])), (x, upstream))
 
 
 for _function in (_convolution, _convolution_input, _convolution_weight):

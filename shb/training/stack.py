@@ -7,6 +7,8 @@ what depends on floating-point functions (schedules) is computed per member outs
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -20,11 +22,13 @@ from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
 from shb.streams import BLOCK, stream
 from shb.training.checkpoint import Checkpoint
-from shb.training.gradient import metrics_program, shared
+from shb.training.gradient import example, metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
+from shb.training.state import finite, freeze, leaves, mapped, select, write
 from shb.training.step import Step, flags, step_of
 
 _MANY = 10**8  # member-steps from which on it pays to compile a loop of their own for many small members
+_SLICE = 32_768  # members that a CPU takes through a block of steps together: temporaries are of them only, and cached
 
 
 def minimal_width() -> int:
@@ -46,12 +50,20 @@ class StackStep(NamedTuple):
     hyperparameters: dict[str, Tensor]
 
 
+class _Slice(NamedTuple):
+    """Members `rows` of a stack: the `seeds` of their samples, and of which of these each is (None: in this order)."""
+
+    rows: slice
+    seeds: np.ndarray
+    members: Tensor | None
+
+
 class Stack:
     """Run `members` of `problem` under `optimizer` and `plan`.
 
     Args:
         width: members the program is made for (default: their number, at least `minimal_width()`); more than
-            there are members lets stacks of slightly different size share one program.
+            there are members lets stacks of slightly different size share one program. Many are taken in equal slices.
         engine: see `Step`.
     """
 
@@ -69,6 +81,8 @@ class Stack:
         self.engine = engine
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
+        slices = math.ceil(width / _SLICE) if problem.device.type == "cpu" else 1
+        width = slices * math.ceil(width / slices)
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
         self._filled = self.members + [self.members[-1]] * (width - len(members))
         self._base = {
@@ -77,7 +91,15 @@ class Stack:
         }
         self._sample_seeds, rows = np.unique([m.seed for m in self._filled], return_inverse=True)
         self._sample_rows = torch.from_numpy(rows)
-        self._in_order = np.array_equal(rows, np.arange(width))  # the rows of the seeds are those of the members
+        in_order = np.array_equal(rows, np.arange(width))
+        self._whole = _Slice(slice(0, width), self._sample_seeds, None if in_order else self._sample_rows)
+        self._size = width // slices
+        self._slices = [self._part(i) for i in range(0, width, self._size)] if slices > 1 else [self._whole]
+
+    def _part(self, first: int) -> _Slice:
+        """Of many: drawing for each of them is faster than picking what their seeds share."""
+        rows = slice(first, first + self._size)
+        return _Slice(rows, self._sample_seeds[self._sample_rows.numpy()[rows]], None)
 
     @property
     def width(self) -> int:
@@ -92,6 +114,8 @@ class Stack:
         written now and then and, if one of the same members exists, resumed from.
         """
         state = checkpoint.load() if checkpoint else None
+        if state is not None and len(state["alive"]) != self.width:
+            state, checkpoint.resumed_at = None, 0  # of a stack that was filled up to another width
         state = self.start() if state is None else state
         if progress and state["k"] > 0:
             progress(int(state["k"]) * len(self.members))  # done before the interruption
@@ -121,10 +145,13 @@ class Stack:
         options = {}
         if self.plan.velocity_std > 0:
             options["velocity"] = self._initial_velocity(params)
+        optimizer = self.optimizer.init(params, hyperparameters, **options)
+        if len(self._slices) > 1:  # slices write into it
+            params, optimizer = mapped(Tensor.clone, params), mapped(Tensor.clone, optimizer)
         return {
             "k": torch.tensor(0),
             "params": params,
-            "optimizer": self.optimizer.init(params, hyperparameters, **options),
+            "optimizer": optimizer,
             "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
             "curve": {},
             **flags(self.problem, params),
@@ -143,57 +170,83 @@ class Stack:
             for name, p in params.items()
         }
 
-    def _hyperparameters(self, start: int, stop: int) -> dict[str, Tensor]:
-        """Schedules evaluated for steps start..stop-1: name -> float64 [stop - start, width]."""
-        plan, tables = self.plan, {}
-
-        def table(schedule: str, prefix: str, base: np.ndarray, first: int) -> np.ndarray:
-            parameters = {n.removeprefix(prefix): v for n, v in self._base.items() if n.startswith(prefix)}
-            if schedule == "constant":
-                one = schedule_table(schedule, base, parameters, first, first + 1, plan.steps)
-                return np.broadcast_to(one, (stop - first, len(base)))
-            return schedule_table(schedule, base, parameters, first, stop, plan.steps)
-
+    @functools.cached_property
+    def _constant(self) -> dict[str, Tensor]:
+        """Hyperparameters that are the same in every step: name -> float64 [width]."""
+        varying = {
+            "lr": (self.plan.schedule, "schedule."),
+            "momentum": (self.plan.momentum_schedule, "momentum_schedule."),
+        }
+        constant = {}
         for name, base in self._base.items():
-            if name == "lr":
-                tables[name] = table(plan.schedule, "schedule.", base, start)
-            elif name == "momentum" and plan.momentum_schedule == "second_order":
-                lr = table(plan.schedule, "schedule.", self._base["lr"], max(start - 1, 0))
-                previous = np.concatenate([lr[:1], lr])[: stop - start] if start == 0 else lr[:-1]
-                tables[name] = second_order_momentum(previous, lr[-(stop - start) :], self._base["momentum_schedule.r"])
-            elif name == "momentum":
-                tables[name] = table(plan.momentum_schedule, "momentum_schedule.", base, start)
-            elif "." not in name:
-                tables[name] = np.broadcast_to(base, (stop - start, len(base)))
-        return {n: self._on_device(t) for n, t in tables.items()}
+            schedule, prefix = varying.get(name, ("constant", f"{name}."))
+            if "." not in name and schedule == "constant":
+                (constant[name],) = self._table(schedule, prefix, base, self._base, 0, 1)
+        return {name: torch.from_numpy(base).to(self.problem.device) for name, base in constant.items()}
 
-    def _on_device(self, table: np.ndarray) -> Tensor:
-        """[steps, width]; what does not vary is there once."""
-        constant = table.strides[0] == 0
-        rows = torch.from_numpy(np.array(table[:1] if constant else table, order="C")).to(self.problem.device)
-        return rows.expand(len(table), -1) if constant else rows
+    def _table(
+        self, schedule: str, prefix: str, base: np.ndarray, own: dict[str, np.ndarray], start: int, stop: int
+    ) -> np.ndarray:
+        parameters = {n.removeprefix(prefix): v for n, v in own.items() if n.startswith(prefix)}
+        return schedule_table(schedule, base, parameters, start, stop, self.plan.steps)
+
+    def _hyperparameters(self, start: int, stop: int, rows: slice) -> dict[str, Tensor]:
+        """Schedules of the members `rows` for steps start..stop-1: name -> float64 [stop - start, members]."""
+        plan, own = self.plan, {name: base[rows] for name, base in self._base.items()}
+        tables: dict[str, Tensor | np.ndarray] = {}
+        for name, base in own.items():
+            if name in self._constant:
+                tables[name] = self._constant[name][rows].expand(stop - start, -1)
+            elif name == "lr":
+                tables[name] = self._table(plan.schedule, "schedule.", base, own, start, stop)
+            elif name == "momentum" and plan.momentum_schedule == "second_order":
+                lr = self._table(plan.schedule, "schedule.", own["lr"], own, max(start - 1, 0), stop)
+                previous = np.concatenate([lr[:1], lr])[: stop - start] if start == 0 else lr[:-1]
+                tables[name] = second_order_momentum(previous, lr[-(stop - start) :], own["momentum_schedule.r"])
+            elif name == "momentum":
+                tables[name] = self._table(plan.momentum_schedule, "momentum_schedule.", base, own, start, stop)
+        return {n: torch.as_tensor(t).to(self.problem.device) for n, t in tables.items()}
 
     def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
         """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
 
         `observe` is called after every update.
         """
-        samples = self.problem.samples_of(self._sample_seeds, start, stop)
-        if not self._in_order:
-            samples = samples[:, self._sample_rows]  # [steps, width, ...]
+        if observe or len(self._slices) == 1:
+            return self._advance(state, self._whole, start, stop, observe)
+        moved = ("params", "optimizer", "diverged_step", "frozen", *self._flag_names)
+        for part in self._slices:
+            own = {name: state[name] for name in moved if name in state}
+            own = mapped(lambda t, rows=part.rows: t[rows], own)
+            self._advance(own, part, start, stop)
+            if "frozen" in own and "frozen" not in state:
+                state["frozen"] = mapped(Tensor.clone, state["params"])
+            write(part.rows, own, state)
+
+    def _advance(
+        self,
+        state: dict,
+        part: _Slice,
+        start: int,
+        stop: int,
+        observe: Callable[[StackStep], None] | None = None,
+    ) -> None:
+        """`state` is that of the members of `part`."""
+        samples = self.problem.samples_of(part.seeds, start, stop)  # [steps, members, ...]
+        if part.members is not None:
+            samples = samples.index_select(1, part.members)
         samples = samples.to(self.problem.device)
-        hyperparameters = self._hyperparameters(start, stop)
+        hyperparameters = self._hyperparameters(start, stop, part.rows)
         ks = torch.arange(start, stop, device=self.problem.device)
-        step = self._step(hyperparameters, observe is not None)
-        flag_names = list(flags(self.problem, state["params"]))
+        step = self._step(hyperparameters, len(state["alive"]), observe is not None)
         tree = {name: state.pop(name) for name in ("params", "optimizer")}  # not kept while steps replace them
-        carried = step.flatten({**tree, "flags": {name: state[name] for name in flag_names}})
+        carried = step.flatten({**tree, "flags": {name: state[name] for name in self._flag_names}})
         del tree
         with torch.no_grad():
             if observe is None and self.width * self.plan.steps >= _MANY:
                 together = step.many(carried, hyperparameters, samples, ks)
                 if together is not None and not bool(together[1]):  # else one by one: where did a member diverge?
-                    carried, ks = together[0], ks[:0]
+                    return self._put(state, step.unflatten(together[0]))
                 del together
             rows = {name: table.unbind() for name, table in hyperparameters.items()}  # faster than indexing every step
             numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * len(ks)
@@ -203,18 +256,25 @@ class Stack:
                 if not self.asks_device or bool(attention):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
                     state["alive"] = new_tree["flags"]["alive"]
-                    _freeze(state, state["alive"] & ~_finite(new_tree["params"]), tree["params"], k)
+                    freeze(state, state["alive"] & ~finite(new_tree["params"]), tree["params"], k)
                     new = step.flatten({**new_tree, "flags": {**new_tree["flags"], "alive": state["alive"]}})
                 if observe:
                     params, new_params = step.unflatten(carried)["params"], step.unflatten(new)["params"]
                     observe(StackStep(k, params, dict(zip(params, grads)), new_params, one))
                 carried = new
-        tree = step.unflatten(carried)
-        state |= {"params": tree["params"], "optimizer": tree["optimizer"], **tree["flags"]}
+        self._put(state, step.unflatten(carried))
 
-    def _step(self, hyperparameters: Iterable[str], observed: bool = False) -> Step:
+    def _put(self, state: dict, carried: dict) -> None:
+        state |= {"params": carried["params"], "optimizer": carried["optimizer"], **carried["flags"]}
+
+    @functools.cached_property
+    def _flag_names(self) -> list[str]:
+        params, _ = example(self.problem, 1)
+        return list(flags(self.problem, params))
+
+    def _step(self, hyperparameters: Iterable[str], width: int, observed: bool = False) -> Step:
         names = tuple(hyperparameters)
-        return step_of(self.problem, self.optimizer, self.width, names, self.engine, observed)
+        return step_of(self.problem, self.optimizer, width, names, self.engine, observed)
 
     def _evaluate(self, state: dict, k: int) -> None:
         """Append a row to every curve column; columns not evaluated at k get NaN."""
@@ -222,14 +282,15 @@ class Stack:
         sums: dict[str, Tensor] = {}
         weights: dict[str, int] = {}
         for part, tensors, weight in self.problem.evaluation(full=full):
-            program, names = metrics_program(self.problem, self.width, weight, self.engine)
-            values = program(*state["params"].values(), *shared(tensors, self.width))
-            for name, value in zip(names, values):
+            program, names = metrics_program(self.problem, self._size, weight, self.engine)
+            data, params = shared(tensors, self._size), state["params"].values()
+            values = [program(*(p[part.rows] for p in params), *data) for part in self._slices]
+            for name, value in zip(names, map(torch.cat, zip(*values))):
                 sums[part + name] = sums.get(part + name, 0) + value.double()
                 weights[part + name] = weights.get(part + name, 0) + weight
         row = {name: sums[name] / weights[name] for name in sums}
         if "train_loss" in row:
-            _freeze(state, state["alive"] & ~row["train_loss"].isfinite(), state["params"], k)
+            freeze(state, state["alive"] & ~row["train_loss"].isfinite(), state["params"], k)
         previous = int(curve["step"][-1]) if curve else 0
         row |= {name: state[name].double() for name in ("touched", "trapped") if name in state}
         row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
@@ -243,7 +304,7 @@ class Stack:
 
     def _results(self, state: dict) -> list[Trajectory]:
         alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
-        kept = _select(state["alive"], state["params"], state["frozen"]) if "frozen" in state else state["params"]
+        kept = select(state["alive"], state["params"], state["frozen"]) if "frozen" in state else state["params"]
         params = {n: p.cpu() for n, p in kept.items()}
         steps = state["curve"]["step"].tolist()
         columns = {name: values.T.tolist() for name, values in state["curve"].items() if name != "step"}
@@ -266,16 +327,19 @@ class Stack:
     @property
     def scratch_bytes(self) -> int:
         """Memory that every thread needs besides that of the members."""
-        return getattr(self._step(name for name in self._base if "." not in name).program, "scratch_bytes", 0)
+        return getattr(self._own_step().program, "scratch_bytes", 0)
+
+    def _own_step(self) -> Step:
+        return self._step((name for name in self._base if "." not in name), self._size)
 
     def bytes_per_member(self) -> int:
         """Peak bytes per member: what is carried, and the larger of a step and an evaluation batch."""
         state = self.start()
-        held = sum(t.numel() * t.element_size() for t in _leaves([state["params"], state["optimizer"]]))
+        held = sum(t.numel() * t.element_size() for t in leaves([state["params"], state["optimizer"]]))
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
-        evaluation, _ = metrics_program(self.problem, self.width, rows, self.engine)
-        step = self._step(name for name in self._base if "." not in name).program
-        return (max(step.bytes_of(self.width), evaluation.bytes_of(self.width)) + held) // self.width
+        evaluation, _ = metrics_program(self.problem, self._size, rows, self.engine)
+        step = self._own_step().program
+        return (max(step.bytes_of(self._size), evaluation.bytes_of(self._size)) + held) // self.width
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:
@@ -291,33 +355,3 @@ def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:
         )
     if plan.momentum_schedule != "constant" and "momentum" not in names:
         raise ConfigurationError("momentum_schedule", plan.momentum_schedule, f"constant for {optimizer.name}")
-
-
-def _leaves(tree: object) -> list[Tensor]:
-    if isinstance(tree, Tensor):
-        return [tree]
-    children = tree.values() if isinstance(tree, dict) else tree
-    return [leaf for child in children for leaf in _leaves(child)]
-
-
-def _finite(params: Params) -> Tensor:
-    """Members all of whose parameters are finite: bool [width]."""
-    return torch.stack([p.flatten(1).isfinite().all(1) for p in params.values()]).all(0)
-
-
-def _freeze(state: dict, newly: Tensor, params: Params, k: int) -> None:
-    """Mark the members `newly` [width] as diverged at step k and keep their `params`.
-
-    Their rows go on as non-finite numbers, which no other row sees; `frozen` is what is returned for them, and has
-    memory only where a member diverged, or where asking for it would stop a GPU.
-    """
-    if newly.device.type == "cpu" and not newly.any():
-        return
-    state["frozen"] = _select(newly, params, state.get("frozen", params))
-    state["diverged_step"] = torch.where(newly, k, state["diverged_step"])
-    state["alive"] = state["alive"] & ~newly
-
-
-def _select(mask: Tensor, chosen: Params, other: Params) -> Params:
-    """`chosen` for the members of `mask` [width], `other` for the rest."""
-    return {n: torch.where(mask.view(-1, *(1,) * (c.ndim - 1)), c, other[n]) for n, c in chosen.items()}
