@@ -61,6 +61,7 @@ class Suite:
     trials: int = 0
     tuning_seeds: int = 0
     tuning_seed_offset: int = 0
+    tuning_evaluations: int | None = None
     settings: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     _configs: dict[tuple[str, str], Config] = field(default_factory=dict, repr=False)
@@ -82,8 +83,13 @@ class Suite:
             if self.settings:
                 self._cells[key] = build_cell(config, ())
             else:
-                seeds = replace(config, seeds=self.tuning_seeds, seed_offset=self.tuning_seed_offset)
-                self._cells[key] = build_cell(seeds, sobol_trials(self.space(problem, optimizer), self.trials))
+                trial = replace(
+                    config,
+                    seeds=self.tuning_seeds,
+                    seed_offset=self.tuning_seed_offset,
+                    evaluations=self.tuning_evaluations or config.evaluations,
+                )
+                self._cells[key] = build_cell(trial, sobol_trials(self.space(problem, optimizer), self.trials))
         return self._cells[key]
 
     def evaluation_cell(self, problem: str, optimizer: str, hyperparameters: Mapping[str, float]) -> Cell:
@@ -216,6 +222,8 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
         choose(f"targets.{problem}.metric", target.metric, METRICS)
     suite = Suite(**raw, targets=targets, overrides=tuple(overrides))
     tuned = () if suite.settings else ("trials", "tuning_seeds")
+    if suite.tuning_evaluations is not None:
+        tuned += ("tuning_evaluations",)
     for field_name in (*tuned, "evaluation_seeds"):
         if getattr(suite, field_name) < 1:
             raise ConfigurationError(f"suite.{field_name}", getattr(suite, field_name), "a whole number >= 1")
@@ -237,7 +245,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
 
 def _check_settings(suite: Suite) -> None:
     """Raise a ConfigurationError unless every pair has a setting with a number for each of its hyperparameters."""
-    for name in ("trials", "tuning_seeds"):
+    for name in ("trials", "tuning_seeds", "tuning_evaluations"):
         if getattr(suite, name):
             raise ConfigurationError(f"suite.{name}", getattr(suite, name), "not set together with settings")
     for problem, optimizer in suite.pairs():

@@ -126,7 +126,7 @@ class Stack:
                 self._evaluate(state, k)
             if k == self.plan.steps:
                 break
-            if checkpoint and k in evaluations:
+            if checkpoint:
                 checkpoint.save_if_due(state)
             stop = min(e for e in evaluations if e > k)
             stop = min(stop, (k // BLOCK + 1) * BLOCK)

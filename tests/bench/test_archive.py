@@ -158,7 +158,7 @@ def test_an_incomplete_suite_is_packed_as_such(archive, finished_copy):
 def test_it_lands_in_the_results_folder(finished_copy, capsys):
     assert run_command(main, ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]) == 0
     (path,) = (finished_copy / "archive").iterdir()
-    assert path.name == f"shb-bench-smoke-v1-{content_hash(Store(finished_copy).members())[:12]}.zip"
+    assert path.name == f"shb-bench-smoke-v2-{content_hash(Store(finished_copy).members())[:12]}.zip"
     assert path.name in capsys.readouterr().out.replace("\n", "")
 
 

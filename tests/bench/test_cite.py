@@ -32,11 +32,11 @@ def test_the_reference_can_be_cited(cite):
     members = Store(REFERENCE).members()
     text, bibtex = out.split("\n\n")
     for part in (text, bibtex):
-        assert "Suite default v1, 1,160 members" in part and content_hash(members) in part
+        assert "Suite default v2, 1,160 members" in part and content_hash(members) in part
         assert members["code_commit"][0] in part and members["torch"][0] in part and members["cpu"][0] in part
     assert code == 0 and "(2026)" in text and "year = {2026}" in bibtex
     key = re.match(r"@misc\{([^,\s]+),\n", bibtex).group(1)
-    assert key == f"shb-bench-default-v1-{content_hash(members)[:8]}"
+    assert key == f"shb-bench-default-v2-{content_hash(members)[:8]}"
 
 
 def test_braces_and_special_characters_of_bibtex_are_balanced(cite, finished):
@@ -75,7 +75,7 @@ def test_an_incomplete_suite_is_not_to_be_cited(cite, finished_copy):
     [
         (["a", "b"], "one folder"),
         (["suite=defualt"], "did you mean default"),
-        (["results_dir=nowhere"], "members of suite default v1"),
+        (["results_dir=nowhere"], "members of suite default v2"),
         (["suite=none"], "smoke, default or full"),
     ],
 )

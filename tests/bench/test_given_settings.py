@@ -27,6 +27,7 @@ FIXED = {
     "targets": {},
     "trials": 0,
     "tuning_seeds": 0,
+    "tuning_evaluations": None,
     "evaluation_seeds": 2,
     "settings": {PROBLEM: SETTINGS},
 }
@@ -98,6 +99,7 @@ def test_the_engine_that_the_run_chooses_is_that_of_the_table(given, tmp_path, m
     [
         ({"trials": 4}, "suite.trials=4: allowed is not set together with settings"),
         ({"tuning_seeds": 1}, "suite.tuning_seeds=1: allowed is not set together with settings"),
+        ({"tuning_evaluations": 1}, "suite.tuning_evaluations=1: allowed is not set together with settings"),
         ({"evaluation_seeds": 0}, "suite.evaluation_seeds=0: allowed is a whole number >= 1"),
         ({"settings": {}}, "suite.trials=0: allowed is a whole number >= 1"),
         ({"settings": {"digits/mlp": SETTINGS}}, r"diabetes/mlp.sgd=\(missing\): allowed is a number for each of lr"),

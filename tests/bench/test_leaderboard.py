@@ -239,7 +239,7 @@ def test_the_order_of_shards_does_not_matter(suite, finished, tmp_path):
 def test_the_document(finished):
     document = json.loads((finished / "leaderboard.json").read_text())
     assert document["schema_version"] == SCHEMA_VERSION == 2
-    assert (document["suite"], document["suite_version"], document["complete"]) == ("smoke", 1, True)
+    assert (document["suite"], document["suite_version"], document["complete"]) == ("smoke", 2, True)
     assert set(document["computed_with"]) >= {"code_commit", "code_dirty", "torch", "cpu", "threads"}
     assert all(document["computed_with"].values())
     assert set(COLUMNS) == ISSUE_KEYS
@@ -337,7 +337,7 @@ def test_a_changed_suite_does_not_pass_for_the_suite(suite, finished):
     assert "steps=4" in document["overrides"] and "CHANGED by" in (finished / "leaderboard.md").read_text()
     assert not [override for override in document["overrides"] if override.startswith(("results_dir", "device"))]
     untouched = load_suite("smoke", ["results_dir=elsewhere", "threads=1", "logger.mode=offline"])
-    assert untouched.changes() == [] and untouched.title == "smoke v1"
+    assert untouched.changes() == [] and untouched.title == "smoke v2"
 
 
 def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, finished, tmp_path):

@@ -43,7 +43,8 @@ def no_files(monkeypatch):
 
 @pytest.fixture
 def suite(write_suite):
-    write_suite("given", trials=0, tuning_seeds=0, settings=dict.fromkeys((PROBLEM, "diabetes/mlp"), SETTINGS))
+    settings = dict.fromkeys((PROBLEM, "diabetes/mlp"), SETTINGS)
+    write_suite("given", trials=0, tuning_seeds=0, tuning_evaluations=None, settings=settings)
     return load_suite("given", SUITE_SIZE)
 
 

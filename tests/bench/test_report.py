@@ -332,7 +332,7 @@ def test_equal_stores_give_equal_files(finished_copy):
 
 def test_the_summary(full, finished_copy):
     text = build_summary(full)
-    assert "# Suite smoke v1" in text and "complete" in text and "INCOMPLETE" not in text
+    assert "# Suite smoke v2" in text and "complete" in text and "INCOMPLETE" not in text
     row = ordered(full.rows("digits/mlp", "test_accuracy"))[0]
     assert row["tie_group"] == 1
     assert f"1-2: {row['optimizer']} {100 * row['median']:.2f} [" in text

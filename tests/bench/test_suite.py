@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import types
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -45,8 +46,20 @@ def test_every_suite_composes_with_an_equal_budget(no_files, name):
         evaluation = suite.evaluation_cell(problem, optimizer, tuning.members[0].hyperparameters)
         assert len(evaluation.ids) == suite.evaluation_seeds
         assert not {m.seed for m in evaluation.members} & {m.seed for m in tuning.members}
-        assert evaluation.plan == tuning.plan and evaluation.problem_spec == tuning.problem_spec
+        assert tuning.plan.evaluate_at == (0, tuning.plan.steps)  # a trial is scored at its end, its curve is not shown
+        assert len(evaluation.plan.evaluate_at) > 10
+        assert replace(evaluation.plan, evaluate_at=tuning.plan.evaluate_at) == tuning.plan
+        assert evaluation.problem_spec == tuning.problem_spec
         assert suite.targets[problem].metric in ("val_accuracy", "val_loss")
+
+
+@pytest.mark.parametrize(("asked", "found"), [(1, 2), (4, 5), (None, 11)])
+def test_trials_are_evaluated_as_often_as_the_suite_says(write_suite, asked, found):
+    write_suite("often", tuning_evaluations=asked)
+    suite = load_suite("often")
+    tuning = suite.tuning_cell("diabetes/mlp", "shb")
+    evaluation = suite.evaluation_cell("diabetes/mlp", "shb", tuning.members[0].hyperparameters)
+    assert (len(tuning.plan.evaluate_at), len(evaluation.plan.evaluate_at)) == (found, 11)
 
 
 def test_trials_are_the_sobol_points_of_the_space():
@@ -114,6 +127,7 @@ def test_adjacent_seeds_are_accepted(write_suite, tuning, evaluation):
         ({"trials": 0}, "suite.trials=0: allowed is a whole number >= 1"),
         ({"tuning_seeds": 0}, "suite.tuning_seeds=0"),
         ({"evaluation_seeds": 0}, "suite.evaluation_seeds=0"),
+        ({"tuning_evaluations": 0}, "suite.tuning_evaluations=0: allowed is a whole number >= 1"),
         ({"targets": {"digits/mpl": {"metric": "val_loss", "value": 1.0}}}, r"digits/mpl.*did you mean digits/mlp\?"),
         ({"targets": {"digits/mlp": {"metric": "val_los", "value": 1.0}}}, r"val_los: .*did you mean val_loss\?"),
     ],
@@ -195,14 +209,14 @@ def change_default(tmp_path, monkeypatch):
 def test_a_change_needs_a_new_version_and_the_error_says_how(change_default, old, new):
     load_suite("default")
     change_default(old, new)
-    with pytest.raises(ConfigurationError, match="version 1 is frozen with the content") as error:
+    with pytest.raises(ConfigurationError, match="version 2 is frozen with the content") as error:
         load_suite("default")
-    (line,) = re.findall(r'add `(2: "[0-9a-f]{12}")` to frozen', str(error.value))
-    change_default("version: 1 ", "version: 2 ")
-    with pytest.raises(ConfigurationError, match="version 2 is frozen with the content None"):
+    (line,) = re.findall(r'add `(3: "[0-9a-f]{12}")` to frozen', str(error.value))
+    change_default("version: 2 ", "version: 3 ")
+    with pytest.raises(ConfigurationError, match="version 3 is frozen with the content None"):
         load_suite("default")
     change_default("frozen: {", f"frozen: {{{line}, ")
-    assert load_suite("default").version == 2
+    assert load_suite("default").version == 3
 
 
 def test_comments_and_the_order_of_keys_are_not_content(change_default):
@@ -210,4 +224,4 @@ def test_comments_and_the_order_of_keys_are_not_content(change_default):
         "trials: 16  # settings tried per optimizer and problem\ntuning_seeds: 3", "tuning_seeds: 3\ntrials: 16"
     )
     change_default("# seeds per trial", "# how many seeds per trial")
-    assert load_suite("default").version == 1
+    assert load_suite("default").version == 2

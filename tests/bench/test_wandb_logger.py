@@ -207,10 +207,10 @@ def test_the_leaderboard_is_a_table(tmp_path):
     logger.leaderboard(load_suite("smoke"), rows)
     logger.close()
     (run,) = read_runs(tmp_path).values()
-    assert (run["group"], run["job_type"], run["name"]) == ("leaderboard", "leaderboard", "leaderboard smoke v1")
+    assert (run["group"], run["job_type"], run["name"]) == ("leaderboard", "leaderboard", "leaderboard smoke v2")
     assert {name: run["config"][name] for name in ("suite", "suite_version", "complete")} == {
         "suite": "smoke",
-        "suite_version": 1,
+        "suite_version": 2,
         "complete": False,
     }
     (logged,) = run["history"]

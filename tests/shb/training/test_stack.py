@@ -388,3 +388,16 @@ def test_observe_sees_every_update_once():
     assert torch.equal(state["params"]["w"][:, 0], w)
     unobserved = Stack(problem, OPTIMIZERS["shb"], members, Plan(130, schedule="power")).run()
     assert [t.parameters["w"].item() for t in unobserved] == w.tolist()  # looking changes nothing
+
+
+def test_a_run_that_is_evaluated_only_at_its_end_is_resumed_where_it_was(tmp_path):
+    problem, plan = mlp_problem(), Plan(200, evaluate_at=(0, 200))
+    members = [Member(seed, {"lr": 0.03, "momentum": 0.9}) for seed in range(3)]
+    with pytest.raises(Interrupted):
+        checkpoint = Checkpoint(tmp_path / "stack", "x", interval=0)
+        Stack(problem, OPTIMIZERS["shb"], members, plan).run(progress=interrupt_after(3), checkpoint=checkpoint)
+    checkpoint = Checkpoint(tmp_path / "stack", "x")
+    resumed = Stack(problem, OPTIMIZERS["shb"], members, plan).run(checkpoint=checkpoint)
+    assert checkpoint.resumed_at == 128
+    expected = Stack(problem, OPTIMIZERS["shb"], members, plan).run()
+    assert all(same_bits(one, other) for one, other in zip(expected, resumed, strict=True))
