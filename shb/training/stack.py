@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
@@ -25,10 +25,12 @@ from shb.training.checkpoint import Checkpoint
 from shb.training.gradient import example, metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.state import finite, freeze, leaves, mapped, select, write
-from shb.training.step import Step, flags, step_of
+from shb.training.step import ENGINES, Step, flags, step_of
 
 _MANY = 10**8  # member-steps from which on it pays to compile a loop of their own for many small members
-_SLICE = 32_768  # members that a CPU takes through a block of steps together: temporaries are of them only, and cached
+# Members, at least, that a CPU takes through a block of steps together: temporaries are of them only, and cached (but
+# torch shares an operation among threads from 32,768 numbers on)
+_SLICE = {"eager": 40_000, "compiled": 28_000}
 
 
 def minimal_width() -> int:
@@ -76,12 +78,13 @@ class Stack:
         width: int | None = None,
         engine: str = "eager",
     ) -> None:
+        choose("engine", engine, ENGINES)
         _check(optimizer, members, plan)
         self.problem, self.optimizer, self.plan = problem, optimizer, plan
         self.engine = engine
         self.members = list(members)
         width = max(width or 0, len(members), minimal_width())
-        slices = math.ceil(width / _SLICE) if problem.device.type == "cpu" else 1
+        slices = max(1, width // _SLICE[engine]) if problem.device.type == "cpu" else 1
         width = slices * math.ceil(width / slices)
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
         self._filled = self.members + [self.members[-1]] * (width - len(members))

@@ -12,7 +12,7 @@ from tests.shb.training.interruption import Interrupted, interrupt_after
 
 COMPILED = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 ENGINE = pytest.mark.parametrize("engine", [e if e == "eager" else pytest.param(e, marks=COMPILED) for e in ENGINES])
-COUNT, SLICE = 23, 5  # five slices of 5, of which the last two members fill up
+COUNT, SLICE = 23, 4  # at least 4 a slice: five of 5, the last filled up with two copies
 PLANS = {
     "power": Plan(130, schedule="power", evaluate_at=(0, 5, 64)),
     "second order": Plan(70, schedule="power", momentum_schedule="second_order", velocity_std=0.5),
@@ -30,7 +30,7 @@ def members_of(plan, lrs):
 
 def run(monkeypatch, size, problem, plan, members, engine, checkpoint=None, together=False):
     with monkeypatch.context() as patch:
-        patch.setattr(stack, "_SLICE", size)
+        patch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, size))
         patch.setattr(stack, "_MANY", 0 if together else 10**18)
         one = Stack(problem, OPTIMIZERS["shb"], members, plan, engine=engine)
         return one, one.run(checkpoint=checkpoint)
@@ -67,7 +67,7 @@ def test_members_diverge_in_their_own_slice_at_their_own_step(monkeypatch, engin
 
 def test_a_state_that_was_started_is_not_changed_by_another(monkeypatch):
     """Slices are written in place: no two tensors of a state may share memory, nor two states."""
-    monkeypatch.setattr(stack, "_SLICE", SLICE)
+    monkeypatch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, SLICE))
     one = Stack(E1(), OPTIMIZERS["shb"], members_of(PLANS["constant"], [0.1]), PLANS["constant"])
     first, second = one.start(), one.start()
     before = first["params"]["w"].clone()
@@ -97,7 +97,7 @@ def test_what_shares_memory_at_the_start_does_not_afterwards(monkeypatch):
 
     results = []
     for size in (100, SLICE):
-        monkeypatch.setattr(stack, "_SLICE", size)
+        monkeypatch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, size))
         members = [Member(i, {"lr": 0.1}) for i in range(COUNT)]
         results.append(Stack(E1(), Averaging(), members, Plan(20)).run())
     assert same(*results)
@@ -109,7 +109,7 @@ def test_a_sliced_stack_goes_on_from_its_checkpoint(monkeypatch, tmp_path, after
     members = members_of(plan, (0.3, 0.1))
     _, expected = run(monkeypatch, 100, problem, plan, members, "eager")
     with pytest.raises(Interrupted), monkeypatch.context() as patch:
-        patch.setattr(stack, "_SLICE", SLICE)
+        patch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, SLICE))
         one = Stack(problem, OPTIMIZERS["shb"], members, plan)
         one.run(progress=interrupt_after(after), checkpoint=Checkpoint(tmp_path / "c", "x", interval=0))
     checkpoint = Checkpoint(tmp_path / "c", "x", interval=0)
@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_width_is_not_used(monkeypatch, tmp_path):
 
 def test_a_slice_makes_temporaries_of_its_members_only(monkeypatch):
     """The traced step is that of a slice; whoever observes sees the whole stack."""
-    monkeypatch.setattr(stack, "_SLICE", SLICE)
+    monkeypatch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, SLICE))
     widths, seen = [], []
     inner = Step.__call__
     monkeypatch.setattr(
@@ -140,6 +140,6 @@ def test_a_slice_makes_temporaries_of_its_members_only(monkeypatch):
     one = Stack(E1(), OPTIMIZERS["shb"], members_of(PLANS["constant"], [0.1]), PLANS["constant"])
     state = one.start()
     one.advance(state, 0, 2)
-    assert widths == [SLICE] * 10
+    assert widths == [5] * 10
     one.advance(state, 2, 3, observe=seen.append)
     assert widths[10:] == [25] and seen[0].new_params["w"].shape == (25, 1)
