@@ -97,6 +97,21 @@ def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
     return 2 * steps - np.int8(1)
 
 
+def sign_bits(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
+    """The signs of steps start..stop-1, all of one block, packed: bit k - start is 1 where step k has +1.
+
+    Returns:
+        uint64 [n]; bits from stop - start on have no meaning.
+
+    Raises:
+        ValueError: steps of several blocks.
+    """
+    block = start // BLOCK
+    if not block * BLOCK <= start < stop <= (block + 1) * BLOCK:
+        raise ValueError(f"steps {start} .. {stop - 1} are not of one block of {BLOCK}")
+    return words(seeds, name, block, 1)[0] >> np.uint64(start % BLOCK)
+
+
 def uniform(words: np.ndarray) -> np.ndarray:
     """Uniform numbers in (0, 1), never 0 or 1, from words of any shape: the middles of 2^52 equal cells."""
     return ((words >> np.uint64(12)) + 0.5) * 2.0**-52  # exact: with 53 bits the last middle would round to 1

@@ -83,25 +83,30 @@ class Recurrence:
         tape: its first inputs and first outputs are what is carried; then come the numbers that vary with the step, and
             one more output, the flag.
         carried: number of carried tensors.
+        signs: index of an input that is +1 or -1 and given as bits: int64 [1, members], of which bit k is 1 where the
+            number of step k is +1. None if there is none.
 
     Raises:
         Unsupported: members of more than one number, or an instruction that is not elementwise.
         CompilationError: no compiler, or what it says.
     """
 
-    def __init__(self, tape: Tape, carried: int) -> None:
-        self.source = _source(tape, carried)
+    def __init__(self, tape: Tape, carried: int, signs: int | None = None) -> None:
+        self.source = _source(tape, carried, signs)
         self._library = ctypes.CDLL(str(build_source(self.source)))  # kept: the loop is in it
         self._address = ctypes.cast(self._library.advance, ctypes.c_void_p).value
 
     def __call__(self, carried: Sequence[Tensor], varying: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """`carried`: [members, ...] each; `varying`: [steps, members, ...], or [steps] where members share a number."""
+        """`carried`: [members, ...] each; `varying`: [steps, members, ...], or [steps] where members share a number.
+
+        The last of `varying` has a row for every step.
+        """
         rows = [t.flatten(1) if t.ndim > 1 else t for t in varying]
         *new, attention = torch.ops.shb.native_recurrence(self._address, list(carried), rows)
         return new, attention
 
 
-def _source(tape: Tape, carried: int) -> str:
+def _source(tape: Tape, carried: int, signs: int | None) -> str:
     made = [one for one in tape.instructions if isinstance(one, Pointwise)]
     *others, last = [one for one in tape.instructions if not isinstance(one, Pointwise)]
     if others or last.opcode != "any" or len(tape.outputs) != carried + 1:
@@ -122,11 +127,20 @@ def _source(tape: Tape, carried: int) -> str:
         type_, pointer = _TYPES[value.dtype], f"({_pointer(value)})(in[{i}] + k * stride[{i}])"
         if value.common:
             varying.append(f"const {type_} in{i} = *{pointer};")
+        elif i == signs:
+            type_ = _TYPES[_used(value, made).dtype]
+            varying.append(f"const int64_t* bits{i} = (const int64_t*)in[{i}] + first;")
+            sign = f"(int64_t)((uint64_t)bits{i}[i] << (63 - k)) < 0 ? 1 : -1"
+            if wide:
+                body.append(f"const {type_} in{i} = {sign};")
+            else:
+                varying += [f"{type_} wide{i}[WIDTH];", f"for (int64_t i = 0; i < n; i++) wide{i}[i] = {sign};"]
+                body.append(f"const {type_} in{i} = wide{i}[i];")
         elif value.dtype.itemsize == (8 if wide else 4):
             varying.append(f"{_pointer(value)} from{i} = {pointer} + first;")
             body.append(f"const {type_} in{i} = from{i}[i];")
         else:  # in a loop before: numbers of one width make one kind of vector
-            used = next((one.result for one in made if value in one.reads and one.function == "copy"), value)
+            used = _used(value, made)
             varying.append(f"{_TYPES[used.dtype]} wide{i}[WIDTH];")
             varying.append(f"for (int64_t i = 0; i < n; i++) wide{i}[i] = ({pointer})[first + i];")
             body.append(f"const {_TYPES[used.dtype]} in{i} = wide{i}[i];")
@@ -148,6 +162,11 @@ def _source(tape: Tape, carried: int) -> str:
         late=_lines(3, [*loads, *late] if late else []),
         stores=_lines(3, [f"(({_MEMORY[v.dtype]}*)out[{i}])[first + i] = carried{i}[i];" for i, v in own]),
     )
+
+
+def _used(value: Value, made: Sequence[Pointwise]) -> Value:
+    """What the operations take of an input: its conversion, if there is one."""
+    return next((one.result for one in made if value in one.reads and one.function == "copy"), value)
 
 
 def _afterwards(tape: Tape, made: Sequence[Pointwise], results: Sequence[Value], watched: Value) -> list[Pointwise]:

@@ -235,10 +235,6 @@ class Stack:
         observe: Callable[[StackStep], None] | None = None,
     ) -> None:
         """`state` is that of the members of `part`."""
-        samples = self.problem.samples_of(part.seeds, start, stop)  # [steps, members, ...]
-        if part.members is not None:
-            samples = samples.index_select(1, part.members)
-        samples = samples.to(self.problem.device)
         hyperparameters = self._hyperparameters(start, stop, part.rows)
         ks = torch.arange(start, stop, device=self.problem.device)
         step = self._step(hyperparameters, len(state["alive"]), observe is not None)
@@ -246,11 +242,11 @@ class Stack:
         carried = step.flatten({**tree, "flags": {name: state[name] for name in self._flag_names}})
         del tree
         with torch.no_grad():
-            if observe is None and self.width * self.plan.steps >= _MANY:
-                together = step.many(carried, hyperparameters, samples, ks)
-                if together is not None and not bool(together[1]):  # else one by one: where did a member diverge?
-                    return self._put(state, step.unflatten(together[0]))
-                del together
+            if step.taped and observe is None and self.width * self.plan.steps >= _MANY:
+                together = self._together(step, part, carried, hyperparameters, ks)
+                if together is not None:
+                    return self._put(state, step.unflatten(together))
+            samples = self._samples(part, start, stop)
             rows = {name: table.unbind() for name, table in hyperparameters.items()}  # faster than indexing every step
             numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * len(ks)
             for k, index, sample, one in zip(ks.tolist(), ks.unbind(), samples.unbind(), numbers):
@@ -266,6 +262,27 @@ class Stack:
                     observe(StackStep(k, params, dict(zip(params, grads)), new_params, one))
                 carried = new
         self._put(state, step.unflatten(carried))
+
+    def _samples(self, part: _Slice, start: int, stop: int) -> Tensor:
+        """[steps, members, ...]"""
+        samples = self.problem.samples_of(part.seeds, start, stop)
+        return (samples if part.members is None else samples.index_select(1, part.members)).to(self.problem.device)
+
+    def _together(
+        self, step: Step, part: _Slice, carried: Sequence[Tensor], hyperparameters: dict[str, Tensor], ks: Tensor
+    ) -> Sequence[Tensor] | None:
+        """What is carried after all steps `ks`; None if they must go one by one, as where a member diverges."""
+        start, stop = int(ks[0]), int(ks[-1]) + 1
+        bits = getattr(self.problem, "sign_bits_of", lambda *_: None)(part.seeds, start, stop)
+        signs = bits is not None
+        if step.recurrence(signs) is None:
+            return None
+        if signs:
+            samples = (bits if part.members is None else bits[part.members]).unsqueeze(0)
+        else:
+            samples = self._samples(part, start, stop)
+        new, attention = step.many(carried, hyperparameters, samples, ks, signs)
+        return None if bool(attention) else new
 
     def _put(self, state: dict, carried: dict) -> None:
         state |= {"params": carried["params"], "optimizer": carried["optimizer"], **carried["flags"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class Step:
         carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
         leaves, self._spec = pytree.tree_flatten(carried)
         self._count, self._names, self._observed, self.taped = len(leaves), list(numbers), observed, taped
+        self._recurrences: dict[bool, Recurrence | None] = {}  # of samples that are bits, and that are not
         batch = (example_samples(problem, width),) if taped else batch
         inputs, spec = pytree.tree_flatten((carried, numbers, batch, torch.zeros((), dtype=torch.int64, device=device)))
         gradients = _gradients(problem, width, engine)
@@ -112,17 +113,28 @@ class Step:
         return out[: self._count], out[self._count], out[self._count + 1 :]
 
     def many(
-        self, carried: Sequence[Tensor], numbers: Mapping[str, Tensor], samples: Tensor, ks: Tensor
+        self, carried: Sequence[Tensor], numbers: Mapping[str, Tensor], samples: Tensor, ks: Tensor, signs: bool = False
     ) -> tuple[Sequence[Tensor], Tensor] | None:
-        """Steps of [steps, ...] as one call: (carried, must a stack look closer?); None if it cannot be done."""
-        if self._recurrence is None:
-            return None
-        return self._recurrence(carried, [*(numbers[name] for name in self._names), samples.contiguous(), ks])
+        """Steps of [steps, ...] as one call: (carried, must a stack look closer?); None if it cannot be done.
 
-    @cached_property
-    def _recurrence(self) -> Recurrence | None:
+        Args:
+            signs: `samples` are bits (`sign_bits`), as int64 [1, members].
+        """
+        recurrence = self.recurrence(signs)
+        if recurrence is None:
+            return None
+        return recurrence(carried, [*(numbers[name] for name in self._names), samples.contiguous(), ks])
+
+    def recurrence(self, signs: bool) -> Recurrence | None:
+        """What `many` runs, made once; None if it cannot be made."""
+        if signs not in self._recurrences:
+            self._recurrences[signs] = self._recurrence(signs)
+        return self._recurrences[signs]
+
+    def _recurrence(self, signs: bool) -> Recurrence | None:
         try:
-            return Recurrence(self.program, self._count) if self.taped and not self._observed else None
+            place = self._count + len(self._names) if signs else None  # of the samples among the inputs
+            return Recurrence(self.program, self._count, place) if self.taped and not self._observed else None
         except (Unsupported, CompilationError) as error:
             _LOG.info("%s: one step after the other: %s", self.name, error)
             return None

@@ -11,7 +11,7 @@ from scipy.stats import kstest, norm
 
 from shb import streams
 from shb.kernels import load
-from shb.streams import BLOCK, blocked, blocked_words, normal, philox, signs, stream, uniform, words
+from shb.streams import BLOCK, blocked, blocked_words, normal, philox, sign_bits, signs, stream, uniform, words
 from shb.training import why_not
 
 
@@ -142,6 +142,19 @@ def test_a_sign_is_a_bit_of_the_word_of_its_block():
         for seed, word in enumerate(words(SEEDS, "sampling", block, 1)[0].tolist()):
             bits = [word >> bit & 1 for bit in range(64)]
             assert drawn[block * BLOCK : (block + 1) * BLOCK, seed].tolist() == [2 * bit - 1 for bit in bits]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, BLOCK), (5, 9), (BLOCK - 1, BLOCK), (3 * BLOCK + 7, 4 * BLOCK)])
+def test_packed_signs_are_the_signs(start, stop):
+    bits = sign_bits(SEEDS, "sampling", start, stop)
+    assert bits.dtype == np.uint64
+    unpacked = [2 * ((bits >> np.uint64(k)) & np.uint64(1)).astype(np.int8) - 1 for k in range(stop - start)]
+    assert np.array_equal(unpacked, signs(SEEDS, "sampling", start, stop))
+
+
+def test_packed_signs_are_of_one_block():
+    with pytest.raises(ValueError, match=r"steps 63 \.\. 64 are not of one block of 64"):
+        sign_bits(SEEDS, "sampling", BLOCK - 1, BLOCK + 1)
 
 
 def test_signs_are_fair_and_uncorrelated():

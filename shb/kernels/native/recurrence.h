@@ -11,10 +11,11 @@
 
 typedef int64_t (*Recurrence)(const char* const* in, const int64_t* stride, char* const* out, int64_t members, int64_t steps);
 
-// carried [members, 1 number] each; varying [steps, members] each, or [steps] -> carried after all steps, and a flag
+// carried [members, 1 number] each; varying [steps, members] each, or [steps], or [1, members] where the loop knows more of
+// it, the last as long as there are steps -> carried after all steps, and a flag
 static std::vector<at::Tensor> recurrence(int64_t address, at::TensorList carried, at::TensorList varying) {
     TORCH_CHECK(!carried.empty() && !varying.empty(), "nothing to advance");
-    const int64_t members = carried.front().size(0), steps = varying.front().size(0);
+    const int64_t members = carried.front().size(0), steps = varying.back().size(0);
     std::vector<at::Tensor> results;
     std::vector<const char*> in;
     std::vector<int64_t> stride, element;  // bytes from step to step, and from member to member
@@ -27,9 +28,10 @@ static std::vector<at::Tensor> recurrence(int64_t address, at::TensorList carrie
     }
     for (const at::Tensor& x : varying) {
         const bool common = x.dim() == 1;
-        TORCH_CHECK(x.size(0) == steps && (common || (x.size(1) == members && (members == 1 || x.stride(1) == 1))), "varying: ", x.sizes(),
+        const bool fixed = !common && x.size(0) == 1;
+        TORCH_CHECK((x.size(0) == steps || fixed) && (common || (x.size(1) == members && (members == 1 || x.stride(1) == 1))), "varying: ", x.sizes(),
                     " for ", steps, " steps of ", members, " members");
-        in.push_back((const char*)x.const_data_ptr()), stride.push_back(x.stride(0) * x.element_size());
+        in.push_back((const char*)x.const_data_ptr()), stride.push_back(fixed ? 0 : x.stride(0) * x.element_size());
         element.push_back(common ? 0 : x.element_size());
     }
     std::atomic<bool> attention{false};

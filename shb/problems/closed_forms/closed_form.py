@@ -16,7 +16,7 @@ from torch import Tensor
 from shb.errors import ConfigurationError
 from shb.nonsmooth.relu import check_derivative, check_rule
 from shb.problems.problem import EvaluationBatch, Params
-from shb.streams import normal, uniform, words
+from shb.streams import BLOCK, normal, sign_bits, signs, uniform, words
 
 INITIALIZATIONS = ("normal", "uniform", "point", "zeros")
 
@@ -113,6 +113,10 @@ class ClosedForm:
         """Samples of steps start..stop-1: [stop - start, n, ...] on the CPU; signs as int8, for their size."""
         raise NotImplementedError
 
+    def sign_bits_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor | None:
+        """Samples that are signs, packed: int64 [n] as `streams.sign_bits` has them; else, or of two blocks, None."""
+        return None
+
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
         return self.samples_of(np.array([seed]), start, stop)[:, 0]
 
@@ -131,6 +135,19 @@ class ClosedForm:
 
     def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
         return [EvaluationBatch("", (), 1)]
+
+
+class Signs:
+    """Samples +1 or -1 with probability 1/2, of the stream "sampling"; a base before ClosedForm."""
+
+    def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        return torch.from_numpy(signs(seeds, "sampling", start, stop))
+
+    def sign_bits_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor | None:
+        others = type(self).samples_of is not Signs.samples_of
+        if others or start // BLOCK != (stop - 1) // BLOCK:
+            return None
+        return torch.from_numpy(sign_bits(seeds, "sampling", start, stop).view(np.int64))
 
 
 def distance_to(w: Tensor, point: Sequence[float] | Tensor) -> Tensor:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from shb.errors import choose
 from shb.nonsmooth import PiecewiseField
-from shb.problems.closed_forms.closed_form import ClosedForm
+from shb.problems.closed_forms.closed_form import ClosedForm, Signs
 from shb.problems.closed_forms.fields import smooth_field
 from shb.problems.problem import Params
 from shb.streams import blocked_words, normal, signs
 
 
-class E4(ClosedForm):
+class E4(Signs, ClosedForm):
     """Two samples that cancel everywhere."""
 
     name, minimum = "e4", 0.0
@@ -46,9 +46,6 @@ class E4(ClosedForm):
     def field(self, *, conservative: bool = False) -> PiecewiseField:
         """dF = {0}; `conservative` adds D_F(0) = E s d|.|(0) = [-1, 1]."""
         return smooth_field(np.zeros_like, {0.0: (-1.0, 1.0)} if conservative else None)
-
-    def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def loss(self, params: Params, s: Tensor) -> Tensor:
         return (s * params["w"].abs()).sum()

@@ -26,10 +26,10 @@ from shb.errors import choose
 from shb.nonsmooth import PiecewiseField
 from shb.nonsmooth.gadgets import SCALAR_RELUS, get_scalar_relu
 from shb.nonsmooth.piecewise import Pieces
-from shb.problems.closed_forms.closed_form import ClosedForm, distance_to
+from shb.problems.closed_forms.closed_form import ClosedForm, Signs, distance_to
 from shb.problems.closed_forms.fields import SmoothPieces, smooth_field
 from shb.problems.problem import Params
-from shb.streams import blocked_words, signs, uniform
+from shb.streams import blocked_words, uniform
 
 
 class _Gadget(ClosedForm):
@@ -67,7 +67,7 @@ class _Gadget(ClosedForm):
         return 2 * s * self._relu(s * w) + w * w / 2
 
 
-class E1(_Gadget):
+class E1(Signs, _Gadget):
     """Two samples whose subgradients cancel at 0 (type S)."""
 
     name = "e1"
@@ -75,9 +75,6 @@ class E1(_Gadget):
     def noise_covariance(self) -> Tensor:
         """Var s = 1 off the kink: float64 [1, 1]."""
         return torch.ones(1, 1, dtype=torch.float64)
-
-    def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def loss(self, params: Params, s: Tensor) -> Tensor:
         return self._two_samples(params["w"], s).sum()

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,6 +59,25 @@ def test_a_loop_over_the_steps_has_the_bits_of_single_steps(monkeypatch, optimiz
         assert same_bits(one, other)
 
 
+def test_signs_are_taken_as_bits_and_samples_of_another_class_are_not(monkeypatch):
+    """E1 needs no samples but those bits; a class that draws others than E1, and inherits its bits, gets its own."""
+
+    class Biased(E1):
+        def samples_of(self, seeds, start, stop):
+            return super().samples_of(seeds, start, stop).abs()
+
+    assert E1().sign_bits_of(np.arange(3), 5, 64).shape == (3,)
+    assert E1().sign_bits_of(np.arange(3), 5, 65) is None and Biased().sign_bits_of(np.arange(3), 0, 64) is None
+    for problem in (E1(), Biased()):
+        singly, _ = run(monkeypatch, problem, "shb", members_of("shb", 9), together=False)
+        if type(problem) is E1:
+            monkeypatch.setattr(Stack, "_samples", lambda *_: pytest.fail("drawn"))
+        at_once, calls = run(monkeypatch, problem, "shb", members_of("shb", 9), together=True)
+        monkeypatch.undo()
+        assert calls == 5
+        assert all(same_bits(one, other) for one, other in zip(singly, at_once, strict=True))
+
+
 @pytest.mark.parametrize("name", ["e2", "e10", "quadratic", "absolute"])
 def test_other_closed_forms_have_the_same_bits_or_go_step_by_step(monkeypatch, name):
     problem = CLOSED_FORMS[name]()
@@ -92,7 +112,7 @@ def test_members_of_more_than_one_number_go_step_by_step():
     step = Step(mlp_problem(), OPTIMIZERS["shb"], 3, ("lr", "momentum"), "compiled", taped=True)
     with pytest.raises(Unsupported, match="elementwise"):
         Recurrence(step.program, step._count)
-    assert step._recurrence is None
+    assert step.recurrence(signs=False) is None
 
 
 def test_a_failing_compiler_is_noted_and_single_steps_go_on(monkeypatch, caplog):
