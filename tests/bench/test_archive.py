@@ -60,7 +60,7 @@ def test_the_manifest_lists_every_other_file(archive, finished):
     assert manifest["files"] == facts
     members = Store(finished).members()
     assert manifest["content_hash"] == content_hash(members) and manifest["members"] == 72 == manifest["planned"]
-    assert (manifest["suite"], manifest["suite_version"], manifest["complete"]) == ("smoke", 1, True)
+    assert (manifest["suite"], manifest["suite_version"], manifest["complete"]) == ("smoke", 2, True)
     assert "steps=4" in manifest["overrides"] and manifest["schema_version"] == 1
     assert manifest["environment"]["torch"] == [members["torch"][0]] and manifest["packed_with"]["code_commit"]
 

@@ -48,7 +48,14 @@ PROBLEMS = {
     "digits/squared": ["model=cnn", "dataset=digits", "model.channels=[3]", "loss=squared", "model.downsample=stride"],
 }
 OPTIMIZERS = ["sgd", "shb", "nesterov", "adam"]
-SIZE = {"optimizers": OPTIMIZERS, "trials": 2, "tuning_seeds": 1, "evaluation_seeds": 3, "targets": {}}
+SIZE = {
+    "optimizers": OPTIMIZERS,
+    "trials": 2,
+    "tuning_seeds": 1,
+    "evaluation_seeds": 3,
+    "targets": {},
+    "tuning_evaluations": None,
+}
 
 
 @pytest.fixture

@@ -116,9 +116,8 @@ def constant_step_sold_as_decaying(world):
 
 def seeds_reused(world):
     for problem in closed_forms.CLOSED_FORMS.values():
-        if "samples_of" in vars(problem):
-            right = problem.samples_of
-            world.setattr(problem, "samples_of", lambda self, seeds, a, b, f=right: f(self, 0 * seeds, a, b))
+        right = problem.samples_of
+        world.setattr(problem, "samples_of", lambda self, seeds, a, b, f=right: f(self, 0 * seeds, a, b))
 
 
 def random_velocity_where_zero_is_claimed(world):
@@ -131,13 +130,13 @@ def float32_where_float64_is_claimed(world):
 
 
 def biased_sampler(world):
-    import shb.problems.closed_forms.traps as traps
+    from shb.problems.closed_forms import closed_form
     from shb.streams import blocked_words, uniform
 
     def signs(seeds, name, start, stop):
         return np.where(uniform(blocked_words(seeds, name, start, stop)[:, 0]) < 0.6, 1, -1).astype(np.int8)
 
-    world.setattr(traps, "signs", signs)
+    world.setattr(closed_form, "signs", signs)
 
 
 def initialisation_not_random(world):
