@@ -3,9 +3,13 @@
 import copy
 import doctest
 import io
+import pickle
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
+import torch._dynamo.testing
 
 from shb.errors import ConfigurationError
 from shb.optimizers import SHB, get_optimizer, torch_shb
@@ -215,6 +219,20 @@ def test_other_schedulers_run(scheduler):
         ({"lr": 0.1, "momentum": float("nan"), "allow_unstable": True}, "SHB.momentum"),
         ({"lr": 0.1, "weight_decay": -1.0}, "SHB.weight_decay"),
         ({"lr": 0.1, "velocity_std": -1.0}, "SHB.velocity_std"),
+        ({"lr": "0.1"}, "SHB.lr='0.1': allowed is a finite number > 0"),
+        ({"lr": None}, "SHB.lr=None"),
+        ({"lr": True}, "SHB.lr=True"),
+        ({"lr": 0.1j}, "SHB.lr=0.1j"),
+        ({"lr": torch.tensor([0.1, 0.1])}, "SHB.lr=tensor"),
+        ({"lr": torch.tensor(float("nan"))}, "SHB.lr"),
+        ({"lr": torch.tensor(True)}, "SHB.lr"),
+        ({"lr": 0.1, "momentum": None}, "SHB.momentum=None"),
+        ({"lr": 0.1, "momentum": torch.tensor(1.5)}, "SHB.momentum"),
+        ({"lr": 0.1, "weight_decay": "a"}, "SHB.weight_decay='a'"),
+        ({"lr": 0.1, "velocity_std": torch.tensor(0.1)}, "SHB.velocity_std"),
+        ({"lr": 0.1, "foreach": "no"}, "SHB.foreach='no': allowed is None, True, False"),
+        ({"lr": 0.1, "foreach": 1}, "SHB.foreach=1"),
+        ({"lr": 0.1, "allow_unstable": "yes"}, "SHB.allow_unstable='yes'"),
     ],
 )
 def test_wrong_numbers_are_refused(given, field):
@@ -224,6 +242,165 @@ def test_wrong_numbers_are_refused(given, field):
     with pytest.raises(ConfigurationError, match=field):
         optimizer.add_param_group({"params": parameters(), **given})
     assert len(optimizer.param_groups) == 1
+
+
+def test_a_generator_is_a_generator():
+    with pytest.raises(ConfigurationError, match=r"SHB\.generator=3"):
+        SHB(parameters(), lr=0.1, generator=3)
+
+
+def test_what_torch_says_about_parameters_is_kept():
+    for params, error, text in (
+        ([], ValueError, "empty parameter list"),
+        (torch.ones(2), TypeError, "should be an iterable"),
+        ([torch.ones(2, requires_grad=True) * 2], ValueError, "non-leaf"),
+        ([{"params": {torch.ones(2)}}], TypeError, "ordered"),
+    ):
+        with pytest.raises(error, match=text):
+            SHB(params, lr=0.1)
+    with pytest.raises(TypeError, match="param_group must be a dict"):
+        SHB(parameters(), lr=0.1).add_param_group(parameters())
+
+
+def test_every_group_may_have_its_own_lr_instead_of_a_common_one():
+    first, second = parameters()[:2]
+    optimizer = SHB([{"params": [first], "lr": 0.1}, {"params": [second], "lr": 0.2}])
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.2]
+    with pytest.raises(ConfigurationError, match=r"SHB\.lr=None"):
+        SHB([{"params": [first], "lr": 0.1}, {"params": [second]}])
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), Fraction(1, 2), 1])
+def test_numbers_of_other_types_are_stored_as_floats(number):
+    optimizer = SHB(parameters(), lr=number)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    assert type(torch.load(file, weights_only=True)["param_groups"][0]["lr"]) is float
+
+
+def stepped(**given):
+    params = parameters(torch.float32)
+    optimizer = SHB(params, **{"lr": 0.05, **given})
+    steps(optimizer, params, 0, 3)
+    return params, optimizer
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lr", float("nan")),
+        ("lr", float("inf")),
+        ("lr", -0.1),
+        ("lr", "0.1"),
+        ("lr", torch.tensor(float("nan"))),
+        ("momentum", 1.7),
+        ("weight_decay", float("nan")),
+        ("velocity_std", -1.0),
+        ("foreach", "no"),
+    ],
+)
+@pytest.mark.parametrize("group", [0, 1])
+def test_wrong_numbers_are_refused_in_training_before_anything_moves(field, value, group):
+    params = parameters()
+    optimizer = SHB([{"params": params[:1]}, {"params": params[1:]}], lr=0.05)
+    before = steps(optimizer, params, 0, 3)
+    velocities = [optimizer.state[w]["velocity"].clone() for w in params]
+    optimizer.param_groups[group][field] = value
+    with pytest.raises(ConfigurationError, match=f"SHB.{field}"):
+        optimizer.step()
+    assert same(before, params) and same(velocities, [optimizer.state[w]["velocity"] for w in params])
+
+    # and the same from a state_dict
+    other_params = parameters()
+    other = SHB([{"params": other_params[:1]}, {"params": other_params[1:]}], lr=0.07)
+    kept = steps(other, other_params, 0, 1)
+    velocities = [other.state[w]["velocity"].clone() for w in other_params]
+    with pytest.raises(ConfigurationError, match=f"SHB.{field}"):
+        other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["lr"] == 0.07 and same(kept, other_params)
+    assert same(velocities, [other.state[w]["velocity"] for w in other_params])
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+        lambda params: torch.optim.SGD(params, lr=0.1),
+        lambda params: torch.optim.Adam(params, lr=0.1),
+        lambda params: torch.optim.RMSprop(params, lr=0.1, momentum=0.9),
+    ],
+)
+@pytest.mark.parametrize("used", [False, True])
+def test_the_state_of_another_optimizer_is_refused(foreign, used):
+    params = parameters()
+    other = foreign(params)
+    if used:
+        steps(other, params, 0, 2)
+    mine, optimizer = stepped()
+    velocities = [optimizer.state[w]["velocity"].clone() for w in mine]
+    with pytest.raises(ConfigurationError, match="state_dict of SHB"):
+        optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    assert same(velocities, [optimizer.state[w]["velocity"] for w in mine])
+
+
+def test_a_state_without_velocity_or_of_another_shape_is_refused():
+    params, optimizer = stepped()
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    state_dict["state"][1]["velocity"] = torch.zeros(5, 4)
+    with pytest.raises(ConfigurationError, match=r"velocity=\(5, 4\): allowed is the parameter's shape \(4, 5\)"):
+        optimizer.load_state_dict(state_dict)
+    state_dict["state"][1] = {"momentum_buffer": torch.zeros(4, 5)}
+    with pytest.raises(ConfigurationError, match="a state of momentum_buffer"):
+        optimizer.load_state_dict(state_dict)
+    steps(optimizer, params, 3, 4)
+
+
+def test_an_older_state_dict_lacks_options():
+    params, optimizer = stepped(velocity_std=0.1, **seeded())
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    for group in state_dict["param_groups"]:
+        for name in ("foreach", "allow_unstable", "weight_decay", "velocity_std"):
+            del group[name]
+    for state in state_dict["state"].values():
+        del state["drawn"]
+    twins = [w.detach().clone().requires_grad_() for w in params]
+    twin = SHB(twins, lr=0.05, velocity_std=0.1)
+    twin.load_state_dict(state_dict)
+    assert same(steps(optimizer, params, 3, 6), steps(twin, twins, 3, 6))
+
+
+def test_an_older_state_was_drawn():
+    """Written before "drawn" was stored: its velocity is not drawn a second time."""
+    params, optimizer = stepped(velocity_std=0.1, **seeded())
+    state_dict = copy.deepcopy(optimizer.state_dict())
+    for state in state_dict["state"].values():
+        del state["drawn"]
+    twins = [w.detach().clone().requires_grad_() for w in params]
+    twin = SHB(twins, lr=0.05)
+    twin.load_state_dict(state_dict)
+    assert all(state["drawn"] for state in twin.state.values())
+    assert same(steps(optimizer, params, 3, 6), steps(twin, twins, 3, 6))
+
+
+def test_optimizers_do_not_share_what_one_loads_from_the_other():
+    params, optimizer = stepped()
+    twins = [w.detach().clone().requires_grad_() for w in params]
+    twin = SHB(twins, lr=0.05)
+    twin.load_state_dict(optimizer.state_dict())
+    velocities = [optimizer.state[w]["velocity"].clone() for w in params]
+    steps(twin, twins, 3, 5)
+    assert same(velocities, [optimizer.state[w]["velocity"] for w in params])
+
+
+@pytest.mark.parametrize("twin_of", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_draws_from_a_copy_of_the_generator(twin_of):
+    params = parameters()
+    optimizer = SHB(params, lr=0.05, velocity_std=0.3, **seeded())
+    twin = twin_of(optimizer)
+    twin_params = twin.param_groups[0]["params"]
+    assert same(steps(optimizer, params, 0, 3), steps(twin, twin_params, 0, 3))
 
 
 def test_unstable_momentum_only_on_request():
@@ -236,13 +413,190 @@ def test_unstable_momentum_only_on_request():
 
 
 @pytest.mark.parametrize("foreach", [False, True])
-def test_sparse_gradient_is_refused_before_anything_moves(foreach):
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sparse_gradient_is_refused_before_anything_moves(foreach, groups):
     dense = torch.ones(3, requires_grad=True)
     w = torch.ones(3, requires_grad=True)
     dense.grad, w.grad = torch.ones(3), torch.ones(3).to_sparse()
+    params = [dense, w] if groups == 1 else [{"params": [dense]}, {"params": [w]}]
+    generator = torch.Generator().manual_seed(3)
+    optimizer = SHB(params, lr=0.1, velocity_std=1.0, generator=generator, foreach=foreach)
     with pytest.raises(ConfigurationError, match="dense"):
-        SHB([dense, w], lr=0.1, foreach=foreach).step()
-    assert torch.equal(dense, torch.ones(3))
+        optimizer.step()
+    assert torch.equal(dense, torch.ones(3)) and not optimizer.state
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+# steps with lr 0
+
+
+def noise_state(generator):
+    return (torch.get_rng_state() if generator is None else generator.get_state()).clone()
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize("zero_gradient", [False, True])
+def test_before_the_velocity_is_drawn_a_step_with_lr_0_is_no_step(foreach, own, tensor, zero_gradient):
+    ends = []
+    for interrupted in (False, True):
+        torch.manual_seed(5)
+        generator = torch.Generator().manual_seed(3) if own else None
+        params = parameters()
+        optimizer = SHB(params, lr=0.05, velocity_std=0.3, weight_decay=0.1, generator=generator, foreach=foreach)
+        if interrupted:
+            before, noise = [w.detach().clone() for w in params], noise_state(generator)
+            optimizer.param_groups[0]["lr"] = torch.tensor(0.0) if tensor else 0.0
+            for _ in range(2):
+                for k, w in enumerate(params):
+                    w.grad = torch.zeros_like(w) if zero_gradient else gradient(w.detach(), k)
+                optimizer.step()
+            optimizer.param_groups[0]["lr"] = 0.05
+            assert same(before, params) and torch.equal(noise, noise_state(generator))
+            assert all(optimizer.state[w] == {"velocity": w * 0, "drawn": False} for w in params[2:])
+            assert [set(optimizer.state[w]) for w in params] == [{"velocity", "drawn"}] * 3
+        # the first parameter has no gradient at first, so that the order of the drawings matters
+        params[0].grad = None
+        for w in params[1:]:
+            w.grad = gradient(w.detach(), 99)
+        optimizer.step()
+        ends.append(steps(optimizer, params, 0, 4))
+    assert same(*ends)
+
+
+def test_after_the_velocity_is_drawn_a_step_with_lr_0_goes_on():
+    w = torch.zeros(5, requires_grad=True)
+    optimizer = SHB([w], lr=0.1, momentum=0.5, velocity_std=1.0, **seeded())
+    w.grad = torch.ones(5)
+    optimizer.step()
+    first = w.detach().clone()
+    optimizer.param_groups[0]["lr"] = 0.0
+    optimizer.step()
+    assert torch.equal(w.detach(), first + 0.5 * first)
+
+
+def test_a_warm_up_from_lr_0_draws_at_its_second_step():
+    w = torch.zeros(5, requires_grad=True)
+    optimizer = SHB([w], lr=0.1, velocity_std=1.0, **seeded())
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: k / 10)
+    moved = []
+    for _ in range(3):
+        w.grad = torch.ones(5)
+        optimizer.step()
+        scheduler.step()
+        moved.append(bool(w.any()))
+    assert moved == [False, True, True]
+
+
+# tensors for numbers, compilation
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_numbers_may_be_tensors_and_give_the_same_bits(foreach, shape):
+    ends = []
+    for kind in (lambda x: x, lambda x: torch.full(shape, x, dtype=torch.float64)):
+        params = parameters(torch.float32)
+        optimizer = SHB(params, kind(0.05), kind(0.8), weight_decay=kind(0.1), foreach=foreach)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+        for k in range(6):
+            steps(optimizer, params, k, k + 1)
+            scheduler.step()
+        ends.append(params)
+    group = optimizer.param_groups[0]
+    assert all(isinstance(group[name], torch.Tensor) for name in ("lr", "momentum", "weight_decay"))
+    assert same(*ends) and float(group["lr"]) == pytest.approx(0.05 * 0.9**6)
+    twin = SHB(parameters(torch.float32), lr=9.0)
+    twin.load_state_dict(optimizer.state_dict())
+    lr = twin.param_groups[0]["lr"]
+    assert isinstance(lr, torch.Tensor) and lr is not group["lr"] and torch.equal(lr, group["lr"])
+
+
+def test_a_number_that_costs_a_wait_is_not_read():
+    """A meta tensor stands for one on an accelerator: reading it raises."""
+    params = [torch.ones(3, device="meta", requires_grad=True), torch.ones((), device="meta", requires_grad=True)]
+    for foreach in (False, True):
+        optimizer = SHB(params, lr=0.1, weight_decay=0.1, foreach=foreach)
+        for name in ("lr", "momentum", "weight_decay"):
+            optimizer.param_groups[0][name] = torch.tensor(0.1, device="meta")
+        for w in params:
+            w.grad = torch.ones_like(w)
+        optimizer.step()
+        assert set(optimizer.state) == set(params)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("number", [float, torch.tensor])
+def test_a_compiled_step_is_compiled_once_under_a_scheduler(foreach, weight_decay, number):
+    """OneCycleLR moves lr and momentum in each of its steps."""
+
+    def train(compiled):
+        params = parameters(torch.float32)
+        optimizer = SHB(params, lr=number(0.1), weight_decay=weight_decay, foreach=foreach)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=12)
+        step = torch.compile(optimizer.step, backend=counter) if compiled else optimizer.step
+        for k in range(11):
+            for w in params:
+                w.grad = gradient(w.detach(), k)
+            step()
+            scheduler.step()
+        assert isinstance(optimizer.param_groups[0]["lr"], number if number is float else torch.Tensor)
+        return params
+
+    torch._dynamo.reset()
+    counter = torch._dynamo.testing.CompileCounter()
+    assert gap(train(False), train(True)) <= 1e-5
+    assert counter.frame_count == 1
+
+
+# other dtypes
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_groups_of_mixed_dtypes_give_each_what_it_gets_alone(foreach):
+    """The weight decay, too, is applied once."""
+    dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.complex64)
+    given = {"lr": 0.05, "weight_decay": 0.5, "foreach": foreach}
+
+    def params():
+        source = torch.Generator().manual_seed(1)
+        return [torch.randn(6, dtype=torch.float64, generator=source).to(dtype).requires_grad_() for dtype in dtypes]
+
+    together, alone = params(), params()
+    whole = SHB(together, **given)
+    parts = [SHB([w], **given) for w in alone]
+    for _ in range(3):
+        for w, twin in zip(together, alone):
+            w.grad, twin.grad = torch.ones_like(w), torch.ones_like(w)
+        for optimizer in (whole, *parts):
+            optimizer.step()
+    assert same(together, alone)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_complex_numbers_are_pairs_of_real_ones(foreach):
+    w = torch.randn(4, 3, dtype=torch.complex128, requires_grad=True)
+    pair = torch.view_as_real(w.detach()).clone().requires_grad_()
+    optimizers = [SHB([x], lr=0.1, weight_decay=0.1, foreach=foreach) for x in (w, pair)]
+    for k in range(4):
+        slope = torch.randn(4, 3, dtype=torch.complex128, generator=torch.Generator().manual_seed(k))
+        if k == 3:
+            slope = torch.full_like(slope, complex(float("inf"), 1.0))  # inf stays in its own part
+        w.grad, pair.grad = slope.conj(), torch.view_as_real(slope.conj().resolve_conj())
+        for optimizer in optimizers:
+            optimizer.step()
+    assert torch.equal(torch.view_as_real(w.detach()), pair) and pair[..., 1].isfinite().all()
+    assert optimizers[0].state[w]["velocity"].dtype == torch.complex128
+
+
+def test_named_parameters_keep_their_names():
+    model = torch.nn.Linear(2, 1)
+    optimizer = SHB(model.named_parameters(), lr=0.1)
+    assert optimizer.state_dict()["param_groups"][0]["param_names"] == ["weight", "bias"]
+    with pytest.raises(ValueError, match="names"):
+        optimizer.add_param_group({"params": parameters()})
 
 
 def test_example_of_the_docstring():
