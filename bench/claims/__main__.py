@@ -5,7 +5,8 @@ python -m bench.claims claim=CL25 level=full
 python -m bench.claims -m 'claim=glob(CL2*)'
 
 Every field is explained in conf/claims.yaml, every claim in docs/theory.md. What the store has is not computed again.
-Exit code: 0 if every verdict is one that conf/expectations.yaml lists, 1 if not, 2 for bad input.
+Exit code: 0 if every verdict is one that conf/expectations.yaml lists (what depends on the processor is printed), 1 if not,
+2 for bad input.
 """
 
 from __future__ import annotations

@@ -151,7 +151,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"share at L = {deepest} < 0.5",
             double,
             "tost",
-            (structural, Control("float32", *_more(results, deepest))),
+            # not float32, whose share is near 1/2 and depends on how a processor orders its sums
+            (structural, Control("float16", *_more(results, deepest))),
             region=Region(0.0, 0.5),
             unit="share",
             note="By depth the public notebook skips the comparison in float64: its 0 is not a measurement.",
@@ -189,7 +190,7 @@ def _less(results: Results, share: float) -> bool:
 
 
 def _more(results: Results, depth: int) -> tuple[bool, str]:
-    found = measured(results, "float32", depth, "chain")
+    found = measured(results, "float16", depth, "chain")
     return found.value > 0.5, percent(found)
 
 

@@ -159,9 +159,7 @@ def test_the_catalogue_is_complete_and_every_part_is_expected():
         assert claim.family in FAMILIES
     known = expectations()
     assert {f"CL{number(part)}" for part in known} == set(wanted)
-    for verdicts, why in known.values():
-        assert verdicts and why
-        assert set(verdicts) <= {"SUPPORTED", "REFUTED", "INCONCLUSIVE", "VOID", "OUT-OF-SCOPE"}
+    assert all(one.verdicts and one.why for one in known.values())  # `expectations` has checked what they say
 
 
 @pytest.mark.parametrize("level", LEVELS)
