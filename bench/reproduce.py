@@ -46,7 +46,8 @@ PASSED = ("bits", "rounding", "chaotic")
 class Reproduction:
     """What became of a member: `agreement` is None where it could not be checked, for the `reason`.
 
-    `exact`: every bit had to agree. `seconds` is the wall time of the check.
+    `exact`: every bit had to agree. `broken`: it could not be checked because running it failed, which is an error of
+    this machine or of this code and says nothing about the member. `seconds` is the wall time of the check.
     """
 
     member_id: str
@@ -55,6 +56,7 @@ class Reproduction:
     agreement: Agreement | None
     reason: str
     seconds: float
+    broken: bool = False
 
     @property
     def result(self) -> str:
@@ -84,7 +86,7 @@ def reproduce(
         done = replace(done, reason=str(error))
     except Exception as error:  # of whatever runs a member: the others of a sample are checked all the same
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        done = replace(done, agreement=Agreement("different", None, reason=f"it could not be run here: {text}"))
+        done = replace(done, agreement=None, reason=f"it could not be run here: {text}", broken=True)
     return replace(done, seconds=time.monotonic() - started)
 
 
@@ -114,7 +116,7 @@ def _compare(done: Reproduction, row: Mapping[str, Any], curve: pl.DataFrame, ce
     with threads(row["threads"]):
         here = environment(cell.problem_spec["device"])
         other = [name for name in TIED_TO if here[name] != row[name]]
-        again = alone(cell)
+        again = _again(cell)
         exact = not other and not notes and cell.problem_spec["device"] == "cpu"
         done = replace(done, exact=exact)
         if same_bits(stored, again):
@@ -125,6 +127,14 @@ def _compare(done: Reproduction, row: Mapping[str, Any], curve: pl.DataFrame, ce
         reason = f"other bits ({size}) on the same CPU type, thread count and torch version"
         compared = replace(compared, result="different", reason=reason)
     return replace(done, agreement=replace(compared, reason="; ".join(filter(None, [compared.reason, *notes]))))
+
+
+def _again(cell: Cell) -> Run:
+    """The member computed. What goes wrong here is no fault of the row: a refusal is an error like any other."""
+    try:
+        return alone(cell)
+    except ConfigurationError as error:
+        raise RuntimeError(str(error)) from error
 
 
 def _copies(cell: Cell, limit: float) -> Callable[[], Sequence[Run]]:

@@ -5,8 +5,8 @@ make verify ARCHIVE=file.zip         an archive of somebody else, checked before
 python -m bench.verify results_dir=results/local n=20 seed=0
 
 Which members: a permutation of the sorted ids, drawn from the seed; a larger n extends a smaller one. Exit codes: 0
-if some member was checked and all that were are reproduced, 1 otherwise, 2 for bad input (an archive that is refused
-is bad input).
+if some member was checked, all that were are reproduced and none failed to run, 1 otherwise, 2 for bad input (an
+archive that is refused is bad input).
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ def verify(
     print_reproductions(title, done, console)
     checked = [one for one in done if one.agreement]
     wrong = sum(one.result not in PASSED for one in checked)
+    broken = sum(one.broken for one in done)
     counts = {result: sum(one.result == result for one in checked) for result in (*PASSED, "different")}
     words = ("equal to the bit", "within rounding", "chaotic, within what small errors do", "DIFFERENT")
     found = ", ".join(f"{count} {word}" for count, word in zip(counts.values(), words) if count)
+    found = (found or "none") + (f"; {broken} could not be run here (an error, see above)" if broken else "")
     seconds = sum(one.seconds for one in done)
-    console.print(
-        f"{len(checked)} of {len(done)} checked: {found or 'none'}; {seconds:.0f} s", style="bold", highlight=False
-    )
+    console.print(f"{len(checked)} of {len(done)} checked: {found}; {seconds:.0f} s", style="bold", highlight=False)
     if interrupted:
         console.print(f"interrupted after {len(done)} of {len(ids)}", highlight=False)
         return 130
-    return 0 if checked and not wrong else 1
+    return 0 if checked and not wrong and not broken else 1
 
 
 def main(arguments: Sequence[str]) -> int:

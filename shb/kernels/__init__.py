@@ -1,7 +1,7 @@
 """Kernels of a stack: convolutions as traceable operations, and native operations for a CPU."""
 
 from shb.kernels.convolution import Convolution
-from shb.kernels.library import built, cache_folder, load, loaded
+from shb.kernels.library import built, load, loaded
 from shb.kernels.lowering import use_native
 from shb.kernels.recording import record
 from shb.kernels.recurrence import Recurrence
@@ -13,7 +13,6 @@ __all__ = [
     "Tape",
     "Unsupported",
     "built",
-    "cache_folder",
     "load",
     "loaded",
     "record",

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from shb.errors import CompilationError
+from shb.folders import cache_folder
 
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
@@ -27,11 +28,6 @@ FLAGS = ("-std=c++20", *OPTIMIZATION)
 C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, "-ffp-contract=off", "-shared")
 _TIMEOUT = 300  # seconds for the compiler
 _UNUSED = 30 * 86400  # seconds after which what was built may go
-
-
-def cache_folder() -> Path:
-    """Where what was compiled for this user lasts: $XDG_CACHE_HOME/shb or ~/.cache/shb."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shb"
 
 
 @functools.cache

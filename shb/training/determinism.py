@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 
-from shb.kernels import cache_folder
+from shb.folders import cache_folder
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 
@@ -20,7 +21,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc malloc.h
 def prepare_process() -> None:
     """Apply the settings; call before the first matrix product (importing shb.training does it)."""
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        with contextlib.suppress(OSError):  # nothing can be written anywhere: what needs it will say so
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder() / "inductor")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     try:
         mallopt = ctypes.CDLL(None).mallopt

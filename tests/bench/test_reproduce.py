@@ -13,6 +13,7 @@ from bench.content_hash import number_bits
 from bench.reproduce import main, reproduce, same_bits
 from bench.rerun import alone, stored_run
 from bench.store import METRICS, Store
+from shb.errors import ConfigurationError
 from shb.training import why_not
 from tests.bench.conftest import ROOT
 
@@ -195,14 +196,28 @@ def test_a_store_of_version_1_is_not_checked():
         assert done.result == "not checked" and "another identity" in done.reason
 
 
-def test_a_member_that_cannot_be_run_is_not_reproduced(stored, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("no such\nkernel"), "RuntimeError: no such kernel"),
+        (AssertionError("Artifact of type=precompile already registered"), "AssertionError: Artifact"),
+        (NotADirectoryError(20, "Not a directory", "/dev/null/.cache"), "NotADirectoryError"),
+        (MemoryError(), "MemoryError"),
+        (ConfigurationError("data_root", "gone", "a folder"), "data_root=gone"),
+    ],
+)
+def test_a_member_that_cannot_be_run_is_not_checked_and_not_called_different(
+    stored, command, monkeypatch, error, words
+):
     def broken(cell):
-        raise RuntimeError("no such\nkernel")
+        raise error
 
-    _, row, curve = stored("mlp")
+    store, row, curve = stored("mlp")
     monkeypatch.setattr(bench.reproduce, "alone", broken)
     done = reproduce(row, curve)
-    assert done.result == "different" and "RuntimeError: no such kernel" in done.agreement.reason
+    assert (done.result, done.broken) == ("not checked", True) and words in done.reason
+    code, out, _ = command(row["member_id"], f"results_dir={store.folder}")
+    assert code == 1 and "not checked" in out and "different" not in out
 
 
 def test_data_that_are_absent_are_no_failure(stored, command, tmp_path):

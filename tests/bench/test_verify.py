@@ -5,6 +5,7 @@ import json
 import polars as pl
 import pytest
 
+import bench.reproduce
 import bench.verify
 from bench.archive import pack, write_archive
 from bench.cell import canonical, identity
@@ -72,6 +73,20 @@ def test_members_that_cannot_be_checked_do_not_hide_the_others(verify, finished_
     Store(finished_copy).write([{**row, "spec": canonical(spec), "member_id": identity(spec)}], [])
     code, out, _ = verify(f"results_dir={finished_copy}", "n=100", f"data_root={tmp_path}")
     assert code == 0 and "72 of 73 checked: 72 equal to the bit" in out
+
+
+def test_what_fails_to_run_is_no_accusation_and_no_success(verify, finished, monkeypatch):
+    def second_fails(cell):
+        calls.append(cell)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return original(cell)
+
+    calls, original = [], bench.reproduce.alone
+    monkeypatch.setattr(bench.reproduce, "alone", second_fails)
+    code, out, _ = verify(f"results_dir={finished}", "n=3")
+    assert code == 1 and "2 of 3 checked: 2 equal to the bit; 1 could not be run here" in out
+    assert "DIFFERENT" not in out and "No space left on device" in out
 
 
 def test_failed_members_are_not_drawn(verify, tmp_path, row):
