@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import logging
-import os
 import platform
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from shb.errors import CompilationError
-from shb.folders import cache_folder
+from shb.folders import notice
+from shb.kernels.compiler import call_compiler, compiler
+from shb.kernels.keeping import discard, find, keep
 
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
@@ -26,8 +22,15 @@ OPTIMIZATION = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
 FLAGS = ("-std=c++20", *OPTIMIZATION)
 # without contraction: operations that a tape does one after the other keep their rounding
 C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, "-ffp-contract=off", "-shared")
-_TIMEOUT = 300  # seconds for the compiler
-_UNUSED = 30 * 86400  # seconds after which what was built may go
+# what another process does with a library before this one trusts it
+_TRIAL = """
+import torch, shb.kernels
+torch.ops.load_library(path)
+torch.classes.shb.Tape
+one = torch.ones(1, 2, 2)
+assert torch.equal(torch.ops.shb.native_bmm(one, one), 2 * one), "wrong product"
+"""
+_C_TRIAL = "import ctypes\nlibrary = ctypes.CDLL(path)\n"
 
 
 @functools.cache
@@ -39,34 +42,22 @@ def load() -> float:
     """
     started = time.perf_counter()
     try:
-        library = _library()
-        if not library.exists():
-            _build(library)
-            _remove_unused(library.parent)
-        _note_use(library)
-        torch.ops.load_library(str(library))
+        library = keep(_name(), _build, _TRIAL)
+        try:
+            torch.ops.load_library(str(library))
+        except OSError as error:  # built where the system libraries were others
+            notice(f"{library} cannot be loaded here ({_one_line(error)}); it is built again")
+            discard(library)
+            torch.ops.load_library(str(keep(_name(), _build, _TRIAL)))
     except OSError as error:
-        raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
+        raise CompilationError(_one_line(error)) from error
     return time.perf_counter() - started
-
-
-def _note_use(library: Path) -> None:
-    with contextlib.suppress(OSError):  # the cache may be read-only
-        os.utime(library)
-
-
-def _remove_unused(folder: Path) -> None:
-    """Delete what was built for sources that nobody has used for a month."""
-    for old in folder.glob("native_*.so"):
-        with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > _UNUSED:
-                old.unlink()
 
 
 def built() -> bool:
     """Whether the operations were built before, for this processor and this source."""
     try:
-        return _library().exists()
+        return find(_name()) is not None
     except (CompilationError, OSError):
         return False
 
@@ -76,77 +67,52 @@ def loaded() -> bool:
     return load.cache_info().currsize > 0
 
 
-def _library() -> Path:
-    sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
-    return _place(*sources, *FLAGS, torch.__version__)
-
-
-def build_source(source: str) -> Path:
+def build_source(source: str, function: str | None = None) -> Path:
     """The library of a C source that needs nothing but the C library: built once per machine, kept as `native` is.
+
+    Args:
+        function: must be in the library.
 
     Raises:
         CompilationError: as `load`.
     """
+
+    def build(scratch: Path, target: Path) -> None:
+        (scratch / "source.c").write_text(source)
+        call_compiler([compiler(), *C_FLAGS, str(scratch / "source.c"), "-o", str(target), "-lm"], scratch)
+
     try:
-        library = _place(source, *C_FLAGS)
-        if not library.exists():
-            with _built(library) as (folder, linked):
-                Path(folder, "source.c").write_text(source)
-                _run([compiler(), *C_FLAGS, str(Path(folder, "source.c")), "-o", str(linked), "-lm"])
-        _note_use(library)
+        return keep(_key(source, *C_FLAGS), build, _C_TRIAL + (f"library.{function}" if function else ""))
     except OSError as error:
-        raise CompilationError(" ".join(f"{type(error).__name__}: {error}".split())[:300]) from error
-    return library
+        raise CompilationError(_one_line(error)) from error
 
 
-def compiler() -> str:
-    """The C++ compiler: $CXX, g++ or c++."""
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "c++"]
-    found = next(filter(None, map(shutil.which, wanted)), None)
-    if found is None:
-        raise CompilationError(f"no C++ compiler: none of {', '.join(wanted)} is in PATH")
-    return found
-
-
-def _build(library: Path) -> None:
+def _build(scratch: Path, target: Path) -> None:
     # importing it warns of a CUDA_HOME without a CUDA device, which is nobody's fault
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import include_paths, library_paths
 
     includes = [f"-I{path}" for path in include_paths()]
     libraries = [*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"]
-    with _built(library) as (folder, linked):
-        compiled = Path(folder, "native.o")
-        _run([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)])
-        # not linked with OpenMP: torch's own is used, whose threads would otherwise compete with those of a second one
-        _run([compiler(), "-shared", str(compiled), "-o", str(linked), *libraries])
+    compiled = scratch / "native.o"
+    call_compiler([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)], scratch)
+    # not linked with OpenMP: torch's own is used, whose threads would otherwise compete with those of a second one
+    call_compiler([compiler(), "-shared", str(compiled), "-o", str(target), *libraries], scratch)
 
 
-@contextlib.contextmanager
-def _built(library: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder to compile in, and a file there that becomes `library` at the end: nobody sees a part of it."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        linked = Path(folder, "linked.so")
-        yield Path(folder), linked
-        os.replace(linked, library)
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired as error:
-        raise CompilationError(f"{command[0]} took more than {_TIMEOUT} s") from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()[-1:] or [""]
-        raise CompilationError(f"{command[0]} failed: {lines[0].strip()}"[:300])
+def _name() -> str:
+    sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
+    return _key(*sources, *FLAGS, torch.__version__)
 
 
-def _place(*sources: str) -> Path:
-    """Where the library of `sources` is kept: a cache may be shared by several machines."""
+def _key(*sources: str) -> str:
+    """The name under which the library of `sources` is kept: a cache may be shared by several machines."""
     parts = [*sources, compiler(), platform.machine(), _processor()]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return cache_folder() / "kernels" / f"native_{key}.so"
+    return f"native_{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
 
 
 def _processor() -> str:

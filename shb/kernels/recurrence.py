@@ -93,7 +93,7 @@ class Recurrence:
 
     def __init__(self, tape: Tape, carried: int, signs: int | None = None) -> None:
         self.source = _source(tape, carried, signs)
-        self._library = ctypes.CDLL(str(build_source(self.source)))  # kept: the loop is in it
+        self._library = ctypes.CDLL(str(build_source(self.source, "advance")))  # kept: the loop is in it
         self._address = ctypes.cast(self._library.advance, ctypes.c_void_p).value
 
     def __call__(self, carried: Sequence[Tensor], varying: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

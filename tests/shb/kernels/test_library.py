@@ -1,6 +1,5 @@
 """What is built once per machine, and what cannot be built is one line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,47 +36,12 @@ def test_a_compiler_that_fails_is_quoted(empty_cache, monkeypatch):
     assert not list((empty_cache / "shb" / "kernels").iterdir())  # nothing that a later call could take for a library
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(CompilationError, match="NotADirectoryError"):
-        library.load.__wrapped__()
-
-
-def test_what_nobody_has_used_for_a_month_goes(tmp_path):
-    old, used = tmp_path / "native_1.so", tmp_path / "native_2.so"
-    for path in (old, used):
-        path.write_text("")
-        os.utime(path, (0, 0))
-    library._note_use(used)
-    library._note_use(tmp_path / "missing")
-    library._remove_unused(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["native_2.so"]
-
-
-@can_compile
-def test_processes_that_build_at_the_same_time(empty_cache):
-    """`load` builds in the same way, and takes 20 s."""
-    code = (
-        "import ctypes; from shb.kernels.library import build_source; "
-        "many = ''.join(f'int f{i}(int x) {{ while (x % {i + 2}) x ^= x * {i}; return x; }}' for i in range(999)); "
-        "print(ctypes.CDLL(str(build_source(many + 'int three(void) { return 3; }'))).three())"
-    )
-    environment = {**os.environ, "XDG_CACHE_HOME": str(empty_cache)}
-    started = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    assert [process.communicate()[0].strip() for process in started] == ["3", "3"]
-    assert [path.suffix for path in (empty_cache / "shb" / "kernels").iterdir()] == [".so"]
-
-
 def test_the_key_depends_on_source_and_processor(monkeypatch):
-    before = library._library()
+    before = library._name()
     monkeypatch.setattr(library, "_processor", lambda: "another one")
-    other = library._library()
+    other = library._name()
     monkeypatch.setattr(library, "FLAGS", (*library.FLAGS, "-O0"))
-    assert len({before, other, library._library()}) == 3
+    assert len({before, other, library._name()}) == 3
 
 
 @can_compile

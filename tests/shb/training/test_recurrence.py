@@ -118,7 +118,7 @@ def test_members_of_more_than_one_number_go_step_by_step():
 def test_a_failing_compiler_is_noted_and_single_steps_go_on(monkeypatch, caplog):
     forget_programs()
 
-    def fail(source):
+    def fail(source, function):
         raise CompilationError("no compiler: broken on purpose")
 
     monkeypatch.setitem(Recurrence.__init__.__globals__, "build_source", fail)
