@@ -76,6 +76,7 @@ class ClaimsConfig:
     level: str
     device: str
     threads: int | None
+    workers: int | None
     data_root: str | None
     download: bool
     figures: bool

@@ -5,8 +5,8 @@ python -m bench.claims claim=CL25 level=full
 python -m bench.claims -m 'claim=glob(CL2*)'
 
 Every field is explained in conf/claims.yaml, every claim in docs/theory.md. What the store has is not computed again.
-Exit code: 0 if every verdict is one that conf/expectations.yaml lists (what depends on the processor is printed), 1 if not,
-2 for bad input.
+Exit code: 0 if every verdict is one that conf/expectations.yaml lists (for other processors, too), 1 if not, 2 for bad
+input.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,10 @@ from omegaconf import OmegaConf
 
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
+from bench.claims.experiment import Experiment
 from bench.claims.figures import draw
 from bench.claims.report import print_table, rows, write
+from bench.claims.workers import compute, plan, worker_count
 from bench.command import make_console, run_command
 from bench.config import CONF, ClaimsConfig, compose_as
 from bench.environment import environment
@@ -66,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
             load_dataset(dataset, None, True)
     absent = {claim: why for claim in selected if (why := _absent(CLAIMS[claim]))}
     started = time.monotonic()
-    failures = _compute({c: p for c, p in protocols.items() if c not in absent}, store)
+    failures = _compute({c: p for c, p in protocols.items() if c not in absent}, store, config, device)
     parts: dict[str, list[Part]] = {}
     results: dict[str, Results] = {}
     for claim, protocol in protocols.items():
@@ -143,8 +146,8 @@ def _without_data(claim: Claim, why: str) -> Part:
     return Part(claim.id, claim.title, claim.source, "", None, "exact", (), Region(), out_of_scope=why)
 
 
-def _compute(protocols: Mapping[str, Protocol], store: Store) -> dict[str, str]:
-    """Compute what the store lacks; claim -> error in one line for those that failed."""
+def _compute(protocols: Mapping[str, Protocol], store: Store, config: ClaimsConfig, device: str) -> dict[str, str]:
+    """Compute what the store lacks, here or in worker processes; claim -> error in one line for those that failed."""
     planned = {claim: CLAIMS[claim].experiments(protocol) for claim, protocol in protocols.items()}
     lacking = {
         claim: [(one, len(one.missing(store)), len(one.blocks())) for one in experiments.values()]
@@ -157,7 +160,11 @@ def _compute(protocols: Mapping[str, Protocol], store: Store) -> dict[str, str]:
         f"{total} ensembles to compute ({everything - total} of {everything} in {store.folder})", highlight=False
     )
     failures: dict[str, str] = {}
+    count = worker_count(config.workers, config.threads or torch.get_num_threads(), total, seconds, device)
     with Reporter(CONSOLE, total, seconds, unit="ensembles") as reporter:
+        if count > 1:
+            reporter.line(f"{count} worker processes")
+            return _in_workers(planned, store, config, count, reporter)
 
         def finished(amount: float) -> None:
             reporter.work(amount)
@@ -171,12 +178,40 @@ def _compute(protocols: Mapping[str, Protocol], store: Store) -> dict[str, str]:
                 try:
                     experiment.compute(store, finished)
                 except Exception as error:
-                    failures[claim] = " ".join(f"{name}: {type(error).__name__}: {error}".split())[:500]
+                    failures[claim] = _one_line(name, error)
                     reporter.line(traceback.format_exc())
                     break
             if count:
                 reporter.line(f"  {claim:<5} {CLAIMS[claim].title:<90} {time.monotonic() - clock:6.1f} s")
     return failures
+
+
+def _in_workers(
+    planned: Mapping[str, Mapping[str, Experiment]], store: Store, config: ClaimsConfig, count: int, reporter: Reporter
+) -> dict[str, str]:
+    """As `_compute`, the claims that take longest first."""
+    failures: dict[str, str] = {}
+    jobs = plan(planned, store)
+    left = Counter(claim for job in jobs for claim, _ in job.owners)
+    spent: Counter[str] = Counter()
+    threads = config.threads or torch.get_num_threads()
+    for job, seconds, error in compute(jobs, config.results_dir, count, threads):
+        reporter.work(job.seconds)
+        reporter.members(1)
+        if error is not None:
+            reporter.line("".join(traceback.format_exception(error)))
+        for claim, name in job.owners:
+            if error is not None:
+                failures.setdefault(claim, _one_line(name, error))
+            left[claim] -= 1
+            spent[claim] += seconds
+            if not left[claim]:
+                reporter.line(f"  {claim:<5} {CLAIMS[claim].title:<90} {spent[claim]:6.1f} s")
+    return failures
+
+
+def _one_line(experiment: str, error: BaseException) -> str:
+    return " ".join(f"{experiment}: {type(error).__name__}: {error}".split())[:500]
 
 
 def _ids(protocols: Mapping[str, Protocol]) -> list[str]:

@@ -1,0 +1,128 @@
+"""The ensembles of claims in several processes of one thread each, which write into one store.
+
+A step of an ensemble is a few small operations, which two threads do not share: two processes take half the time.
+An ensemble's numbers do not depend on it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+
+import torch
+
+from bench.claims.experiment import Experiment
+from bench.store import Store
+from bench.workers import WorkerError
+from shb.errors import ConfigurationError
+
+WORTH = 20.0  # expected seconds from which starting processes (about 3 s of each) pays
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ensemble that the store lacks, an experiment of its seeds alone, and who asked for it: (claim, name)."""
+
+    ensemble: Experiment
+    owners: tuple[tuple[str, str], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Expected time."""
+        return self.ensemble.seconds
+
+
+def worker_count(workers: int | None, threads: int, ensembles: int, seconds: float, device: str) -> int:
+    """Processes for `ensembles` that are expected to take `seconds`: one per thread, on a CPU and where that pays.
+
+    Raises:
+        ConfigurationError: `workers` below 1.
+    """
+    if workers is not None:
+        if workers < 1:
+            raise ConfigurationError("workers", workers, "a whole number >= 1 or null")
+    elif device == "cuda" or seconds < WORTH:
+        workers = 1
+    return max(1, min(threads if workers is None else workers, ensembles))
+
+
+def plan(experiments: Mapping[str, Mapping[str, Experiment]], store: Store) -> list[Job]:
+    """The ensembles that `store` lacks, each once; claims that take longest first, so that no process ends alone.
+
+    Args:
+        experiments: claim -> name -> experiment.
+    """
+    known, found, owners = store.ensemble_ids(), {}, {}
+    for claim, own in sorted(experiments.items(), key=lambda item: -sum(one.seconds for one in item[1].values())):
+        for name, one in sorted(own.items(), key=lambda item: -item[1].seconds):
+            for start, stop in one.blocks():
+                id = one.ensemble_id(start, stop)
+                if id not in known:
+                    share = one.seconds * (stop - start) / one.seeds
+                    found.setdefault(id, replace(one, seeds=stop - start, first_seed=start, seconds=share))
+                    owners.setdefault(id, []).append((claim, name))
+    return [Job(one, tuple(owners[id])) for id, one in found.items()]
+
+
+def compute(
+    jobs: Sequence[Job], folder: str, count: int, threads: int
+) -> Iterator[tuple[Job, float, BaseException | None]]:
+    """Compute and store `jobs` in `count` processes; yield each with its seconds and its error as it ends.
+
+    Raises:
+        WorkerError: a process was killed (memory?); what was finished is stored.
+    """
+    context = multiprocessing.get_context("spawn")
+    options = (folder, max(1, threads // count))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=options)
+    try:
+        waiting: dict[Future, Job] = {pool.submit(_run, job.ensemble): job for job in jobs}
+        while waiting:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                job, error = waiting.pop(future), future.exception()
+                if isinstance(error, BrokenProcessPool):
+                    raise error
+                yield job, 0.0 if error else future.result(), error
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process was killed (memory?); repeat the command, perhaps with workers=1"
+        ) from error
+    finally:
+        processes = multiprocessing.active_children()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:  # after an interruption they would finish their ensembles
+            process.terminate()
+
+
+_stores: list[Store] = []
+
+
+def _start(folder: str, threads: int) -> None:
+    """In a new process: one store, silence at an interruption (the parent ends it), an end with the parent."""
+    import bench.claims.catalogue  # noqa: F401  registers the measures, which the parent has not sent
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(threads)
+    _stores.append(Store(folder))
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent cannot end its workers."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _run(ensemble: Experiment) -> float:
+    """Seconds that it took."""
+    clock = time.monotonic()
+    ensemble.compute(_stores[0])
+    return time.monotonic() - clock
