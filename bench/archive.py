@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cite import Citation, citation_of
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.config import CONF
 from bench.environment import ROOT, code_version
 from bench.leaderboard import computed_with, leaderboard, write_leaderboard
@@ -29,6 +28,7 @@ from bench.store import Store
 from bench.suite import Suite
 from bench.zip_reader import PLAIN, is_plain
 from shb.errors import ConfigurationError
+from shb.files import TEMPORARY, replacing
 
 FORMAT, SCHEMA_VERSION = "shb-bench archive", 1
 MANIFEST = "manifest.json"
@@ -64,7 +64,7 @@ def _report(folder: Path) -> dict[str, bytes]:
 
 
 def _files_below(folder: Path, prefix: str) -> dict[str, bytes]:
-    paths = sorted(folder.rglob("*"))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix != TEMPORARY)  # which a killed process left
     for path in paths:
         if path.is_symlink():
             raise ConfigurationError("archive", path, "files, no symbolic links")
@@ -101,17 +101,11 @@ def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
 
     Nothing is compressed (Parquet is, inside): compressors of different versions make different bytes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in sorted(files.items()):
-                entry = zipfile.ZipInfo(name, _EPOCH)
-                entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
-                archive.writestr(entry, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            archive.writestr(entry, content)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -119,8 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     outputs = [a.split("=", 1)[1] for a in arguments if a.startswith("output=")]
     suite, store = suite_and_store([a for a in arguments if not a.startswith("output=")])
     console = make_console()
-    for path in store.damaged:
-        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    print_faults(store, console)
     citation, files = pack(suite, store)
     name = f"shb-bench-{suite.name}-v{suite.version}-{citation.content_hash[:12]}.zip"
     path = Path(outputs[-1]) if outputs else store.folder / "archive" / name

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 from omegaconf import OmegaConf
 
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.content_hash import content_hash
 from bench.environment import ROOT
 from bench.leaderboard import computed_with
@@ -127,8 +127,7 @@ def main(arguments: Sequence[str]) -> int:
             f"a complete suite {suite.title}: {lacking}, an incomplete one is not to be cited",
         )
     console = make_console()
-    for path in store.damaged:
-        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    print_faults(store, console)
     print(f"{citation.text()}\n\n{citation.bibtex()}")  # not wrapped: it is copied
     return 0
 

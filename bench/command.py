@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.config import compose_config
+from bench.os_errors import advice, said
 from bench.runner import StoreWriteError
 from bench.store import SCHEMAS, Store
 from bench.suite import Suite, load_suite
@@ -38,7 +39,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     except StoreWriteError as error:
         error_console.print(
             f"error: results could not be written ({error}). What was finished before is kept; "
-            "make room and repeat the command to go on.",
+            f"{advice(error.number)} to go on.",
             style="red",
             highlight=False,
             markup=False,
@@ -53,8 +54,25 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         )
         return 130
     except BrokenPipeError:  # the reader of our output has gone (`... | head`)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 0
+    except OSError as error:
+        error_console.print(f"error: {said(error)}; {advice(error.errno)}", style="red", highlight=False, markup=False)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it was the output itself, and would be tried again at the end of the process
+            _close_output()
+        return 1
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_faults(store: Store, console: Console) -> None:
+    """What was left out of `store` when it was last read, and why."""
+    for line in store.faults():
+        console.print(line, markup=False, highlight=False)
 
 
 def split_suite(arguments: Sequence[str], default: str = "none") -> tuple[str, list[str]]:

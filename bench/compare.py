@@ -19,8 +19,9 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from bench.command import make_console, read_options, read_store, run_command
+from bench.command import make_console, print_faults, read_options, read_store, run_command
 from bench.comparison import ALPHA, Comparison, Pair, compare
+from bench.store import complete
 from bench.tables import print_table
 from shb.errors import ConfigurationError
 
@@ -136,15 +137,17 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigurationError("common", options["common"], "true or false")
     if len(folders) == 1 and filters[0] == filters[1]:
         raise ConfigurationError("arguments", " ".join(arguments), "two folders, or a column given twice")
+    console = make_console()
     sides = []
     for folder, chosen in zip((folders * 2)[:2], filters):
-        members = select(read_store(folder, "folder").read("members"), chosen)
+        store = read_store(folder, "folder")
+        print_faults(store, console)
+        members = select(complete(store.read("members"), store.shards("curves").values())[0], chosen)
         label = " ".join([folder, *(f"{name}={value}" for name, value in chosen.items())])
         if members.is_empty():
             raise ConfigurationError("folder", label, "a selection with members")
         sides.append((f"{label} ({len(members):,} members)", members))
     found = compare(sides[0][1], sides[1][1])
-    console = make_console()
     print_comparison((sides[0][0], sides[1][0]), found, console, options["show"])
     lacking = bool(found.only_a or found.only_b)
     different = bool(found.broken or found.differing or (lacking and options["common"] == "false"))

@@ -9,6 +9,7 @@ worst value, a missed target as infinity. An incomplete row says its coverage an
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import sys
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.entry import Entry, entries
 from bench.leaderboard_text import markdown, print_leaderboard
 from bench.ranking.aggregate import Scale, aggregate
@@ -32,6 +33,7 @@ from bench.ranking.sensitivity import sensitivity
 from bench.statistics import finite_or_none, interquartile_interval, median, median_interval
 from bench.store import Store
 from bench.suite import Suite
+from shb.files import write_whole
 
 SCHEMA_VERSION = 2
 COLUMNS = (
@@ -174,14 +176,14 @@ def computed_with(members: pl.DataFrame) -> dict[str, list[str]]:
 def write_leaderboard(suite: Suite, board: dict[str, Any], store: Store) -> list[Path]:
     """Write leaderboard.md, .csv and .json beside the store; returns the paths."""
     folder = store.folder
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]
-    paths[0].write_text(markdown(suite, board))
-    with paths[1].open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({**row, "hyperparameters": json.dumps(row["hyperparameters"])} for row in board["rows"])
-    paths[2].write_text(json.dumps(board, indent=1, allow_nan=False))
+    lines = io.StringIO(newline="")
+    writer = csv.DictWriter(lines, COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({**row, "hyperparameters": json.dumps(row["hyperparameters"])} for row in board["rows"])
+    contents = (markdown(suite, board), lines.getvalue(), json.dumps(board, indent=1, allow_nan=False))
+    for path, content in zip(paths, contents):
+        write_whole(path, content)
     return paths
 
 
@@ -191,8 +193,7 @@ def main(arguments: Sequence[str]) -> int:
     suite, store = suite_and_store(arguments)
     board = leaderboard(suite, store)
     print_leaderboard(suite, board, console)
-    for path in store.damaged:
-        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    print_faults(store, console)
     for path in write_leaderboard(suite, board, store):
         console.print(f"wrote {path}", highlight=False)
     return 0

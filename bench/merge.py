@@ -4,8 +4,9 @@ python -m bench.merge A B [more] -o C
 
 C must not exist yet: the inputs are never changed, and C appears when it is complete. Shards that hold nothing double
 are copied as they are; of a member that several sources have, the computed row that was created first stays, with its
-curve (a failed one gives way to a computed one). The same id with other numbers is a conflict, and refused, where CPU
-type, thread count and torch version agree; from other machines, and on a GPU, last bits may differ, and are counted.
+curve (a failed one gives way to a computed one; one whose curve is lost counts as lacking). The same id with other
+numbers is a conflict, and refused, where CPU type, thread count and torch version agree; from other machines, and on a
+GPU, last bits may differ, and are counted.
 What is made from a store (leaderboard, report, claims) is made again from C; checkpoints stay where they are.
 """
 
@@ -24,6 +25,7 @@ import polars as pl
 
 from bench.command import make_console, read_options, read_store, run_command
 from bench.environment import TIED_TO
+from bench.os_errors import advice, said
 from bench.store import METRICS, SCHEMAS, Store
 from shb.errors import ConfigurationError
 
@@ -36,12 +38,12 @@ _PLACE = ("source", "shard", "row")  # of a row: number of its store, of its sha
 
 @dataclass(frozen=True)
 class Merged:
-    """What happened: ids by kind, members that were there twice, those of them with other bits, damaged shards."""
+    """What happened: ids by kind, members that were there twice, those of them with other bits, what was left out."""
 
     ids: dict[str, int]
     double: int
     other_bits: int
-    damaged: tuple[Path, ...]
+    faults: tuple[str, ...]
 
 
 def merge(sources: Sequence[Store], target: Path) -> Merged:
@@ -56,6 +58,7 @@ def merge(sources: Sequence[Store], target: Path) -> Merged:
         if target.resolve().is_relative_to(source.folder.resolve()):
             raise ConfigurationError("-o", target, f"a folder outside of {source.folder}, which is not changed")
     rows = {kind: _rows(sources, kind) for kind in SCHEMAS}
+    rows["members"] = _with_curves(sources, rows["members"])
     _check_identities(sources, rows["members"])
     double, other_bits = _check_members(sources, rows["members"])
     _check_ensembles(sources, rows["ensembles"])
@@ -74,7 +77,7 @@ def merge(sources: Sequence[Store], target: Path) -> Merged:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     ids = {kind: kept[kind][_KEY[kind]].n_unique() for kind in SCHEMAS}
-    return Merged(ids, double, other_bits, tuple(path for source in sources for path in source.damaged))
+    return Merged(ids, double, other_bits, tuple(line for source in sources for line in source.faults()))
 
 
 def _rows(sources: Sequence[Store], kind: str) -> pl.DataFrame:
@@ -86,6 +89,15 @@ def _rows(sources: Sequence[Store], kind: str) -> pl.DataFrame:
     ]
     nothing = pl.DataFrame(schema={"row": pl.UInt32, **SCHEMAS[kind], "source": pl.Int32, "shard": pl.Int32})
     return pl.concat([nothing, *frames])
+
+
+def _with_curves(sources: Sequence[Store], members: pl.DataFrame) -> pl.DataFrame:
+    """The rows without those that count as lacking in their own store: another may have their curve."""
+    for i, source in enumerate(sources):
+        source.members()
+        lacking = pl.col("member_id").is_in(list(source.without_curve)) & pl.col("status").is_in(["done", "diverged"])
+        members = members.filter(~((pl.col("source") == i) & lacking))
+    return members
 
 
 def _first(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
@@ -219,10 +231,11 @@ def main(arguments: Sequence[str]) -> int:
         console.print("interrupted: nothing was written")
         return 130
     except OSError as error:
-        console.print(f"error: nothing was written ({error})", style="red", markup=False, highlight=False)
+        text = f"error: nothing was written ({said(error)}); {advice(error.errno)}"
+        console.print(text, style="red", markup=False, highlight=False)
         return 1
-    for path in merged.damaged:
-        console.print(f"damaged shard, left out: {path}", markup=False, highlight=False)
+    for line in merged.faults:
+        console.print(f"left out: {line}", markup=False, highlight=False)
     counts = ", ".join(
         f"{count:,} {'members with curves' if kind == 'curves' else kind}" for kind, count in merged.ids.items()
     )

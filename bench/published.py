@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.config import options
 from bench.publication import LEVEL, Publication, load_publication, published_rows
 from bench.store import Store
 from bench.suite import Suite
 from bench.tables import print_table
 from shb.errors import ConfigurationError
+from shb.files import write_whole
 
 SCHEMA_VERSION = 1
 
@@ -95,10 +96,9 @@ def write_published(
         "complete": all(row["measured_n"] == row["planned_n"] for row in rows),
         "rows": list(rows),
     }
-    store.folder.mkdir(parents=True, exist_ok=True)
     paths = [store.folder / f"published_{publication.name}.{suffix}" for suffix in ("md", "json")]
-    paths[0].write_text(markdown(publication, rows))
-    paths[1].write_text(json.dumps(document, indent=1, allow_nan=False))
+    write_whole(paths[0], markdown(publication, rows))
+    write_whole(paths[1], json.dumps(document, indent=1, allow_nan=False))
     return paths
 
 
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigurationError("suite", suite.name, f"{', '.join(known)}: a suite that reproduces a publication")
     for publication in own:
         rows = published_rows(publication, suite, store)
+        print_faults(store, console)
         print_table(console, f"{publication.title} (suite {suite.title})", *table(rows), text=2)
         console.print(summary(rows), highlight=False)
         console.print(f"source: {publication.source['numbers']}", style="dim", highlight=False)

@@ -48,8 +48,8 @@ def prepare(config: Config) -> Store:
         _warn(f"engine=compiled: nothing can be compiled here ({reason}); members run, and are stored, as eager ones")
     store = Store(config.results_dir)
     store.check()
-    for path in store.damaged:
-        CONSOLE.print(f"damaged shard, ignored (its members are computed again): {path}", markup=False)
+    for line in store.faults():
+        CONSOLE.print(f"{line}; what this command needs of it is computed again", markup=False, highlight=False)
     return store
 
 
@@ -204,7 +204,7 @@ def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
     try:
         run_one(typed(composed))
-    except StoreWriteError as error:
+    except (StoreWriteError, OSError) as error:
         _warn(f"results could not be written ({error})")  # no CONSOLE here: launchers pickle what this names
 
 

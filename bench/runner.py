@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 import traceback
@@ -12,14 +13,25 @@ from pathlib import Path
 from bench.cell import Cell
 from bench.cost import step_cost
 from bench.engine import Choice, fastest
+from bench.os_errors import said
 from bench.progress import Reporter
 from bench.record import computed_rows, failed_rows
 from bench.store import Store
-from shb.training import Checkpoint, CompilationError, Member, run_chunked, seconds_spent
+from shb.training import Checkpoint, CheckpointError, CompilationError, Member, run_chunked, seconds_spent
 
 
 class StoreWriteError(RuntimeError):
-    """The store could not be written (disk full, folder gone): nothing else can be saved either."""
+    """The store could not be written (disk full, folder gone): nothing else can be saved either.
+
+    `number` is the errno of the system's error, for the advice.
+    """
+
+    def __init__(self, text: str, number: int | None = errno.ENOSPC) -> None:
+        super().__init__(text)
+        self.number = number
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.number)
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,8 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None) -> 
             clock, compiling = time.monotonic(), seconds_spent()
     except (StoreWriteError, CompilationError):
         raise
+    except CheckpointError as error:  # no fault of the cell: the disk is full, or the folder has gone
+        raise _not_written(error) from error
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
         _write(store, failed_rows(cell, indices[finished:], text), [])
@@ -143,4 +157,8 @@ def _write(store: Store, members: list[dict], curves: list[dict]) -> None:
     try:
         store.write(members, curves)
     except OSError as error:
-        raise StoreWriteError(f"{store.folder}: {error.strerror or error}") from error
+        raise _not_written(error) from error
+
+
+def _not_written(error: OSError) -> StoreWriteError:
+    return StoreWriteError(said(error), error.errno)

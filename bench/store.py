@@ -1,27 +1,32 @@
 """The store: append-only Parquet shards of members and curves, written whole or not at all (docs/results.md).
 
-A shard's name is the SHA-256 of its bytes, so a torn or altered one is recognised, reported and ignored. A
-shard is written to a temporary name and renamed; curves come before the members they belong to.
+A shard's name is the SHA-256 of its bytes, so a torn or altered one is recognised. What is altered, cannot be read or
+is no shard of ours is set aside: reported with its reason and ignored, never deleted. A shard is written to a temporary
+name and renamed; curves come before the members they belong to, and a member without its curve counts as lacking.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
 from shb.errors import ConfigurationError
+from shb.files import write_whole
 from shb.schedules import SCHEDULES
 
 SCHEMA_VERSION = 2
+T = TypeVar("T")
 
 METRICS = (
     "train_loss",
@@ -115,6 +120,11 @@ ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
     "schema_version": pl.Int64,
 }
 SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA, "ensembles": ENSEMBLE_SCHEMA}
+_KEYS = {  # columns without which a shard is not ours
+    "members": ("member_id", "status"),
+    "curves": ("member_id", "step"),
+    "ensembles": ("ensemble_id", "column", "width", "values", "seed_start", "seed_stop"),
+}
 _RANK = {"done": 0, "diverged": 0, "failed": 1}  # a failed member never hides a computed one
 
 
@@ -122,17 +132,33 @@ class Store:
     """Members and curves below `folder`, which is made at the first write.
 
     Attributes:
-        damaged: shards that failed their checksum when last read.
+        set_aside: shards (and folders of shards) that could not be used when their kind was last read -> why.
+        without_curve: ids of the computed members that the last reading left out, for their curve is not stored.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
-        self.damaged: list[Path] = []
+        self.set_aside: dict[Path, str] = {}
+        self.without_curve: frozenset[str] = frozenset()
         self._cache: dict[Path, pl.DataFrame] = {}
         self._members: tuple[frozenset[Path], pl.DataFrame] | None = None  # shards, and the table they make
 
+    @property
+    def damaged(self) -> list[Path]:
+        """What is set aside."""
+        return list(self.set_aside)
+
+    def faults(self) -> list[str]:
+        """A line for everything that was left out when the store was last read."""
+        lines = [f"damaged shard, ignored: {path} ({reason})" for path, reason in self.set_aside.items()]
+        if count := len(self.without_curve):
+            lines.append(f"{count:,} members are stored without their curves, and count as lacking: {self.folder}")
+        return lines
+
     def check(self) -> None:
         """Raise a ConfigurationError if the folder cannot be written or holds a newer schema."""
+        for path in (self.folder, *(self.folder / kind for kind in SCHEMAS)):
+            self._check_folder(path)
         existing = self.folder
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent
@@ -146,19 +172,38 @@ class Store:
         self.check_schema()
 
     def check_schema(self) -> None:
-        """Raise a ConfigurationError if the folder holds a newer schema; fills `damaged`."""
-        self.read("members")
-        self.read("curves")
+        """Raise a ConfigurationError if the folder is none or holds a newer schema; finds out what is set aside."""
+        self._check_folder(self.folder)
+        self.members()
+
+    @staticmethod
+    def _check_folder(path: Path) -> None:
+        try:
+            there = path.stat()
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise ConfigurationError("results_dir", path, "a folder, no link to what does not exist") from None
+        except OSError as error:
+            raise ConfigurationError("results_dir", path, f"a writable folder ({error.strerror})") from None
+        else:
+            if not stat.S_ISDIR(there.st_mode):
+                raise ConfigurationError("results_dir", path, "a writable folder (this is a file)")
 
     def members(self) -> pl.DataFrame:
-        """One row per member (computed before failed, first written first); columns MEMBER_SCHEMA."""
-        paths = frozenset((self.folder / "members").glob("*.parquet"))
+        """One row per member (computed before failed, first written first); columns MEMBER_SCHEMA.
+
+        A computed member whose curve is not stored is left out: without it nobody could say when it reached a target.
+        """
+        shards = self.shards("members")  # before the curves, which are written first
+        curves = self.shards("curves")
+        paths = frozenset([*shards, *curves])
         if self._members is None or self._members[0] != paths:
-            self._members = paths, self._unique_members()
+            self._members = paths, self._unique_members(shards, curves)
         return self._members[1]
 
-    def _unique_members(self) -> pl.DataFrame:
-        frame = self.read("members")
+    def _unique_members(self, shards: Mapping[Path, pl.DataFrame], curves: Mapping[Path, pl.DataFrame]) -> pl.DataFrame:
+        frame = pl.concat(shards.values()) if shards else pl.DataFrame(schema=MEMBER_SCHEMA)
+        frame, self.without_curve = complete(frame, curves.values())
         rank = pl.col("status").replace_strict(_RANK, default=1)
         return frame.sort(rank, "created", maintain_order=True).unique("member_id", keep="first", maintain_order=True)
 
@@ -205,14 +250,17 @@ class Store:
 
     def write(self, members: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
         """Append rows (missing columns are null); curves first, so that a listed member has its curve."""
+        frames = {}
         for kind, rows in (("curves", curves), ("members", members)):
             if rows:
                 schema = SCHEMAS[kind]
                 unknown = {name for row in rows for name in row} - set(schema)
                 if unknown:
                     raise KeyError(f"columns not in the schema of {kind}: {sorted(unknown)}")
-                complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
-                self._write_shard(kind, pl.DataFrame(complete, schema=schema))
+                complete_rows = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
+                frames[kind] = pl.DataFrame(complete_rows, schema=schema)
+        for kind, frame in frames.items():
+            self._write_shard(kind, frame)
 
     def write_frame(self, kind: str, frame: pl.DataFrame) -> None:
         """Append a shard of rows that a store has read; their schema_version stays that of the code that made them."""
@@ -222,18 +270,7 @@ class Store:
         buffer = io.BytesIO()
         frame.write_parquet(buffer, compression="zstd")
         content = buffer.getvalue()
-        folder = self.folder / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(self.folder / kind / f"{_digest(content)}.parquet", content)
 
     def read(self, kind: str) -> pl.DataFrame:
         """Every row of a kind of shards ("members", "curves", "ensembles"), also what was computed twice."""
@@ -241,23 +278,107 @@ class Store:
         return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS[kind])
 
     def shards(self, kind: str) -> dict[Path, pl.DataFrame]:
-        """The undamaged shards of a kind, in today's schema; fills `damaged` with the others."""
-        self.damaged = [path for path in self.damaged if path.parent.name != kind]
+        """The usable shards of a kind, in today's schema; fills `set_aside` with the others."""
+        folder = self.folder / kind
+        self.set_aside = {p: why for p, why in self.set_aside.items() if folder not in (p, p.parent)}
         found = {}
-        for path in sorted((self.folder / kind).glob("*.parquet")):
+        for path in self._listed(folder):
             if path not in self._cache:
-                content = path.read_bytes()
-                if hashlib.sha256(content).hexdigest()[:32] != path.stem:
-                    self.damaged.append(path)
+                try:
+                    self._cache[path] = _shard(path, kind)
+                except FileNotFoundError:
+                    if path.is_symlink():
+                        self.set_aside[path] = "a link to what does not exist"
+                    continue  # removed since it was listed
+                except _UnusableError as error:
+                    self.set_aside[path] = str(error)
                     continue
-                self._cache[path] = _current(pl.read_parquet(io.BytesIO(content)), kind, path)
             found[path] = self._cache[path]
         return found
+
+    def _listed(self, folder: Path) -> list[Path]:
+        """The paths of the shards in a folder; [] if there is none."""
+        try:
+            names = _again(lambda: os.listdir(folder))
+        except FileNotFoundError:
+            if folder.is_symlink():
+                self.set_aside[folder] = "a link to what does not exist"
+            return []
+        except OSError as error:
+            self.set_aside[folder] = error.strerror or str(error)
+            return []
+        return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
+
+
+class _UnusableError(Exception):
+    """Why a shard is set aside."""
+
+
+def complete(members: pl.DataFrame, curves: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, frozenset[str]]:
+    """The rows of `members` that failed or have a curve among `curves`, and the ids of the others."""
+    columns = [frame.select("member_id").unique() for frame in curves]
+    known = pl.concat(columns) if columns else pl.DataFrame(schema={"member_id": pl.String})
+    computed = pl.col("status").is_in(["done", "diverged"])
+    lacking = members.filter(computed).join(known, on="member_id", how="anti")["member_id"]
+    if lacking.is_empty():
+        return members, frozenset()
+    return members.filter(~(computed & pl.col("member_id").is_in(lacking.implode()))), frozenset(lacking)
+
+
+def _again(act: Callable[[], T]) -> T:
+    """The result of `act`, which is tried once more where a file server has lost the file that it had named."""
+    try:
+        return act()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+        return act()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _shard(path: Path, kind: str) -> pl.DataFrame:
+    """The rows of a shard in today's schema.
+
+    Raises:
+        FileNotFoundError: there is none.
+        _UnusableError: it cannot be read, or is altered, empty or foreign.
+        ConfigurationError: it is of a newer schema.
+    """
+    try:
+        content = _again(path.read_bytes)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _UnusableError(error.strerror or str(error)) from None
+    if _digest(content) != path.stem:
+        raise _UnusableError("altered or torn: its name is not the checksum of its bytes")
+    try:
+        frame = pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+        raise _UnusableError(f"no Parquet file: {' '.join(str(error).split())[:100]}") from None
+    frame = _current(frame, kind, path)
+    if frame.is_empty():
+        raise _UnusableError("without a row")
+    if kind == "ensembles":
+        _check_sizes(frame)
+    return frame
+
+
+def _check_sizes(frame: pl.DataFrame) -> None:
+    """Every column of an ensemble has `width` numbers (0: one) per seed."""
+    seeds = pl.col("seed_stop") - pl.col("seed_start")
+    fits = pl.col("values").list.len().cast(pl.Int64) == seeds * pl.max_horizontal("width", 1)
+    if not frame.select(fits.fill_null(False).all()).item():
+        raise _UnusableError("an ensemble of another size than its seeds")
 
 
 def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
     """The shard in today's schema: a newer one is refused, an older one gets null in the columns it lacks."""
-    newest = frame["schema_version"].max() if "schema_version" in frame.columns else 0
+    versions = frame["schema_version"] if "schema_version" in frame.columns else None
+    newest = (versions.max() or 0) if versions is not None and versions.dtype.is_integer() else 0
     if newest > SCHEMA_VERSION:
         raise ConfigurationError(
             "results_dir",
@@ -266,7 +387,14 @@ def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
         )
     schema = SCHEMAS[kind]
     if newest < 2:
-        frame = frame.rename({old: new for old, new in RENAMED_IN_2.items() if old in frame.columns})
+        renamed = {old: new for old, new in RENAMED_IN_2.items() if old in frame.columns and new not in frame.columns}
+        frame = frame.rename(renamed)
+    for name in _KEYS[kind]:
+        if name not in frame.columns:
+            raise _UnusableError(f"no shard of {kind}: without a column {name}")
+    for name, dtype in schema.items():
+        if name in frame.columns and frame.schema[name] not in (dtype, pl.Null):
+            raise _UnusableError(f"column {name} is of type {frame.schema[name]}, not {dtype}")
     return frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
         for name, dtype in schema.items()

@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from bench.command import make_console, read_options, read_store, run_command
+from bench.command import make_console, print_faults, read_options, read_store, run_command
 from bench.foreign import unpack
 from bench.reproduce import LIMIT, PASSED, REFERENCE, Reproduction, print_reproductions, reproduce
 from bench.store import Store
@@ -82,8 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = {"limit": options["limit"], "data_root": options["data_root"] or None}
     if not options["archive"]:
         store = read_store(options["results_dir"] or REFERENCE)
-        for path in store.damaged:
-            console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+        print_faults(store, console)
         return verify(store, options["n"], options["seed"], console, source=store.folder, **settings)
     if options["results_dir"]:
         raise ConfigurationError("results_dir", options["results_dir"], "left out with archive=, which has its own")

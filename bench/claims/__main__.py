@@ -69,6 +69,9 @@ def main(arguments: Sequence[str]) -> int:
             load_dataset(dataset, None, True)
     absent = {claim: why for claim in selected if (why := _absent(CLAIMS[claim]))}
     started = time.monotonic()
+    store.read("ensembles")
+    for line in store.faults():
+        CONSOLE.print(f"{line}; what is needed of it is computed again", markup=False, highlight=False)
     failures = _compute({c: p for c, p in protocols.items() if c not in absent}, store, config, device)
     parts: dict[str, list[Part]] = {}
     results: dict[str, Results] = {}
@@ -177,6 +180,8 @@ def _compute(protocols: Mapping[str, Protocol], store: Store, config: ClaimsConf
                 reporter.describe(f"{claim} {name}")
                 try:
                     experiment.compute(store, finished)
+                except OSError:  # a full disk is no result of a claim
+                    raise
                 except Exception as error:
                     failures[claim] = _one_line(name, error)
                     reporter.line(traceback.format_exc())

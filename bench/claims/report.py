@@ -20,6 +20,7 @@ from bench.claims.verdict import Judgement, Verdict, judge
 from bench.config import CONF
 from bench.estimates import Exact
 from shb.errors import ConfigurationError, choose
+from shb.files import write_whole
 
 SCHEMA_VERSION = 1
 COLOURS = {
@@ -217,11 +218,10 @@ def write(
     figures: Collection[str],
 ) -> list[Path]:
     """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id, `figures` names drawn families."""
-    folder.mkdir(parents=True, exist_ok=True)
     report = sorted(report, key=lambda row: (number(row.part.id), row.part.id))
     content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [entry(row) for row in report]}
-    (folder / "claims.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    (folder / "claims.md").write_text(_markdown(report, level, facts, appendices, figures))
+    write_whole(folder / "claims.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "claims.md", _markdown(report, level, facts, appendices, figures))
     return [folder / "claims.md", folder / "claims.json"]
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.leaderboard import leaderboard
 from bench.report.data import gather
 from bench.report.page import LIMIT, build_page
 from bench.report.summary import build_summary
+from shb.files import write_whole
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,13 +29,11 @@ def main(arguments: Sequence[str]) -> int:
         (store.folder / "report" / "index.html", page),
         (store.folder / "summary.md", build_summary(report).encode()),
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_whole(path, content)
         console.print(f"wrote {path} ({len(content) / 1e6:.2f} MB)", markup=False, highlight=False)
     if not report.document["complete"]:
         console.print("the suite is INCOMPLETE: the page says what is missing", highlight=False)
-    for path in report.damaged:
-        console.print(f"damaged shard, ignored: {path}", markup=False, highlight=False)
+    print_faults(store, console)
     if len(page) > LIMIT:
         console.print(f"the page is larger than {LIMIT / 1e6:.0f} MB", highlight=False)
         return 1

@@ -45,6 +45,7 @@ class Report:
         status: rows of `bench.status`.
         claims: claims.json, or None where no claims were run.
         figures: family of claims -> its SVG.
+        faults: a line for everything in the store that was left out.
     """
 
     suite: Suite
@@ -56,7 +57,7 @@ class Report:
     curves: list[Curves]
     claims: dict | None
     figures: dict[str, str]
-    damaged: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
     @property
     def planned(self) -> int:
@@ -110,7 +111,7 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
         curves=curves,
         claims=claims,
         figures=_figures(store.folder / "claims" / "figures", claims),
-        damaged=list(store.damaged),
+        faults=store.faults(),
     )
 
 
@@ -128,7 +129,7 @@ def _claims(path: Path) -> dict | None:
         return None
     try:
         claims = json.loads(path.read_text())
-        version = claims["schema_version"]
+        version, _ = claims["schema_version"], claims["claims"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigurationError("claims.json", path, f"a file that `make claims` wrote ({error!r})") from None
     if version > CLAIMS_SCHEMA_VERSION:

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.figures.style import RC, make_figure
-from bench.command import make_console, run_command, suite_and_store
+from bench.command import make_console, print_faults, run_command, suite_and_store
 from bench.leaderboard import leaderboard
 from bench.leaderboard_text import rank_text
 from bench.report.board import ordered
@@ -26,6 +26,7 @@ from bench.report.curves import QUANTILES
 from bench.report.data import Report, gather
 from bench.report.palette import Look, looks
 from bench.tables import header
+from shb.files import replacing
 
 _FORMATS = {  # without dates: equal results give equal files
     "svg": {"metadata": {"Date": None}},
@@ -42,10 +43,10 @@ def draw_figures(report: Report, folder: Path) -> list[Path]:
     rc = {**RC, "svg.hashsalt": report.suite.name, "pdf.fonttype": 42}
     with matplotlib.rc_context(rc):
         for name, figure in _figures(report):
-            folder.mkdir(parents=True, exist_ok=True)
             for suffix, options in _FORMATS.items():
                 path = folder / f"{name}.{suffix}"
-                figure.savefig(path, **options)
+                with replacing(path) as temporary:
+                    figure.savefig(temporary, format=suffix, **options)
                 written.append(path)
     return written
 
@@ -181,6 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     suite, store = suite_and_store(arguments)
     report = gather(suite, store, leaderboard(suite, store))
     written = draw_figures(report, store.folder / "figures")
+    print_faults(store, console)
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False)
     if not written:

@@ -24,6 +24,7 @@ from bench.environment import cpu_name
 from bench.speed.jax_work import INSTALLED, NOT_INSTALLED
 from bench.speed.peak import E1_BYTES, member_step_flops
 from bench.speed.work import WORKS, Work
+from shb.files import write_whole
 from shb.training import ENGINES
 
 SCHEMA_VERSION = 5
@@ -209,8 +210,7 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console()
     document = make_document(measure())
     print_document(document, console)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(document, indent=1))
+    write_whole(OUTPUT, json.dumps(document, indent=1))
     console.print(f"wrote {OUTPUT}", highlight=False)
     return 0
 

@@ -43,6 +43,7 @@ from bench.suite import Suite, load_suite
 from bench.tables import print_table
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
+from shb.files import write_whole
 from shb.schedules import schedule_table
 from shb.training import Member, Plan
 
@@ -362,8 +363,7 @@ def main(arguments: Sequence[str]) -> int:
     else:
         command = f"make bench SUITE={given.suite} RESULTS={given.results}"
         console.print(f"nothing to compare with in {given.results}: `{command}` makes it, or --rerun", highlight=False)
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(document, indent=1))
+    write_whole(OUTPUT, json.dumps(document, indent=1))
     console.print(f"wrote {OUTPUT}", highlight=False)
     return code
 

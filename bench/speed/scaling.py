@@ -21,6 +21,7 @@ from bench.claims.figures.style import COLOURS, RC, make_figure
 from bench.command import make_console, run_command
 from bench.speed.loop import Loop, Workers
 from bench.speed.work import Work, mlp_work, stacked_round
+from shb.files import replacing
 from shb.training import ENGINES, minimal_width, why_not
 
 FOLDER = Path("results/local")
@@ -122,12 +123,12 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, draw, write."""
     console = make_console()
     by_members, by_hidden = measure()
-    FOLDER.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({**RC, "svg.hashsalt": "speed"}):
         figure = draw(by_members, by_hidden)
         for suffix, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
             path = FOLDER / f"speed_scaling.{suffix}"
-            figure.savefig(path, **options)
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=suffix, **options)
             console.print(f"wrote {path}", highlight=False)
     return 0
 

@@ -4,7 +4,7 @@ from shb.training.determinism import prepare_process
 
 prepare_process()
 
-from shb.training.checkpoint import Checkpoint  # noqa: E402
+from shb.training.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from shb.training.chunking import chunk_width, default_budget, run_chunked  # noqa: E402
 from shb.training.compiler import CompilationError, seconds_spent, why_not  # noqa: E402
 from shb.training.member import Member, Plan, Trajectory  # noqa: E402
@@ -14,6 +14,7 @@ from shb.training.step import ENGINES  # noqa: E402
 __all__ = [
     "ENGINES",
     "Checkpoint",
+    "CheckpointError",
     "CompilationError",
     "Member",
     "Plan",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from shb.files import replacing
 
 _SEPARATOR = "/"
 
@@ -31,6 +34,10 @@ def _unflatten(flat: dict) -> dict:
             node = node.setdefault(parent, {})
         node[name] = value
     return tree
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written or removed (disk full, folder gone)."""
 
 
 class Checkpoint:
@@ -60,7 +67,7 @@ class Checkpoint:
                 if metadata.get("identity") != self.identity:
                     return None
                 state = _unflatten({name: file.get_tensor(name) for name in metadata["names"].split("\n")})
-        except (FileNotFoundError, SafetensorError):
+        except (OSError, SafetensorError):  # absent, not readable, torn: the stack starts at step 0
             return None
         state["curve"] = {name: column.cpu() for name, column in state["curve"].items()}
         state.setdefault("optimizer", {})
@@ -68,19 +75,38 @@ class Checkpoint:
         return state
 
     def save_if_due(self, state: dict) -> None:
-        """Write `state` (nested dicts of tensors) if `interval` seconds have passed."""
+        """Write `state` (nested dicts of tensors) if `interval` seconds have passed.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         if time.monotonic() - self._written >= self.interval:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
             flat = _flatten(state)
             # the order is kept too: a program takes parameters by position, the file sorts them by name
+            metadata = {"identity": self.identity, "names": "\n".join(flat)}
             try:
-                save_file(flat, temporary, metadata={"identity": self.identity, "names": "\n".join(flat)})
-                temporary.replace(self.path)
-            finally:
-                temporary.unlink(missing_ok=True)
+                with replacing(self.path) as temporary:
+                    save_file(flat, temporary, metadata=metadata)
+            except (OSError, SafetensorError) as error:
+                raise _as_checkpoint_error(error, self.path) from error
             self._written = time.monotonic()
 
     def remove(self) -> None:
-        """Delete the file, if any."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file, if any.
+
+        Raises:
+            CheckpointError: it cannot be deleted.
+        """
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _as_checkpoint_error(error, self.path) from error
+
+
+def _as_checkpoint_error(error: Exception, path: Path) -> CheckpointError:
+    """safetensors says the number of a system's error only in its text."""
+    number = getattr(error, "errno", None)
+    if number is None and (match := re.search(r"os error (\d+)", str(error))):
+        number = int(match[1])
+    text = os.strerror(number) if number else str(error)
+    return CheckpointError(number, text, str(path))

@@ -14,6 +14,7 @@ from bench.leaderboard import leaderboard_rows
 from bench.store import MEMBER_SCHEMA, METRICS, Store
 from bench.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
+from tests.bench.planted import curve_of
 
 REFERENCE = ROOT / "results" / "reference"
 
@@ -109,7 +110,8 @@ def test_the_content_hash_knows_neither_order_nor_shards_nor_machines(tmp_path):
     expected = content_hash(frame(ROWS))
     assert content_hash(frame(ROWS[::-1])) == expected
     for row in ROWS:
-        Store(tmp_path).write([row | {"created": "2026-01-01", "cpu": "other", "stack_seconds": 9.0}], [])
+        changed = [row | {"created": "2026-01-01", "cpu": "other", "stack_seconds": 9.0}]
+        Store(tmp_path).write(changed, curve_of(changed))
     assert content_hash(Store(tmp_path).members()) == expected
 
 

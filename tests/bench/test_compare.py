@@ -11,6 +11,7 @@ from bench.command import run_command
 from bench.compare import main
 from bench.comparison import compare
 from bench.store import MEMBER_SCHEMA, Store
+from tests.bench.planted import curve_of
 
 HERE = {"cpu": "A", "torch": "2.14", "threads": 1, "device_name": "cpu", "device": "cpu", "code_commit": "aaa111"}
 THERE = {**HERE, "cpu": "B", "code_commit": "bbb222"}
@@ -174,7 +175,7 @@ def stores(tmp_path, monkeypatch):
 
     def write(**named):
         for name, rows in named.items():
-            Store(name).write(rows, [])
+            Store(name).write(rows, curve_of(rows))
 
     return write
 

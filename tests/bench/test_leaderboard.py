@@ -27,7 +27,7 @@ from bench.statistics import interquartile_interval, median_interval
 from bench.store import Store
 from bench.suite import Target, load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
-from tests.bench.planted import stored
+from tests.bench.planted import curve_of, stored
 
 ISSUE_KEYS = {
     "problem",
@@ -306,7 +306,7 @@ def test_times_are_ratios_to_the_fastest_of_one_machine(suite, finished, tmp_pat
         assert any(line.startswith("Time per step over") for line in notes(board, entry["problem"]))
     rows = Store(finished).members().to_dicts()
     elsewhere = Store(tmp_path / "elsewhere")
-    elsewhere.write([{**row, "cpu": "another" if row["seed"] == 0 else row["cpu"]} for row in rows], [])
+    elsewhere.write([{**row, "cpu": "another" if row["seed"] == 0 else row["cpu"]} for row in rows], curve_of(rows))
     board = leaderboard(suite, elsewhere)
     assert [entry["ratios"] for entry in board["time_ratios"]] == [None, None]
     assert len(notes(board, "digits/mlp")) == 1
@@ -343,7 +343,7 @@ def test_a_changed_suite_does_not_pass_for_the_suite(suite, finished):
 def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, finished, tmp_path):
     store = Store(tmp_path)
     members = Store(finished).members().to_dicts()
-    store.write(members, [])
-    store.write([{**members[0], "member_id": "another cell", "torch": "0.4.1"}], [])
+    for rows in (members, [{**members[0], "member_id": "another cell", "torch": "0.4.1"}]):
+        store.write(rows, curve_of(rows))
     assert "0.4.1" in store.members()["torch"].to_list()
     assert leaderboard(suite, store)["computed_with"]["torch"] == [members[0]["torch"]]

@@ -186,10 +186,13 @@ def test_the_curve_is_that_of_the_row_that_stays(make, target):
     assert Store(target).read("curves")["val_loss"].to_list() == [2.0 + 2**-40]
 
 
-def test_a_curve_of_other_bits_is_no_curve_of_the_member(make, target):
+def test_a_member_that_lost_its_curve_gives_way_to_one_with_it(make, target):
+    """A curve of other bits is no curve of the member: row and curve are of one machine."""
     a, b = make("a", member(1, 1.0), curves=[]), make("b", member(1, 1.1, day=2, machine=THERE))
-    merge([a, b], target)
-    assert Store(target).members()["train_loss"].to_list() == [1.0] and Store(target).read("curves").is_empty()
+    merged = merge([a, b], target)
+    assert Store(target).read("members")["train_loss"].to_list() == [1.1]
+    assert Store(target).read("curves")["train_loss"].to_list() == [None, 1.1]
+    assert merged.ids["members"] == 1 and "1 members are stored without their curves" in merged.faults[0]
 
 
 def test_curves_without_a_member_are_kept(make, target):
@@ -290,13 +293,13 @@ def test_the_last_step_is_one_rename(make, target, contents, tmp_path, monkeypat
 def test_the_command(make, target, capsys, tmp_path):
     make("a", member(1), member(2))
     damaged = make("b", member(2, 1.5, day=2, machine=THERE), member(3))
-    damaged.write([member(4)], [])
+    damaged.write([member(4)], curve(member(4)))
     shards = {len(frame): path for path, frame in damaged.shards("members").items()}
     flip_a_byte(shards[1])
     assert run_command(main, [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(target)]) == 0
     out = capsys.readouterr().out
-    assert "3 members, 3 members with curves" in out and "1 of them with other last bits" in out
-    assert "damaged shard, left out" in out and shards[1].name in out.replace("\n", "")
+    assert "3 members, 4 members with curves" in out and "1 of them with other last bits" in out
+    assert "left out: damaged shard" in out and shards[1].name in out.replace("\n", "")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from bench.store import Store
 from bench.suite import load_suite
 from shb.errors import ConfigurationError
 from shb.training import run_chunked
+from tests.bench.planted import curve_of
 
 STEPS = 12
 SHARED = [
@@ -145,7 +146,7 @@ def test_every_stack_counts_once(finished, tmp_path, write_suite):
     own = members.filter((members["optimizer"] == "shb") & (members["problem"] == "digits/mlp"))
     tuning = own.filter(own["stack_members"] == 8).head(4).to_dicts()
     assert len(tuning) == 4
-    part.write([*tuning[:3], {**tuning[3], "status": "failed"}], [])
+    part.write([*tuning[:3], {**tuning[3], "status": "failed"}], curve_of(tuning[:3]))
     some = stacked_side("small", part.folder)
     assert some.planned == 72 and {pair: n for pair, n in some.found.items() if n} == {("digits/mlp", "shb"): 3}
     assert some.seconds == pytest.approx(tuning[0]["stack_seconds"] * 3 / 8)

@@ -16,6 +16,7 @@ from bench.store import METRICS, Store
 from shb.errors import ConfigurationError
 from shb.training import why_not
 from tests.bench.conftest import ROOT
+from tests.bench.planted import curve_of
 
 CELLS = {
     "mlp": ["dataset=diabetes", "model.hidden=[4]", "optimizer=shb", "steps=70", "evaluations=3"],
@@ -228,7 +229,7 @@ def test_data_that_are_absent_are_no_failure(stored, command, tmp_path):
     done = reproduce(row, curve, data_root=str(tmp_path))
     assert done.result == "not checked" and str(tmp_path) in done.reason
     other = Store(tmp_path / "results")
-    other.write([row], [])
+    other.write([row], curve_of([row]))
     code, out, _ = command(row["member_id"], f"results_dir={other.folder}", f"data_root={tmp_path}")
     assert code == 1 and "not checked" in out
 

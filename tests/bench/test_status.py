@@ -8,6 +8,7 @@ from bench.status import main, status_rows
 from bench.store import Store
 from bench.suite import load_suite
 from tests.bench.conftest import SUITE_SIZE
+from tests.bench.planted import curve_of
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_failed_members_are_counted_and_listed(suite, tiny_suite, tmp_path, caps
     for row in rows[:2]:
         row |= {"status": "done", "error": None}
     rows[2] |= {"status": "diverged", "error": None}
-    store.write(rows, [])
+    store.write(rows, curve_of(rows))
     tuning = next(r for r in status_rows(suite, store) if (r["optimizer"], r["phase"]) == ("shb", "tuning"))
     assert counts(tuning) == [8, 2, 1, 3, 5]
     assert run_command(main, tiny_suite) == 1
@@ -62,7 +63,8 @@ def test_a_failure_that_was_repaired_is_forgotten(suite, tiny_suite, tmp_path):
     cell = suite.tuning_cell("digits/mlp", "shb")
     rows = failed_rows(cell, range(8), "x")
     store.write(rows, [])
-    store.write([{**row, "status": "done", "error": None} for row in rows], [])
+    repaired = [{**row, "status": "done", "error": None} for row in rows]
+    store.write(repaired, curve_of(repaired))
     assert run_command(main, tiny_suite) == 0
 
 

@@ -17,6 +17,7 @@ from bench.run import main
 from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, Store, member_spec
 from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
+from tests.bench.planted import curve_of
 from tests.bench.shards import write_shard
 
 ISSUE_COLUMNS = (  # fixed names: what others build on
@@ -49,6 +50,11 @@ def member(member_id, status="done", **values):
     return {"member_id": member_id, "status": status, "created": "2026-01-01T00:00:00+00:00", **values}
 
 
+def put(store, *rows):
+    """Write members with the curves that they need to count."""
+    store.write(rows, curve_of(rows))
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results")
@@ -69,7 +75,7 @@ def shards(store, kind="members"):
 )
 def test_member_rows_round_trip(rows):
     with tempfile.TemporaryDirectory() as folder:
-        Store(folder).write(rows, [])
+        Store(folder).write(rows, curve_of(rows))
         read = Store(folder).members()
     complete = [{"schema_version": SCHEMA_VERSION, **row} for row in rows]
     expected = pl.DataFrame(complete, schema=MEMBER_SCHEMA).sort("member_id")
@@ -102,7 +108,7 @@ def test_an_empty_store_has_all_columns_and_makes_no_folder(store):
 
 def test_an_unknown_column_is_an_error(store):
     with pytest.raises(KeyError, match="val_los"):
-        store.write([member("a", val_los=1.0)], [])
+        put(store, member("a", val_los=1.0))
     assert not store.folder.exists()
 
 
@@ -159,14 +165,14 @@ def test_a_damaged_shard_is_reported_ignored_and_recomputed(tiny, tiny_config, c
 
 
 def test_a_damaged_shard_hides_no_other(store):
-    store.write([member("a")], [])
-    store.write([member("b")], [])
+    put(store, member("a"))
+    put(store, member("b"))
     flip_a_byte(shards(store)[0])
     assert len(Store(store.folder).members()) == 1
 
 
 def test_a_leftover_temporary_file_is_ignored(store):
-    store.write([member("a")], [])
+    put(store, member("a"))
     (shards(store)[0].with_suffix(".123.tmp")).write_bytes(b"half a sha")
     fresh = Store(store.folder)
     assert fresh.members()["member_id"].to_list() == ["a"] and fresh.damaged == []
@@ -191,14 +197,14 @@ def test_curves_come_first(store, monkeypatch):
 
 
 def test_failed_members_are_not_computed(store):
-    store.write([member("a", "failed", error="x"), member("b", "diverged"), member("c")], [])
+    put(store, member("a", "failed", error="x"), member("b", "diverged"), member("c"))
     assert store.computed() == {"b", "c"}
 
 
 @pytest.mark.parametrize("order", [("done", "failed"), ("failed", "done"), ("failed", "diverged")])
 def test_a_failed_member_hides_no_computed_one(store, order):
     for day, status in enumerate(order, 1):
-        store.write([member("a", status) | {"created": f"2026-01-0{day}T00:00:00+00:00"}], [])
+        put(store, member("a", status) | {"created": f"2026-01-0{day}T00:00:00+00:00"})
     assert store.members()["status"].to_list() == [next(s for s in order if s != "failed")]
 
 
@@ -215,7 +221,8 @@ def test_duplicates_count_once_and_the_first_stays(store):
 def test_an_older_shard_reads_with_null(store):
     older = {n: t for n, t in MEMBER_SCHEMA.items() if n not in ("engine", "schema_version")}
     write_shard(store.folder / "members", pl.DataFrame([member("old", lr=0.5)], schema=older))
-    store.write([member("new", lr=0.25, engine="eager")], [])
+    store.write([], curve_of([member("old")]))
+    put(store, member("new", lr=0.25, engine="eager"))
     read = store.members().sort("member_id")
     assert read.schema == pl.Schema(MEMBER_SCHEMA)
     assert read["engine"].to_list() == ["eager", None] and read["lr"].to_list() == [0.25, 0.5]
@@ -240,7 +247,7 @@ def test_a_shard_of_version_1_reads_under_the_new_names(store):
     write_shard(store.folder / "members", pl.DataFrame(rows, schema=version_1(MEMBER_SCHEMA)))
     rows = [{"member_id": "old", "step": 3, "distance_to_clarke": 0.75, "at_artificial": 0.0, "schema_version": 1}]
     write_shard(store.folder / "curves", pl.DataFrame(rows, schema=version_1(CURVE_SCHEMA)))
-    store.write([member("new", relu_derivative=1.0, trapped=0.0, relu_rule="chain")], [])
+    put(store, member("new", relu_derivative=1.0, trapped=0.0, relu_rule="chain"))
     new, old = store.members().sort("member_id").iter_rows(named=True)
     assert list(old) == list(MEMBER_SCHEMA)
     assert (old["relu_derivative"], old["clarke_distance"], old["trapped"], old["train_loss"]) == (0.25, 0.5, 1.0, 2.0)
@@ -277,6 +284,7 @@ def test_a_store_that_version_1_wrote_is_read():
 def test_rows_of_version_1_can_be_written_again(store):
     """As `bench.merge` and `bench.archive` do: under the new names; their specs are still those of version 1."""
     old = Store(ROOT / "tests" / "bench" / "version_1")
+    store.write_frame("curves", old.read("curves"))
     store.write_frame("members", old.members())
     assert_frame_equal(Store(store.folder).members(), old.members(), check_exact=True)
 
@@ -300,7 +308,7 @@ def test_a_shard_of_a_newer_version_is_refused(store, kind, schema):
 
 def test_shards_of_another_process_appear(store):
     assert store.computed() == set()
-    Store(store.folder).write([member("a")], [])
+    put(Store(store.folder), member("a"))
     assert store.computed() == {"a"}
 
 

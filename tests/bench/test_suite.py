@@ -20,6 +20,7 @@ from bench.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
 from tests.bench.conftest import SUITE_SIZE
+from tests.bench.planted import curve_of
 
 SUITES = [name for name in options("suite") if name not in ("none", "published")]  # published: test_publication.py
 
@@ -145,7 +146,7 @@ def planted(suite, store, scores, problem="digits/mlp", optimizer="sgd"):
     for i, row in enumerate(rows):
         score = scores[i // suite.tuning_seeds]
         row |= {"error": None, "status": "diverged" if score is None else "done", "val_accuracy": score}
-    store.write(rows, [])
+    store.write(rows, curve_of(rows))
     return cell
 
 

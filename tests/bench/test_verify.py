@@ -14,6 +14,7 @@ from bench.store import Store
 from bench.suite import load_suite
 from bench.verify import main, sample
 from tests.bench.conftest import ROOT, SUITE_SIZE
+from tests.bench.planted import curve_of
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def test_a_store_computed_here_is_equal_to_the_bit(verify, finished):
 
 
 def with_rows(folder, rows):
-    """A store of these rows without curves."""
-    Store(folder).write(rows, [])
+    """A store of these rows, with curves of one point."""
+    Store(folder).write(rows, curve_of(rows))
     return f"results_dir={folder}"
 
 
@@ -70,7 +71,7 @@ def test_only_unchecked_members_are_no_success(verify, tmp_path, row):
 def test_members_that_cannot_be_checked_do_not_hide_the_others(verify, finished_copy, row, tmp_path):
     spec = json.loads(row["spec"])
     spec["problem"] |= {"dataset": "cifar10", "loss": "cross_entropy"}
-    Store(finished_copy).write([{**row, "spec": canonical(spec), "member_id": identity(spec)}], [])
+    with_rows(finished_copy, [{**row, "spec": canonical(spec), "member_id": identity(spec)}])
     code, out, _ = verify(f"results_dir={finished_copy}", "n=100", f"data_root={tmp_path}")
     assert code == 0 and "72 of 73 checked: 72 equal to the bit" in out
 

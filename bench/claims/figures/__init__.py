@@ -15,6 +15,7 @@ import matplotlib
 
 from bench.claims.claim import FAMILIES, Protocol, Results
 from bench.claims.figures.style import RC
+from shb.files import replacing
 
 
 def draw(protocols: Mapping[str, Protocol], results: Mapping[str, Results], folder: Path) -> list[Path]:
@@ -28,9 +29,9 @@ def draw(protocols: Mapping[str, Protocol], results: Mapping[str, Results], fold
             figure = importlib.import_module(name).figure(protocols, results)
             if figure is None:
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
             for suffix, options in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
                 path = folder / f"{family}.{suffix}"
-                figure.savefig(path, **options)
+                with replacing(path) as temporary:
+                    figure.savefig(temporary, format=suffix, **options)
                 written.append(path)
     return written

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.figures.style import COLOURS, RC, make_figure
+from shb.files import replacing
 from shb.problems import CLOSED_FORMS
 from shb.problems.closed_forms import ClosedForm
 
@@ -179,10 +180,9 @@ def _levels(axes: Axes, problem: ClosedForm, example: Example) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Write NAME.svg for every example."""
     folder = Path(arguments[0] if arguments else "docs/examples")
-    folder.mkdir(parents=True, exist_ok=True)
     for name, example in EXAMPLES.items():
-        with matplotlib.rc_context({**RC, "svg.hashsalt": name}):
-            draw(example).savefig(folder / f"{name}.svg", metadata={"Date": None})
+        with matplotlib.rc_context({**RC, "svg.hashsalt": name}), replacing(folder / f"{name}.svg") as temporary:
+            draw(example).savefig(temporary, format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":
