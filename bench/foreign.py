@@ -68,11 +68,11 @@ def unpack(archive: Path, folder: Path) -> tuple[Store, Manifest]:
     _check_shards(shards)
     store = Store(folder)
     store.check_schema()
+    members = _check_members(store.read("members"))
     if store.faults():
         raise ConfigurationError(
             "archive", shown(store.faults()[0]), "undamaged shards, and every member with its curve"
         )
-    members = _check_members(store.read("members"))
     manifest = Manifest(
         *(content[name] for name in ("suite", "suite_version")),
         tuple(content["overrides"]),
