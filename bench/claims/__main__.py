@@ -203,6 +203,8 @@ def _in_workers(
     for job, seconds, error in compute(jobs, config.results_dir, count, threads):
         reporter.work(job.seconds)
         reporter.members(1)
+        if isinstance(error, OSError):  # a full disk is no result of a claim
+            raise error
         if error is not None:
             reporter.line("".join(traceback.format_exception(error)))
         for claim, name in job.owners:
