@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench.config import Config, numbers
-from shb.datasets import DATASETS, check_files, load_dataset
+from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
-from shb.models import MODELS, check_initialization
+from shb.models import MODELS, check_initialization, check_module, cnn, lenet, mlp, vgg
 from shb.nonsmooth.relu import check_derivative, check_rule
 from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
+from shb.problems.learning import settled_initialization
+from shb.training import check_trainable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
+_TESTED = (cnn, lenet, mlp, vgg)  # need no trial
 
 
 def resolve_device(device: str) -> str:
@@ -39,7 +44,7 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     closed = kind != "learning"
     init = dict(config.init)
     if init["name"] == "auto":
-        init = {"name": "normal", "std": None} if closed else {"name": "torch_default"}
+        init = {"name": "normal", "std": None} if closed else {"name": "auto"}  # a model's is settled with its module
     if "std" in init and init["std"] is None:
         init["std"] = 2.0 if closed else 0.1
     for name in ("std", "value", "low", "high"):
@@ -97,17 +102,57 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
         "sampling": config.sampling,
     }
     with torch.device("meta"):  # the model's own checks, without memory
-        build_model(spec)(facts.feature_shape, facts.outputs)
+        module = _made(spec["model"]["name"], build_model(spec), facts.feature_shape, facts.outputs)
+    spec["init"]["name"] = settled_initialization(spec["init"]["name"], check_module(module))
     check_files(dataset, config.data_root, config.download)
-    spec["checksum"] = load_dataset(dataset, config.data_root, config.download).checksum
+    data = load_dataset(dataset, config.data_root, config.download)
+    spec["checksum"] = data.checksum
+    if build_model(spec).func not in _TESTED:
+        _check_trainable(json.dumps(spec, sort_keys=True), data)
     return spec, f"{dataset}/{config.model['name']}", facts.train_size
+
+
+def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:
+    """The module; whatever else than a wrong setting keeps it from being made, in one line."""
+    try:
+        return model(feature_shape, outputs)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split())[:200]
+        allowed = f"a model that can be made without data, on the meta device ({type(error).__name__}: {cause})"
+        raise ConfigurationError("model", name, allowed) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _check_trainable(spec_json: str, dataset: Dataset) -> None:
+    """Trace a step of two members on very few samples."""
+    spec = json.loads(spec_json)
+    rows = min(spec["batch_size"], 2)
+    parts = {n: getattr(dataset, n) for n in ("train", "validation", "test")}
+    few = dataclasses.replace(dataset, **{n: Split(part.x[:2], part.y[:2]) for n, part in parts.items()})
+    init = dict(spec["init"])
+    problem = LearningProblem(
+        build_model(spec),
+        few,
+        loss=spec["loss"],
+        batch_size=rows,
+        init=init.pop("name"),
+        dtype=DTYPES[spec["dtype"]],
+        **init,
+    )
+    check_trainable(problem, spec["model"]["name"])
 
 
 def build_model(spec: Mapping[str, Any]) -> functools.partial:
     """`(feature_shape, outputs) -> torch.nn.Module` of the network that a `problem_spec` names."""
     options = {name: value for name, value in spec["model"].items() if name != "name"}
     model = MODELS[choose("model", spec["model"]["name"], MODELS)]
-    defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
+    parameters = inspect.signature(model).parameters
+    defaults = {name: p.default for name, p in parameters.items()}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in () if takes_any else options:
+        choose(f"option of model={spec['model']['name']}", name, parameters)
     for name in {"hidden", "channels", "kernel"} & options.keys():
         values, many = options[name], isinstance(defaults.get(name), Sequence)
         items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
@@ -115,7 +160,13 @@ def build_model(spec: Mapping[str, Any]) -> functools.partial:
             raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
     if "pool_beta" in options:
         (options["pool_beta"],) = numbers("model.pool_beta", [options["pool_beta"]])
-    return functools.partial(model, **options, relu_derivative=spec["relu_derivative"], relu_rule=spec["relu_rule"])
+    for name, default in (("relu_derivative", 0.0), ("relu_rule", "chain")):
+        if takes_any or name in parameters:
+            options[name] = spec[name]
+        elif spec[name] != default:
+            allowed = f"{default}: model={spec['model']['name']} has no argument {name}"
+            raise ConfigurationError(name, spec[name], allowed)
+    return functools.partial(model, **options)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,8 +1,9 @@
 """Networks as ordinary torch modules, written for one trajectory; a stack vmaps them.
 
-A model is a function `(feature_shape, outputs, **options) -> torch.nn.Module`. Any module without buffers
-and without data-dependent control flow works; build convolutions from `Conv` and `MaxPool`, which are fast
-and bit-stable in a stack. To add one: write the function and enter it in `MODELS` (docs/add_a_model.md).
+A model is a function `(feature_shape, outputs, **options) -> torch.nn.Module`. Any module works that torch.func.vmap
+can take and that has no data-dependent control flow, with buffers, frozen parameters and dropout; build convolutions
+from `Conv` and `MaxPool`, which are fast in a stack. To add one: write the function and enter it in `MODELS`
+(docs/extend.md).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from shb.models.convolution import Conv, MaxPool
 from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initialization, draw_parameters
 from shb.models.lenet import lenet
 from shb.models.mlp import mlp
+from shb.models.module import built, check_module, evaluating, unknown_to_torch_default
 from shb.models.vgg import vgg
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg}
@@ -26,10 +28,14 @@ __all__ = [
     "MODELS",
     "Conv",
     "MaxPool",
+    "built",
     "check_initialization",
+    "check_module",
     "cnn",
     "draw_parameters",
+    "evaluating",
     "lenet",
     "mlp",
+    "unknown_to_torch_default",
     "vgg",
 ]

@@ -10,6 +10,9 @@ With fan_in and fan_out of a weight (a bias has the fans of its weight):
     zeros          every entry 0
     point          every entry `value`
 
+Besides, "module" keeps what the module's own constructor draws (shb.models.module), and "auto" is torch_default where
+torch's own layers have that rule (Linear, ConvNd), and module for any other.
+
 Only torch_default and normal are absolutely continuous in every coordinate, which the avoidance
 result needs (theory.md D4); kaiming, xavier and truncated_normal start the biases at one value.
 """
@@ -17,7 +20,7 @@ result needs (theory.md D4); kaiming, xavier and truncated_normal start the bias
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -26,20 +29,21 @@ from scipy.special import ndtr, ndtri
 from shb.errors import ConfigurationError, choose
 
 INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "truncated_normal", "zeros", "point")
+MODULE = ("auto", "module")  # what draw_parameters does not know
 FAN_FREE = ("normal", "zeros", "point", "truncated_normal")  # defined for any vector, without the fans of a layer
 
 
 def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    shape = shapes[name.removesuffix("bias") + "weight"] if name.endswith("bias") else shapes[name]
+    shape = shapes.get(name.removesuffix("bias") + "weight", ()) if name.endswith("bias") else shapes[name]
     if len(shape) < 2:
-        raise ConfigurationError("init", name, f"{', '.join(FAN_FREE)} for parameters without fan")
+        raise ConfigurationError("init", name, f"{', '.join(FAN_FREE)} or module for parameters without fan")
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
 
 def check_initialization(init: str, std: float) -> None:
     """Raise a ConfigurationError unless `init` is known and `std` usable."""
-    choose("init", init, INITIALIZATIONS)
+    choose("init", init, (*INITIALIZATIONS, *MODULE))
     if init in ("normal", "truncated_normal") and not 0 < std < math.inf:
         raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
 
@@ -52,11 +56,17 @@ def draw_parameters(
     std: float = 1.0,
     value: float = 0.0,
     dtype: torch.dtype = torch.float32,
+    fixed: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
-    """Draw every parameter of `shapes` (name -> shape) in order; `std` and `value` where the rule uses them."""
+    """Draw every parameter of `shapes` (name -> shape) in order, but those that are `fixed`.
+
+    `std` and `value` where the rule uses them; `fixed` ones may be the weight that a bias has its fans from.
+    """
     check_initialization(init, std)
     parameters = {}
     for name, shape in shapes.items():
+        if name in fixed:
+            continue
         bias = name.endswith("bias")
         if init in ("zeros", "point"):
             drawn = np.full(shape, value if init == "point" else 0.0)

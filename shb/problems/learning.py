@@ -20,7 +20,14 @@ from torch import Tensor, nn
 
 from shb.datasets import Dataset
 from shb.errors import ConfigurationError, choose
-from shb.models import check_initialization, draw_parameters
+from shb.models import (
+    built,
+    check_initialization,
+    check_module,
+    draw_parameters,
+    evaluating,
+    unknown_to_torch_default,
+)
 from shb.problems.problem import EvaluationBatch, Params, PerSeed
 from shb.streams import BLOCK, blocked, stream
 
@@ -36,15 +43,36 @@ def check_loss(loss: str, task: str) -> str:
     return loss
 
 
+def settled_initialization(init: str, module: nn.Module) -> str:
+    """`init`, or for auto what it is of this module.
+
+    Raises:
+        ConfigurationError: torch_default of a parameter that torch itself draws by another rule.
+    """
+    unknown = unknown_to_torch_default(module)
+    if init == "auto":
+        return "torch_default" if unknown is None else "module"
+    if init == "torch_default" and unknown is not None:
+        allowed = f"module: torch itself does not draw {unknown} by this rule, which is of Linear and Conv"
+        raise ConfigurationError("init", init, allowed)
+    return init
+
+
 @functools.lru_cache(maxsize=4)
 def _on_device(dataset: Dataset, dtype: torch.dtype, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-    """Inputs and targets (classes one-hot) of each part: on the device once, shared by all problems on the data."""
+    """Inputs and targets (classes one-hot) of each part: on the device once, shared by all problems on the data.
+
+    Inputs that are whole numbers, which an embedding takes, stay so.
+    """
+
+    def inputs(x: Tensor) -> Tensor:
+        return x.to(device, dtype) if x.is_floating_point() else x.to(device)
 
     def targets(y: Tensor) -> Tensor:
         return F.one_hot(y, dataset.outputs) if dataset.task == "classification" else y
 
     parts = {"train_": dataset.train, "val_": dataset.validation, "test_": dataset.test}
-    return {name: (split.x.to(device, dtype), targets(split.y).to(device, dtype)) for name, split in parts.items()}
+    return {name: (inputs(split.x), targets(split.y).to(device, dtype)) for name, split in parts.items()}
 
 
 class LearningProblem(PerSeed):
@@ -56,8 +84,16 @@ class LearningProblem(PerSeed):
         loss: "cross_entropy" or "squared".
         batch_size: samples per mini-batch, 1 .. size of the training part.
         sampling: "iid" or "reshuffle".
-        init, std, value: see `shb.models.initialization`.
+        init, std, value: see `shb.models.initialization`. Of parameters that are trained: frozen ones
+            (`requires_grad_(False)`) and buffers have the values that the module gives them, for every seed its own.
         dtype, device: of parameters and data.
+
+    Attributes:
+        draws: whether a training step draws random numbers (dropout); a sample then ends with a word of the seed's
+            stream "dropout", from which the step's masks come (shb.training.drawing).
+
+    Raises:
+        ConfigurationError: a value that cannot be used, or a module that cannot be trained.
     """
 
     def __init__(
@@ -68,7 +104,7 @@ class LearningProblem(PerSeed):
         loss: str = "cross_entropy",
         batch_size: int = 32,
         sampling: str = "iid",
-        init: str = "torch_default",
+        init: str = "auto",
         std: float = 1.0,
         value: float = 0.0,
         dtype: torch.dtype = torch.float32,
@@ -85,16 +121,52 @@ class LearningProblem(PerSeed):
         self.batch_size, self.train_size = batch_size, size
         self.dtype, self.device = dtype, torch.device(device)
         with torch.device("meta"):  # shapes only: the initial values are drawn per seed
-            self.module = model(dataset.feature_shape, dataset.outputs)
+            self.module = check_module(model(dataset.feature_shape, dataset.outputs))
+        self._make = functools.partial(model, dataset.feature_shape, dataset.outputs)
         self._shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
-        self._draw = {"init": init, "std": std, "value": value}
+        self._fixed = [name for name, p in self.module.named_parameters() if not p.requires_grad]
+        self._buffers = [name for name, _ in self.module.named_buffers()]
+        self._draw = {"init": settled_initialization(init, self.module), "std": std, "value": value}
         self._parts = _on_device(dataset, self.dtype, self.device)
+        self.draws = self._draws(dataset)
 
     def initial_parameters(self, seed: int) -> Params:
-        return draw_parameters(self._shapes, generator=stream(seed, "init"), dtype=self.dtype, **self._draw)
+        if self._draw["init"] == "module":
+            values = built(self._make, seed)
+            return {name: values[name].to(self.dtype) for name in self._shapes if name not in self._fixed}
+        options = {"dtype": self.dtype, "fixed": self._fixed, **self._draw}
+        return draw_parameters(self._shapes, generator=stream(seed, "init"), **options)
+
+    def initial_buffers(self, seed: int) -> Params:
+        """Frozen parameters and buffers of a seed on the CPU, as the module makes them: name -> tensor."""
+        names = [*self._fixed, *self._buffers]
+        values = built(self._make, seed) if names else {}
+        return {
+            name: values[name].to(self.dtype) if values[name].is_floating_point() else values[name] for name in names
+        }
+
+    def _draws(self, dataset: Dataset) -> bool:
+        """Whether a forward pass in training draws from torch's generator; what fails is found when it is traced."""
+        values = {n: t.to(self.dtype) if t.is_floating_point() else t for n, t in built(self._make, 0).items()}
+        x = dataset.train.x[:2]
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.get_rng_state()
+            try:
+                torch.func.functional_call(self.module, values, (x.to(self.dtype) if x.is_floating_point() else x,))
+            except Exception:  # tracing says what it is
+                return False
+            return not torch.equal(before, torch.get_rng_state())
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
-        """Training indices [stop - start, batch_size]."""
+        """Training indices [stop - start, batch_size], and in a last column the word of a step that draws."""
+        indices = self._indices(seed, start, stop)
+        if not self.draws:
+            return indices
+        low, high = -(2**63), 2**63
+        keys = blocked(seed, "dropout", start, stop, lambda g: g.integers(low, high, (BLOCK, 1)))
+        return torch.cat([indices, torch.from_numpy(keys)], 1)
+
+    def _indices(self, seed: int, start: int, stop: int) -> Tensor:
         size, batch_size = self.train_size, self.batch_size
         if self.sampling == "iid":
             draw = blocked(seed, "sampling", start, stop, lambda g: g.integers(0, size, (BLOCK, batch_size)))
@@ -105,22 +177,41 @@ class LearningProblem(PerSeed):
         return torch.from_numpy(order[begin : begin + (stop - start) * batch_size]).view(-1, batch_size)
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
+        if self.draws:
+            samples = samples.to(self.device)
+            return *self._rows(samples[..., :-1]), samples[..., -1:]
+        return self._rows(samples)
+
+    def _rows(self, samples: Tensor) -> tuple[Tensor, ...]:
         x, y = self._parts["train_"]
         index = samples.to(self.device).flatten()
         return tuple(part.index_select(0, index).unflatten(0, samples.shape) for part in (x, y))
 
     def _sample_losses(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         output = torch.func.functional_call(self.module, params, (x,))
+        if not isinstance(output, Tensor) or output.shape != y.shape:
+            given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise ConfigurationError(
+                "model", f"output {given}", f"an output of shape {tuple(y.shape)} (samples, outputs)"
+            )
         if self.loss_name == "cross_entropy":
             return -(torch.log_softmax(output, -1) * y).sum(-1), output
         residual = output - y
         return (residual * residual).sum(-1) / 2, output
 
-    def loss(self, params: Params, x: Tensor, y: Tensor) -> Tensor:
+    def loss(self, params: Params, x: Tensor, y: Tensor, key: Tensor | None = None) -> Tensor:
+        """`key` is the member's word of a step that draws; whoever traces the step takes the draws from it."""
         return self._sample_losses(params, x, y)[0].mean()
 
+    def loss_and_buffers(self, params: Params, buffers: Params, *batch: Tensor) -> tuple[Tensor, Params]:
+        new = {
+            name: b if name in self._fixed else b.clone() for name, b in buffers.items()
+        }  # a module writes into them
+        return self.loss({**params, **new}, *batch), new
+
     def metrics(self, params: Params, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        losses, output = self._sample_losses(params, x, y)
+        with evaluating(self.module):
+            losses, output = self._sample_losses(params, x, y)
         sums = {"loss": losses.double().sum()}
         if self.classification:
             sums["accuracy"] = (output.argmax(-1) == y.argmax(-1)).double().sum()

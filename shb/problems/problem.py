@@ -29,6 +29,11 @@ class Problem(Protocol):
 
     A closed form also has `in_trap(params) -> bool [members]`: where the iterate is exactly in the trapping set.
     A stack then counts who touched it and who is trapped in it.
+
+    A problem may have buffers, tensors that belong to a member but are not trained. It then has
+    `initial_buffers(seed) -> Params`, and `loss_and_buffers(params, buffers, *batch) -> (loss, new buffers)`
+    in place of `loss`; `metrics` gets parameters and buffers in one dictionary. With `draws`, the last tensor of a
+    batch is a word for each member, and the draws of a step are functions of it (shb.training.drawing).
     """
 
     name: str

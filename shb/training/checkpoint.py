@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -9,26 +10,26 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from shb.files import replacing
 
-_SEPARATOR = "/"
+_Names = tuple[str, ...]
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict:
+def _flatten(tree: dict, parents: _Names = ()) -> dict[_Names, Tensor]:
     flat = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}{_SEPARATOR}")
+            flat |= _flatten(value, (*parents, name))
         else:
-            flat[prefix + name] = value.contiguous()
+            flat[*parents, name] = value.contiguous()
     return flat
 
 
-def _unflatten(flat: dict) -> dict:
+def _unflatten(flat: dict[_Names, Tensor]) -> dict:
     tree: dict = {}
-    for path, value in flat.items():
-        *parents, name = path.split(_SEPARATOR)
+    for (*parents, name), value in flat.items():
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
@@ -64,9 +65,10 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt", device=self.device) as file:
                 metadata = file.metadata() or {}
-                if metadata.get("identity") != self.identity:
+                if metadata.get("identity") != self.identity or "paths" not in metadata:
                     return None
-                state = _unflatten({name: file.get_tensor(name) for name in metadata["names"].split("\n")})
+                paths = json.loads(metadata["paths"])
+                state = _unflatten({tuple(path): file.get_tensor(str(i)) for i, path in enumerate(paths)})
         except (OSError, SafetensorError):  # absent, not readable, torn: the stack starts at step 0
             return None
         state["curve"] = {name: column.cpu() for name, column in state["curve"].items()}
@@ -82,11 +84,12 @@ class Checkpoint:
         """
         if time.monotonic() - self._written >= self.interval:
             flat = _flatten(state)
-            # the order is kept too: a program takes parameters by position, the file sorts them by name
-            metadata = {"identity": self.identity, "names": "\n".join(flat)}
+            # by number: a program takes parameters by position, and their names may hold any text
+            tensors = {str(i): tensor for i, tensor in enumerate(flat.values())}
+            metadata = {"identity": self.identity, "paths": json.dumps(list(flat))}
             try:
                 with replacing(self.path) as temporary:
-                    save_file(flat, temporary, metadata=metadata)
+                    save_file(tensors, temporary, metadata=metadata)
             except (OSError, SafetensorError) as error:
                 raise _as_checkpoint_error(error, self.path) from error
             self._written = time.monotonic()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from shb.kernels import Tape, load, record, use_native
 from shb.problems import Params, Problem
+from shb.training.drawing import drawn
 from shb.training.program import Program, note_values, trace
 
 _LOG = logging.getLogger(__name__)
@@ -19,23 +20,51 @@ RECORDED = 3  # members of a program that is traced for a tape, which then holds
 
 @lru_cache(maxsize=8)
 def gradient_program(problem: Problem, width: int) -> Program:
-    """The program (params..., batch...) -> (losses [width], gradients...) of `width` members."""
+    """The program (params..., buffers..., batch...) -> (losses [width], gradients..., new buffers...) of a stack.
+
+    Args:
+        width: members of the stack.
+    """
     params, batch = example(problem, width)
+    buffers = example_buffers(problem, width)
+    if buffers:
+        return _gradients_and_buffers(problem, params, buffers, batch)
     names = list(params)
 
     def gradients(*tensors: Tensor) -> list[Tensor]:
         stacked = dict(zip(names, tensors))
         grad_and_value = torch.func.grad_and_value(lambda p, *b: problem.loss(p, *b))
-        grads, losses = torch.func.vmap(grad_and_value)(stacked, *tensors[len(names) :])
+        grads, losses = torch.func.vmap(grad_and_value, **_randomness(problem))(stacked, *tensors[len(names) :])
         return [losses, *(grads[name] for name in names)]
 
-    return Program(gradients, *params.values(), *batch)
+    return _program(problem, gradients, *params.values(), *batch)
+
+
+def _gradients_and_buffers(problem: Problem, params: Params, buffers: Params, batch: Sequence[Tensor]) -> Program:
+    names, first = list(params), len(params) + len(buffers)
+
+    def gradients(*tensors: Tensor) -> list[Tensor]:
+        stacked, held = dict(zip(names, tensors)), dict(zip(buffers, tensors[len(names) :]))
+        grad_and_value = torch.func.grad_and_value(problem.loss_and_buffers, has_aux=True)
+        run = torch.func.vmap(grad_and_value, **_randomness(problem))
+        grads, (losses, new) = run(stacked, held, *tensors[first:])
+        return [losses, *(grads[name] for name in names), *(new[name] for name in buffers)]
+
+    return _program(problem, gradients, *params.values(), *buffers.values(), *batch)
+
+
+def _randomness(problem: Problem) -> dict[str, str]:
+    return {"randomness": "different"} if draws(problem) else {}
+
+
+def _program(problem: Problem, function: Callable[..., list[Tensor]], *examples: Tensor) -> Program:
+    return Program(drawn(function, *examples) if draws(problem) else function, *examples)
 
 
 def metrics_program(
     problem: Problem, width: int, rows: int, engine: str = "eager"
 ) -> tuple[Callable[..., Sequence[Tensor]], list[str]]:
-    """The program (params..., evaluation batch of `rows` samples...) -> metric sums, and the metrics' names.
+    """The program (params..., buffers..., evaluation batch of `rows` samples...) -> metric sums, and their names.
 
     The engine "compiled" has it on a tape if it can, for any width; else, on a CPU, it uses native operations.
     """
@@ -76,8 +105,9 @@ METRICS = (_traced_metrics, _taped_metrics)  # what is kept
 
 
 def _metrics(problem: Problem, width: int, rows: int) -> tuple[Callable[..., list[Tensor]], list[str], list[Tensor]]:
-    """A function of params and an evaluation batch, the names of its results, and examples of its arguments."""
+    """A function of params, buffers and an evaluation batch, names of its results, and examples of its arguments."""
     params, _ = example(problem, width)
+    params |= example_buffers(problem, width)
     names = list(params)
     tensors = next(b.tensors for b in problem.evaluation(full=True) if b.weight == rows)
     with torch.no_grad():
@@ -97,6 +127,17 @@ def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
         for name, p in problem.initial_parameters(0).items()
     }
     return params, problem.batch(example_samples(problem, width))
+
+
+def example_buffers(problem: Problem, width: int) -> Params:
+    """Buffers (0) of a stack of `width` members; empty for problems without any."""
+    initial = getattr(problem, "initial_buffers", lambda seed: {})(0)
+    return {name: torch.zeros((width, *b.shape), dtype=b.dtype, device=problem.device) for name, b in initial.items()}
+
+
+def draws(problem: Problem) -> bool:
+    """Whether a training step draws random numbers: the last tensor of a batch is then the members' keys."""
+    return getattr(problem, "draws", False)
 
 
 def example_samples(problem: Problem, width: int) -> Tensor:

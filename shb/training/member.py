@@ -61,6 +61,7 @@ class Trajectory:
     (the member stays at w_k), or the training loss of w_k was found non-finite. `metrics` are those of the last
     full evaluation, None for a diverged member. `curve` maps a column ("step", "batch_loss", "val_loss", ...)
     to its values, None where not evaluated; batch_loss is the mean mini-batch loss since the previous row.
+    `buffers` is what the member has but does not train: frozen parameters, running statistics.
     """
 
     member: Member
@@ -69,3 +70,4 @@ class Trajectory:
     metrics: dict[str, float | None]
     curve: dict[str, list[float | None]]
     parameters: dict[str, Tensor] = field(repr=False)
+    buffers: dict[str, Tensor] = field(repr=False, default_factory=dict)

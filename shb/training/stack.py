@@ -22,7 +22,7 @@ from shb.problems import Params, Problem
 from shb.schedules import schedule_table, second_order_momentum
 from shb.streams import BLOCK, stream
 from shb.training.checkpoint import Checkpoint
-from shb.training.gradient import example, metrics_program, shared
+from shb.training.gradient import example, example_buffers, metrics_program, shared
 from shb.training.member import Member, Plan, Trajectory
 from shb.training.state import finite, freeze, leaves, mapped, select, write
 from shb.training.step import ENGINES, Step, flags, step_of
@@ -149,23 +149,40 @@ class Stack:
         if self.plan.velocity_std > 0:
             options["velocity"] = self._initial_velocity(params)
         optimizer = self.optimizer.init(params, hyperparameters, **options)
+        buffers = self._initial_buffers()
         if len(self._slices) > 1:  # slices write into it
             params, optimizer = mapped(Tensor.clone, params), mapped(Tensor.clone, optimizer)
         return {
             "k": torch.tensor(0),
             "params": params,
             "optimizer": optimizer,
+            **({"buffers": buffers} if buffers else {}),
             "diverged_step": torch.full((self.width,), -1, dtype=torch.int64, device=device),
             "curve": {},
             **flags(self.problem, params),
         }
+
+    def _initial_buffers(self) -> Params:
+        initial = getattr(self.problem, "initial_buffers", None)
+        drawn = [initial(int(seed)) for seed in self._sample_seeds] if self._stateful else []
+        return {
+            name: torch.stack([one[name] for one in drawn])[self._sample_rows].to(self.problem.device)
+            for name in (drawn[0] if drawn else {})
+        }
+
+    @functools.cached_property
+    def _stateful(self) -> bool:
+        """Whether members have buffers."""
+        return bool(example_buffers(self.problem, 1))
 
     def _initial_velocity(self, params: Params) -> Params:
         drawn: dict[int, dict[str, Tensor]] = {}
         for seed in map(int, self._sample_seeds):
             generator = stream(seed, "velocity")
             drawn[seed] = {
-                name: torch.from_numpy(self.plan.velocity_std * generator.standard_normal(tuple(p.shape[1:])))
+                name: torch.from_numpy(
+                    np.asarray(self.plan.velocity_std * generator.standard_normal(tuple(p.shape[1:])))
+                )
                 for name, p in params.items()
             }
         return {
@@ -217,13 +234,13 @@ class Stack:
         """
         if observe or len(self._slices) == 1:
             return self._advance(state, self._whole, start, stop, observe)
-        moved = ("params", "optimizer", "diverged_step", "frozen", *self._flag_names)
+        moved = ("params", "optimizer", "buffers", "diverged_step", "frozen", *self._flag_names)
         for part in self._slices:
             own = {name: state[name] for name in moved if name in state}
             own = mapped(lambda t, rows=part.rows: t[rows], own)
             self._advance(own, part, start, stop)
             if "frozen" in own and "frozen" not in state:
-                state["frozen"] = mapped(Tensor.clone, state["params"])
+                state["frozen"] = mapped(Tensor.clone, _held(state))
             write(part.rows, own, state)
 
     def _advance(
@@ -239,7 +256,10 @@ class Stack:
         ks = torch.arange(start, stop, device=self.problem.device)
         step = self._step(hyperparameters, len(state["alive"]), observe is not None)
         tree = {name: state.pop(name) for name in ("params", "optimizer")}  # not kept while steps replace them
-        carried = step.flatten({**tree, "flags": {name: state[name] for name in self._flag_names}})
+        tree["flags"] = {name: state[name] for name in self._flag_names}
+        if self._stateful:
+            tree["buffers"] = state.pop("buffers")
+        carried = step.flatten(tree)
         del tree
         with torch.no_grad():
             if step.taped and observe is None and self.width * self.plan.steps >= _MANY:
@@ -255,7 +275,7 @@ class Stack:
                 if not self.asks_device or bool(attention):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
                     state["alive"] = new_tree["flags"]["alive"]
-                    freeze(state, state["alive"] & ~finite(new_tree["params"]), tree["params"], k)
+                    freeze(state, state["alive"] & ~finite(new_tree["params"]), _held(tree), k)
                     new = step.flatten({**new_tree, "flags": {**new_tree["flags"], "alive": state["alive"]}})
                 if observe:
                     params, new_params = step.unflatten(carried)["params"], step.unflatten(new)["params"]
@@ -286,6 +306,8 @@ class Stack:
 
     def _put(self, state: dict, carried: dict) -> None:
         state |= {"params": carried["params"], "optimizer": carried["optimizer"], **carried["flags"]}
+        if self._stateful:
+            state["buffers"] = carried["buffers"]
 
     @functools.cached_property
     def _flag_names(self) -> list[str]:
@@ -303,14 +325,14 @@ class Stack:
         weights: dict[str, int] = {}
         for part, tensors, weight in self.problem.evaluation(full=full):
             program, names = metrics_program(self.problem, self._size, weight, self.engine)
-            data, params = shared(tensors, self._size), state["params"].values()
+            data, params = shared(tensors, self._size), _held(state).values()
             values = [program(*(p[part.rows] for p in params), *data) for part in self._slices]
             for name, value in zip(names, map(torch.cat, zip(*values))):
                 sums[part + name] = sums.get(part + name, 0) + value.double()
                 weights[part + name] = weights.get(part + name, 0) + weight
         row = {name: sums[name] / weights[name] for name in sums}
         if "train_loss" in row:
-            freeze(state, state["alive"] & ~row["train_loss"].isfinite(), state["params"], k)
+            freeze(state, state["alive"] & ~row["train_loss"].isfinite(), _held(state), k)
         previous = int(curve["step"][-1]) if curve else 0
         row |= {name: state[name].double() for name in ("touched", "trapped") if name in state}
         row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
@@ -324,8 +346,10 @@ class Stack:
 
     def _results(self, state: dict) -> list[Trajectory]:
         alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
-        kept = select(state["alive"], state["params"], state["frozen"]) if "frozen" in state else state["params"]
-        params = {n: p.cpu() for n, p in kept.items()}
+        kept = select(state["alive"], _held(state), state["frozen"]) if "frozen" in state else _held(state)
+        kept = {n: p.cpu() for n, p in kept.items()}
+        params = {n: kept[n] for n in state["params"]}
+        buffers = {n: kept[n] for n in state.get("buffers", ())}
         steps = state["curve"]["step"].tolist()
         columns = {name: values.T.tolist() for name, values in state["curve"].items() if name != "step"}
         trajectories = []
@@ -340,6 +364,7 @@ class Stack:
                     {n: v[-1] if alive[i] else None for n, v in curve.items() if n != "batch_loss"},
                     {"step": steps[:rows], **curve},
                     {name: p[i].clone() for name, p in params.items()},
+                    {name: b[i].clone() for name, b in buffers.items()},
                 )
             )
         return trajectories
@@ -355,11 +380,16 @@ class Stack:
     def bytes_per_member(self) -> int:
         """Peak bytes per member: what is carried, and the larger of a step and an evaluation batch."""
         state = self.start()
-        held = sum(t.numel() * t.element_size() for t in leaves([state["params"], state["optimizer"]]))
+        held = sum(t.numel() * t.element_size() for t in leaves([_held(state), state["optimizer"]]))
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
         evaluation, _ = metrics_program(self.problem, self._size, rows, self.engine)
         step = self._own_step().program
         return (max(step.bytes_of(self._size), evaluation.bytes_of(self._size)) + held) // self.width
+
+
+def _held(state: dict) -> Params:
+    """Parameters and buffers of members, by name."""
+    return {**state["params"], **state.get("buffers", {})}
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:

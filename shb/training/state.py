@@ -34,7 +34,12 @@ def write(rows: slice, part: dict, whole: dict) -> None:
 
 def finite(params: Params) -> Tensor:
     """Members all of whose parameters are finite: bool [width]."""
-    return torch.stack([p.flatten(1).isfinite().all(1) for p in params.values()]).all(0)
+    return torch.stack([as_rows(p).isfinite().all(1) for p in params.values()]).all(0)
+
+
+def as_rows(tensor: Tensor) -> Tensor:
+    """[members, ...] as [members, numbers of a member]; a member may be one number."""
+    return tensor.flatten(1) if tensor.ndim > 1 else tensor.unsqueeze(1)
 
 
 def freeze(state: dict, newly: Tensor, params: Params, k: int) -> None:

@@ -16,9 +16,10 @@ from shb.errors import CompilationError, choose
 from shb.kernels import Recurrence, Unsupported, load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
-from shb.training.gradient import METRICS, RECORDED, example, example_samples, gradient_program
+from shb.training.gradient import METRICS, RECORDED, example, example_buffers, example_samples, gradient_program
 from shb.training.opaque import opaque
 from shb.training.program import Program, trace
+from shb.training.state import as_rows
 
 ENGINES = ("eager", "compiled")
 _LOG = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class Step:
         alive        False: diverged before (never changed here)
         inside, touched, trapped   of problems with `in_trap`: w_k is exactly in the trapping set, some iterate
                      was, this one and the one before are
+
+    and, of problems that have some, "buffers": what belongs to a member but is not trained.
 
     A stack must look closer when the parameters of a living member have no finite sum.
 
@@ -65,6 +68,9 @@ class Step:
         self.name = f"{problem.name} with {optimizer.name}"
         numbers = {name: torch.full((width,), 0.5, dtype=torch.float64, device=device) for name in names}
         carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
+        buffers = example_buffers(problem, width)
+        if buffers:
+            carried["buffers"] = buffers
         leaves, self._spec = pytree.tree_flatten(carried)
         self._count, self._names, self._observed, self.taped = len(leaves), list(numbers), observed, taped
         self._recurrences: dict[bool, Recurrence | None] = {}  # of samples that are bits, and that are not
@@ -222,16 +228,21 @@ def _step(
     k: Tensor,
 ) -> tuple[dict[str, Any], Tensor, Sequence[Tensor]]:
     params, old = carried["params"], carried["flags"]
-    losses, *grads = gradients(*params.values(), *batch)
+    buffers = carried.get("buffers", {})
+    losses, *results = gradients(*params.values(), *buffers.values(), *batch)
+    grads, new_buffers = results[: len(params)], results[len(params) :]
     new_params, state = optimizer.update(params, dict(zip(params, grads)), carried["optimizer"], numbers, k)
     new = {**old, "batch_loss": old["batch_loss"] + losses}
     inside = in_trap(problem, new_params)
     if inside is not None:
         new |= {"inside": inside, "touched": old["touched"] | inside, "trapped": inside & old["inside"]}
     attention = (old["alive"] & ~_sums_finite(new_params)).any()
-    return {"params": new_params, "optimizer": state, "flags": new}, attention, grads
+    moved = {"params": new_params, "optimizer": state, "flags": new}
+    if buffers:
+        moved["buffers"] = dict(zip(buffers, new_buffers))
+    return moved, attention, grads
 
 
 def _sums_finite(params: Params) -> Tensor:
     """Members whose parameters have a finite sum: bool [width]. True implies that all are finite; cheap."""
-    return sum(p.flatten(1).sum(1) for p in params.values()).isfinite()
+    return sum(as_rows(p).sum(1) for p in params.values()).isfinite()

@@ -1,0 +1,219 @@
+"""A user's own module in a stack: the trajectory of torch's own loop, and bits of its own, also after a resume."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from shb.datasets.dataset import Dataset, Split
+from shb.optimizers import OPTIMIZERS
+from shb.problems import LearningProblem
+from shb.streams import stream
+from shb.training import Checkpoint, Member, Plan, Stack
+from shb.training.drawing import kept
+from tests.shb.problems.tiny import same_bits, tiny_dataset
+from tests.shb.training.interruption import Interrupted, interrupt_after
+
+STEPS, LR = 5, 0.05
+
+
+class Attention(nn.Module):
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.mixed = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.out = nn.Linear(4, outputs)
+
+    def forward(self, x):
+        tokens = x.transpose(1, 2)
+        mixed, _ = self.mixed(tokens, tokens, tokens, need_weights=False)
+        return self.out((mixed + F.scaled_dot_product_attention(tokens, tokens, tokens)).mean(1))
+
+
+class Names(nn.Module):
+    """Parameters of unusual names and dimensions, and a frozen one."""
+
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.bias = nn.Parameter(torch.randn(outputs))
+        self.scale = nn.Parameter(torch.randn(()))
+        self.weight_orig = nn.Parameter(torch.randn(outputs, 5))
+        self.register_parameter("a/b\n", nn.Parameter(torch.randn(1)))
+        self.frozen = nn.Parameter(torch.randn(5), requires_grad=False)
+
+    def forward(self, x):
+        return F.relu((x * self.frozen) @ self.weight_orig.T * self.scale) + self.bias * getattr(self, "a/b\n")
+
+
+def frozen(features, outputs):
+    first = nn.Linear(5, 4)
+    first.requires_grad_(False)
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(4, outputs))
+
+
+def batch_norm(features, outputs):
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.PReLU(4), nn.Flatten(), nn.Linear(48, 5),
+        nn.BatchNorm1d(5), nn.Linear(5, outputs),
+    )  # fmt: skip
+
+
+def group_norm(features, outputs):
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.PReLU(), nn.Flatten(), nn.Linear(120, outputs)
+    )
+
+
+def layer_norm(features, outputs):
+    return nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.ReLU(), nn.Linear(6, outputs))
+
+
+def embedding(features, outputs):
+    return nn.Sequential(nn.Embedding(11, 3), nn.Flatten(), nn.Linear(15, outputs))
+
+
+def dropout(features, outputs):
+    return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.4), nn.ReLU(), nn.Linear(8, outputs))
+
+
+def whole_numbers():
+    """Inputs [rows, 5] of 0 .. 10."""
+    base, random = tiny_dataset(), torch.Generator().manual_seed(0)
+    parts = [
+        Split(torch.randint(11, p.x.shape, generator=random), p.y) for p in (base.train, base.validation, base.test)
+    ]
+    return Dataset("tokens", base.task, base.outputs, *parts, "none", "test", "none")
+
+
+MODELS = {
+    "layer norm": (layer_norm, tiny_dataset),
+    "group norm": (group_norm, functools.partial(tiny_dataset, (2, 5, 6))),
+    "batch norm": (batch_norm, functools.partial(tiny_dataset, (2, 5, 6))),
+    "embedding": (embedding, whole_numbers),
+    "attention": (Attention, functools.partial(tiny_dataset, (4, 3))),
+    "names": (Names, tiny_dataset),
+    "frozen": (frozen, tiny_dataset),
+    "dropout": (dropout, tiny_dataset),
+}
+
+
+@functools.cache
+def problem_of(name):
+    model, data = MODELS[name]
+    return LearningProblem(model, data(), batch_size=7, dtype=torch.float64)
+
+
+@functools.cache
+def seven(name, engine):
+    return stack_of(name, engine, range(7)).run()
+
+
+def stack_of(name, engine, seeds):
+    members = [Member(seed, {"lr": LR * (1 + seed), "momentum": 0.5}) for seed in seeds]
+    return Stack(problem_of(name), OPTIMIZERS["shb"], members, Plan(STEPS, evaluate_at=(0, 2, STEPS)), engine=engine)
+
+
+class Masks:
+    """In place of F.dropout: the masks of one member, from its words."""
+
+    def __init__(self, seed):
+        self.words = stream(seed, "dropout").integers(-(2**63), 2**63, (64, 1))
+        self.step = 0
+
+    def __call__(self, x, p=0.5, training=True, inplace=False):
+        if not training:
+            return x
+        key = torch.tensor(self.words[self.step : self.step + 1])
+        self.step += 1
+        return x * kept(key, torch.Size((1, *x.shape)), 1 - p)[0] / (1 - p)
+
+
+def plain_loop(name, seed, monkeypatch):
+    """One member as everyone would train it: its module and the loss of the training part at the end."""
+    problem, (model, data) = problem_of(name), MODELS[name]
+    dataset = data()
+    module = model(dataset.feature_shape, dataset.outputs).double()
+    values = {**problem.initial_parameters(seed), **problem.initial_buffers(seed)}
+    module.load_state_dict(values)
+    monkeypatch.setattr(F, "dropout", Masks(seed))
+    trained = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=LR * (1 + seed), momentum=0.5)
+    for index in problem.sample(seed, 0, STEPS):
+        index = index[:7]
+        x = dataset.train.x[index]
+        optimizer.zero_grad()
+        F.cross_entropy(module(x.double() if x.is_floating_point() else x), dataset.train.y[index]).backward()
+        optimizer.step()
+    module.eval()
+    x = dataset.train.x
+    with torch.no_grad():
+        loss = F.cross_entropy(module(x.double() if x.is_floating_point() else x), dataset.train.y)
+    return module, loss.item()
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_member_is_what_torch_alone_makes_of_it(name, engine, monkeypatch):
+    for trajectory in seven(name, engine)[:2]:
+        module, loss = plain_loop(name, trajectory.member.seed, monkeypatch)
+        expected = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        assert trajectory.parameters.keys() | trajectory.buffers.keys() == expected.keys()
+        for key, value in {**trajectory.parameters, **trajectory.buffers}.items():
+            torch.testing.assert_close(value, expected[key].detach(), rtol=1e-10, atol=1e-12)
+        assert trajectory.metrics["train_loss"] == pytest.approx(loss, rel=1e-10)
+
+
+def same(a, b):
+    return same_bits(a, b) and all(torch.equal(a.buffers[n], b.buffers[n]) for n in a.buffers)
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "batch norm"])
+def test_the_bits_of_a_member_are_its_own(name, engine, tmp_path):
+    expected = seven(name, engine)
+    assert same(stack_of(name, engine, [3]).run()[0], expected[3])
+    path = tmp_path / "stack.safetensors"
+    stack = stack_of(name, engine, range(7))
+    with pytest.raises(Interrupted):
+        stack.run(progress=interrupt_after(2), checkpoint=Checkpoint(path, "these", interval=0))
+    checkpoint = Checkpoint(path, "these", interval=0)
+    assert all(map(same, stack.run(checkpoint=checkpoint), expected))
+    assert checkpoint.resumed_at == 2
+
+
+def test_a_frozen_layer_keeps_the_value_of_the_module_and_is_no_parameter():
+    problem, trajectories = problem_of("frozen"), seven("frozen", "eager")
+    assert set(trajectories[0].parameters) == {"2.weight", "2.bias"}
+    for trajectory in trajectories[:2]:
+        start = problem.initial_buffers(trajectory.member.seed)
+        assert all(torch.equal(trajectory.buffers[name], start[name]) for name in ("0.weight", "0.bias"))
+    assert not torch.equal(trajectories[0].buffers["0.weight"], trajectories[1].buffers["0.weight"])
+
+
+def test_frozen_constants_stay():
+    def model(features, outputs):
+        module = nn.Linear(5, outputs)
+        nn.init.constant_(module.bias, 2.5).requires_grad_(False)
+        return module
+
+    problem = LearningProblem(model, tiny_dataset(), init="zeros")
+    assert set(problem.initial_parameters(0)) == {"weight"}
+    assert torch.equal(problem.initial_buffers(3)["bias"], torch.full((3,), 2.5))
+
+
+def test_buffers_of_a_diverged_member_are_those_of_its_last_iterate():
+    members = [Member(0, {"lr": 0.05}), Member(1, {"lr": 1e300})]
+    dead = Stack(problem_of("batch norm"), OPTIMIZERS["sgd"], members, Plan(4)).run()[1]
+    assert dead.status == "diverged"
+    assert all(b.isfinite().all() for b in dead.buffers.values())
+    assert dead.buffers["1.num_batches_tracked"] == dead.diverged_step
+
+
+def test_kept_has_its_probability_and_no_neighbour():
+    keys = torch.tensor(stream(0, "dropout").integers(-(2**63), 2**63, (64, 1)))
+    masks = kept(keys, torch.Size((64, 50, 20)), 0.3)
+    assert abs(masks.double().mean().item() - 0.3) < 4 * (0.21 / masks.numel()) ** 0.5
+    assert torch.equal(kept(keys[5:7], torch.Size((2, 50, 20)), 0.3), masks[5:7])
+    assert torch.equal(kept(keys, torch.Size((64, 20)), 0.3, first=20), masks[:, 1])
+    assert abs(torch.corrcoef(masks.flatten(1).double())[0, 1].item()) < 0.15
