@@ -17,6 +17,7 @@ from bench.os_errors import said
 from bench.progress import Reporter
 from bench.record import computed_rows, failed_rows
 from bench.store import Store
+from shb.errors import ConfigurationError
 from shb.training import Checkpoint, CheckpointError, CompilationError, Member, run_chunked, seconds_spent
 
 
@@ -127,7 +128,7 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None) -> 
             finished += len(chunk)
             reporter.members(len(chunk))
             clock, compiling = time.monotonic(), seconds_spent()
-    except (StoreWriteError, CompilationError):
+    except (StoreWriteError, CompilationError, ConfigurationError):  # the last: found before any compute
         raise
     except CheckpointError as error:  # no fault of the cell: the disk is full, or the folder has gone
         raise _not_written(error) from error

@@ -1,8 +1,13 @@
 """The one tiny configuration that all end-to-end tests share."""
 
+import os
+
 import pytest
 
 from bench.config import compose_config
+from shb.kernels.recording import STRICT
+
+os.environ[STRICT] = "1"  # an error of the recorder is raised, not taken for "not a tape"
 
 TINY = (
     "dataset=diabetes",

@@ -32,7 +32,7 @@ _SCHEMAS = (
 _UNTRACED = (  # random.h, recurrence.h
     "native_words(Tensor seeds, int index, int name, int count) -> Tensor",
     "native_signs(Tensor seeds, int name, int start, int stop) -> Tensor",
-    "native_recurrence(int address, Tensor[] carried, Tensor[] varying) -> Tensor[]",
+    "native_recurrence(int address, int[] expected, Tensor[] carried, Tensor[] varying) -> Tensor[]",
 )
 
 

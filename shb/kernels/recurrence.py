@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from shb.kernels.library import build_source
-from shb.kernels.tape import Pointwise, Tape, Unsupported, Value
+from shb.kernels.tape import DTYPES, Pointwise, Tape, Unsupported, Value
 
 _WIDTH = 256  # members that are taken through all steps together
 _TYPES = {
@@ -30,8 +30,8 @@ _EXPRESSIONS = {  # as in native/pointwise.h
     **{name: f"{{}} {sign} {{}}" for name, sign in (("and", "&"), ("or", "|"), ("xor", "^"), ("eq", "=="))},
     **{name: f"{{}} {sign} {{}}" for name, sign in (("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"))},
     "ge": "{} >= {}",
-    "maximum": "!({0} <= {1}) && {0} == {0} ? {0} : ({0} == {0} ? {1} : {0})",
-    "minimum": "!({0} >= {1}) && {0} == {0} ? {0} : ({0} == {0} ? {1} : {0})",
+    "maximum": "{0} > {1} || {0} != {0} ? {0} : {1}",
+    "minimum": "{0} < {1} || {0} != {0} ? {0} : {1}",
     "threshold": "{1} <= 0 ? 0 : {0}",
     "neg": "-{}",
     "sign": "({0} > 0) - ({0} < 0)",
@@ -93,6 +93,7 @@ class Recurrence:
 
     def __init__(self, tape: Tape, carried: int, signs: int | None = None) -> None:
         self.source = _source(tape, carried, signs)
+        self._expected = [n for i, v in enumerate(tape.inputs) for n in _expected(v, i == signs)]
         self._library = ctypes.CDLL(str(build_source(self.source, "advance")))  # kept: the loop is in it
         self._address = ctypes.cast(self._library.advance, ctypes.c_void_p).value
 
@@ -102,8 +103,13 @@ class Recurrence:
         The last of `varying` has a row for every step.
         """
         rows = [t.flatten(1) if t.ndim > 1 else t for t in varying]
-        *new, attention = torch.ops.shb.native_recurrence(self._address, list(carried), rows)
+        *new, attention = torch.ops.shb.native_recurrence(self._address, self._expected, list(carried), rows)
         return new, attention
+
+
+def _expected(value: Value, signs: bool) -> tuple[int, int]:
+    """Dtype and kind of an input, as in native/recurrence.h: of members, common to them, or bits."""
+    return (DTYPES[torch.int64], 2) if signs else (DTYPES[value.dtype], int(value.common))
 
 
 def _source(tape: Tape, carried: int, signs: int | None) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_DTYPES = {
+DTYPES = {
     torch.float32: 0,
     torch.float64: 1,
     torch.bool: 2,
@@ -167,15 +167,16 @@ class Tape:
         self.instructions, self.outputs, self.fixed, self.inputs = instructions, outputs, fixed, inputs
         steps = _join(instructions)
         self.scratch_bytes = _place(steps, block)
-        values = list(dict.fromkeys(v for step in steps for v in (*step.reads, *step.results)))
+        used = (v for step in steps for v in (*step.reads, *step.results))
+        values = list(dict.fromkeys((*used, *inputs)))  # of every input, used or not, dtype and size are checked
         index = {value: i for i, value in enumerate(values)}
-        table = [n for v in values for n in (_SLOTS.index(v.slot), v.place, v.bytes)]
+        table = [n for v in values for n in (_SLOTS.index(v.slot), v.place, v.bytes, DTYPES.get(v.dtype, -1))]
         code = [n for step in steps for n in (_loop(step, index) if isinstance(step, Loop) else _kernel(step, index))]
         kinds = [n for one in outputs if one.value is not None for n in _output(one)]
         self._passed = [None if one.value is not None else one.passed for one in outputs]
         self._first = next(i for i, value in enumerate(inputs) if value.slot == "input")
         try:
-            self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), block, self.scratch_bytes)
+            self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), len(inputs), block, self.scratch_bytes)
         except (RuntimeError, ValueError) as error:  # a function of a dtype that it does not have
             raise Unsupported(str(error).splitlines()[0]) from error
         self.output_bytes = sum(
@@ -187,6 +188,7 @@ class Tape:
         return self.output_bytes * members
 
     def __call__(self, *tensors: Tensor) -> list[Tensor]:
+        # a wrong dtype, size or device is a RuntimeError that names the input
         made = iter(self._tape.run(tensors, len(tensors[self._first])))
         return [next(made) if passed is None else tensors[passed] for passed in self._passed]
 
@@ -194,7 +196,7 @@ class Tape:
 def _output(one: Output) -> list[int]:
     flag = one.value.slot == "flag"
     shape = [] if flag else list(one.view.meta.shape)
-    return [_DTYPES[one.value.dtype], int(one.view.lead == "merged"), int(flag), len(shape), *shape]
+    return [DTYPES[one.value.dtype], int(one.view.lead == "merged"), int(flag), len(shape), *shape]
 
 
 def _join(instructions: Sequence[Pointwise | Kernel]) -> list[Loop | Kernel]:
@@ -278,7 +280,7 @@ def _loop(loop: Loop, index: dict[Value, int]) -> list[int]:
     code = [OPCODES.index("loop"), loop.rows, columns, len(loop.operations)]
     for one in loop.operations:
         (first, _, _), *_ = one.operands[1:2] if one.function == "where" else one.operands
-        code += [FUNCTIONS.index(one.function), _DTYPES[first.value.dtype], _DTYPES[one.result.dtype]]
+        code += [FUNCTIONS.index(one.function), DTYPES[first.value.dtype], DTYPES[one.result.dtype]]
         code += _operand(loop, index, one.result, 0, columns, 1)
         operands = [*one.operands, *[one.operands[0]] * (3 - len(one.operands))]
         for view, row, column in operands:
@@ -291,4 +293,4 @@ def _loop(loop: Loop, index: dict[Value, int]) -> list[int]:
 def _operand(loop: Loop, index: dict[Value, int], value: Value, offset: int, row: int, column: int) -> list[int]:
     inside = value in loop.registers
     where = [1, loop.registers[value]] if inside else [0, index[value]]
-    return [*where, offset, row, column, _DTYPES[value.dtype]]
+    return [*where, offset, row, column, DTYPES[value.dtype]]

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from shb.kernels import Tape, load, record, use_native
+from shb.kernels import Tape, Unsupported, load, record, use_native
 from shb.problems import Params, Problem
 from shb.training.drawing import drawn
 from shb.training.program import Program, note_values, trace
@@ -91,12 +91,12 @@ def _traced_metrics(problem: Problem, width: int, rows: int, engine: str) -> tup
 def _taped_metrics(problem: Problem, rows: int) -> tuple[Tape, list[str]] | None:
     load()
     metrics, names, examples = _metrics(problem, RECORDED, rows)
+    module = trace(metrics, *examples)
+    use_native(module.graph)
+    note_values(module, *examples)
     try:
-        module = trace(metrics, *examples)
-        use_native(module.graph)
-        note_values(module, *examples)
         return record(module, RECORDED), names
-    except Exception as error:  # whatever else is wrong with it, the traced program says
+    except Unsupported as error:
         _LOG.info("the metrics of %s are no tape: %s", problem.name, error)
         return None
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shb.errors import CompilationError, choose
+from shb.errors import CompilationError, ConfigurationError, choose
 from shb.kernels import Recurrence, Unsupported, load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
@@ -49,6 +49,8 @@ class Step:
             batch itself.
 
     Raises:
+        ConfigurationError: the update returns a leaf in another dtype or shape than it was given, which a later step
+            would take for what it was.
         Unsupported: if `taped`, of an operation that a tape does not have.
     """
 
@@ -85,6 +87,7 @@ class Step:
             new_leaves, new_spec = pytree.tree_flatten(new)
             if new_spec != self._spec:
                 raise TypeError(f"optimizer {optimizer.name}: update must return a state of the names that init makes")
+            _check_leaves(optimizer, problem, carried, new)
             return [*new_leaves, attention, *(grads if observed else ())]
 
         try:
@@ -161,9 +164,7 @@ def step_of(
 def _taped_step(problem: Problem, optimizer: Optimizer, names: tuple[str, ...], observed: bool) -> Step | None:
     try:
         return Step(problem, optimizer, RECORDED, names, "compiled", observed, taped=True)
-    except CompilationError:
-        raise
-    except Exception as error:  # whatever else is wrong with it, the traced step says
+    except Unsupported as error:
         _LOG.info("%s with %s is no tape: %s", problem.name, optimizer.name, error)
         return None
 
@@ -241,6 +242,27 @@ def _step(
     if buffers:
         moved["buffers"] = dict(zip(buffers, new_buffers))
     return moved, attention, grads
+
+
+def _check_leaves(optimizer: Optimizer, problem: Problem, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Every leaf must keep its dtype and its shape: programs and tapes are made for those of the first step."""
+    for (path, before), after in zip(pytree.tree_flatten_with_path(old)[0], pytree.tree_leaves(new), strict=True):
+        kind, *rest = (str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
+        leaf = f"{'state' if kind == 'optimizer' else kind} {'.'.join(rest)}"
+        source = f"problem {problem.name}" if kind == "flags" else f"optimizer {optimizer.name}"
+        if not isinstance(after, Tensor):
+            raise ConfigurationError(
+                f"{source}: {leaf}", type(after).__name__, f"a tensor, as {before.dtype} was given"
+            )
+        if after.dtype != before.dtype:
+            cure = "cast hyperparameters, which are float64, with expand(lr, w)"
+            raise ConfigurationError(
+                f"{source}: dtype of {leaf}", after.dtype, f"{before.dtype}, as it was given ({cure})"
+            )
+        if after.shape != before.shape:
+            cure = "spread hyperparameters over a parameter with expand(lr, w)"
+            shapes = [list(x.shape) for x in (after, before)]
+            raise ConfigurationError(f"{source}: shape of {leaf}", shapes[0], f"{shapes[1]}, as it was given ({cure})")
 
 
 def _sums_finite(params: Params) -> Tensor:

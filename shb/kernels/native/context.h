@@ -1,11 +1,18 @@
 // What the instructions of a tape (tape.h) share.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 enum Dtype : int64_t { F32, F64, BOOL, I64, I8, U8, DTYPES };  // as in tape.py
+
+static inline at::ScalarType scalar_type(int64_t type) {
+    static const at::ScalarType types[DTYPES] = {at::kFloat, at::kDouble, at::kBool, at::kLong, at::kChar, at::kByte};
+    return types[type];
+}
 
 // Where a thread is: the first member of its block, and the memory of every value there.
 struct Context {

@@ -12,7 +12,7 @@
 
 TORCH_LIBRARY_FRAGMENT(shb, library) {
     library.class_<Tape>("Tape")
-        .def(torch::init<std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>, std::vector<at::Tensor>, int64_t, int64_t>())
+        .def(torch::init<std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>, std::vector<at::Tensor>, int64_t, int64_t, int64_t>())
         .def("run", &Tape::run);
 }
 

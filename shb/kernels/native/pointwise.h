@@ -61,8 +61,8 @@ static void apply(Run a, Run b, Run c, char* out, int64_t n) {
     else if constexpr (F == MUL) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x * y; });
     else if constexpr (F == DIV) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x / y; });
     // not-a-number where one of both is
-    else if constexpr (F == MAXIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x <= y) && x == x ? x : (x == x ? y : x); });
-    else if constexpr (F == MINIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return !(x >= y) && x == x ? x : (x == x ? y : x); });
+    else if constexpr (F == MAXIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x > y || x != x ? x : y; });
+    else if constexpr (F == MINIMUM) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x < y || x != x ? x : y; });
     else if constexpr (F == AND) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x & y; });
     else if constexpr (F == OR) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x | y; });
     else if constexpr (F == XOR) two<A, A>(a, b, out, n, [](A x, A y) -> A { return x ^ y; });

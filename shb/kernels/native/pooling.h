@@ -19,7 +19,7 @@ struct Fixed {  // a window whose loops unroll
 constexpr uint8_t NOWHERE = 255;  // no cell of a window: its maximum passed no ReLU
 
 // One line of windows, of lines [width, channels] -> y and which [width / columns, channels]: the maximum and its cell, the
-// first one at ties. Not-a-number is the largest. RELU: y = max(maximum, 0), without a cell where that is 0.
+// first one at ties. Not-a-number is the largest, and the last one is taken, as torch does. RELU: y = max(maximum, 0), without a cell where that is 0.
 template <bool RELU, class W>
 static void pool_windows(const float* lines, int64_t width, int64_t channels, W window, float* y, uint8_t* which) {
     const int64_t line = width * channels, step = window.columns * channels;
@@ -32,7 +32,7 @@ static void pool_windows(const float* lines, int64_t width, int64_t channels, W 
             for (int row = 0; row < window.rows; row++)
                 for (int column = 0; column < window.columns; column++, cell++) {
                     const Vector x = *(const Vector*)(lines + row * line + column * channels + c);
-                    const Places larger = ~(x <= largest) & (largest == largest);
+                    const Places larger = (x > largest) | (x != x);
                     largest = larger ? x : largest;
                     place = larger ? Places{} + cell : place;
                 }
@@ -50,7 +50,7 @@ static void pool_windows(const float* lines, int64_t width, int64_t channels, W 
             for (int row = 0; row < window.rows; row++)
                 for (int column = 0; column < window.columns; column++, cell++) {
                     const float x = lines[row * line + column * channels + c];
-                    if (!(x <= largest) && largest == largest) largest = x, place = cell;
+                    if (x > largest || x != x) largest = x, place = cell;
                 }
             if (RELU && largest <= 0.0f) largest = 0.0f, place = NOWHERE;
             y[c] = largest, which[c] = (uint8_t)place;

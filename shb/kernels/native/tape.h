@@ -25,7 +25,7 @@ enum Opcode : int64_t {  // as in tape.py
 struct Tape : torch::CustomClassHolder {
     enum Slot : int64_t { INPUT, SHARED, FIXED, OUTPUT, FLAG, SCRATCH };  // SHARED: an input that is the same for all members
     struct Value {
-        int64_t slot, place, bytes;  // index of the tensor or offset in the scratch memory; bytes of a member there
+        int64_t slot, place, bytes, type;  // index of the tensor or offset in the scratch memory; bytes of a member there; Dtype
     };
     struct Output {
         at::ScalarType type;
@@ -36,17 +36,20 @@ struct Tape : torch::CustomClassHolder {
     std::vector<Output> outputs;
     std::vector<std::unique_ptr<Instruction>> instructions;
     std::vector<at::Tensor> fixed;
-    int64_t block, scratch, registers = 0, packed = 0;
+    int64_t given, block, scratch, registers = 0, packed = 0;
     double cost = 1.0;
 
     Tape(const std::vector<int64_t>& values_, const std::vector<int64_t>& outputs_, const std::vector<int64_t>& code,
-         std::vector<at::Tensor> fixed_, int64_t block_, int64_t scratch_)
-        : fixed(std::move(fixed_)), block(block_), scratch(scratch_) {
-        for (size_t i = 0; i + 2 < values_.size(); i += 3) values.push_back({values_[i], values_[i + 1], values_[i + 2]});
-        static const at::ScalarType types[DTYPES] = {at::kFloat, at::kDouble, at::kBool, at::kLong, at::kChar, at::kByte};
+         std::vector<at::Tensor> fixed_, int64_t given_, int64_t block_, int64_t scratch_)
+        : fixed(std::move(fixed_)), given(given_), block(block_), scratch(scratch_) {
+        for (size_t i = 0; i + 3 < values_.size(); i += 4) {
+            if (values_[i + 3] < 0 || values_[i + 3] >= DTYPES) throw std::invalid_argument("a dtype that a tape does not have");
+            values.push_back({values_[i], values_[i + 1], values_[i + 2], values_[i + 3]});
+            if (values.back().slot == FIXED) checked(fixed.at(values.back().place), values.back(), 1);
+        }
         for (Reader read{outputs_}; read.next < outputs_.size();) {
             Output one;
-            one.type = types[read()], one.merged = read(), one.flag = read(), one.sizes = read.list();
+            one.type = scalar_type(read()), one.merged = read(), one.flag = read(), one.sizes = read.list();
             outputs.push_back(one);
         }
         for (Reader read{code}; read.next < code.size();) {
@@ -83,6 +86,7 @@ struct Tape : torch::CustomClassHolder {
 
     // inputs: [members, ...] or shared; a member's elements are contiguous (else they are copied first)
     std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs, int64_t members) const {
+        TORCH_CHECK((int64_t)inputs.size() == given, "a tape of ", given, " inputs was given ", inputs.size());
         std::vector<at::Tensor> kept, results;
         for (const Output& o : outputs) {
             std::vector<int64_t> sizes = o.sizes;
@@ -102,12 +106,20 @@ struct Tape : torch::CustomClassHolder {
                 case INPUT: {
                     const at::Tensor& given = inputs.at(v.place);
                     TORCH_CHECK(given.dim() > 0 && given.size(0) == members, "an input has ", given.sizes(), " for ", members, " members");
+                    checked(given, v, members);
                     const at::Tensor x = (block == 1 ? in_order(given) : given.is_contiguous()) ? given : given.contiguous();
                     if (!x.is_same(given)) kept.push_back(x);
                     base[i] = (char*)x.const_data_ptr(), stride[i] = x.stride(0) * x.element_size();
                     break;
                 }
-                case SHARED: base[i] = (char*)inputs.at(v.place).const_data_ptr(); break;
+                case SHARED: {
+                    const at::Tensor& given = inputs.at(v.place);
+                    checked(given, v, 1);
+                    const at::Tensor x = given.is_contiguous() ? given : given.contiguous();
+                    if (!x.is_same(given)) kept.push_back(x);
+                    base[i] = (char*)x.const_data_ptr();
+                    break;
+                }
                 case FIXED: base[i] = (char*)fixed.at(v.place).const_data_ptr(); break;
                 case OUTPUT: base[i] = (char*)results.at(v.place).data_ptr(), stride[i] = v.bytes; break;
                 case FLAG: base[i] = (char*)results.at(v.place).data_ptr(); break;
@@ -133,6 +145,14 @@ struct Tape : torch::CustomClassHolder {
             }
         });
         return results;
+    }
+
+    // the instructions read and write what they were recorded for, whatever lies there
+    static void checked(const at::Tensor& x, const Value& v, int64_t members) {
+        const int64_t size = v.bytes / (int64_t)c10::elementSize(scalar_type(v.type));
+        TORCH_CHECK(x.device().is_cpu(), "input ", v.place, " of a tape is on ", x.device(), ", not on a CPU");
+        TORCH_CHECK(x.scalar_type() == scalar_type(v.type), "input ", v.place, " of a tape is ", x.scalar_type(), ", not ", scalar_type(v.type));
+        TORCH_CHECK(x.numel() == members * size, "input ", v.place, " of a tape has ", x.sizes(), ", not ", members, " x ", size, " numbers");
     }
 
     // whether each member's elements are contiguous

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
 from typing import Any
 
 from torch import fx
 
 from shb.kernels.recording.base import meta_of, value_of
-from shb.kernels.recording.elementwise import FUNCTIONS
 from shb.kernels.recording.images import Images
 from shb.kernels.recording.reductions import Reductions
+from shb.kernels.recording.table import FUNCTIONS, METHODS
 from shb.kernels.recording.views import Views
 from shb.kernels.tape import Output, Tape, Unsupported, Value, View
+
+_LOG = logging.getLogger(__name__)
+STRICT = "SHB_STRICT"  # environment: an error of the recorder is raised, as in the tests
 
 
 def record(module: fx.GraphModule, width: int) -> Tape:
     """The tape of a traced program of `width` members, on a CPU; its nodes must know their values (make_fx).
 
     Raises:
-        Unsupported: with the operation that a tape does not have.
+        Unsupported: with the operation that a tape does not have. An error of the recorder becomes one, and a
+            warning, so that the program runs operation by operation; with `STRICT` in the environment it is raised.
     """
-    recorder = Recorder(module, width)
-    for node in module.graph.nodes:
-        recorder.record(node)
-    return recorder.tape()
+    try:
+        recorder = Recorder(module, width)
+        for node in module.graph.nodes:
+            recorder.record(node)
+        return recorder.tape()
+    except Unsupported:
+        raise
+    except Exception as error:
+        if os.environ.get(STRICT):
+            raise
+        text = f"an error of the recorder, please report it ({type(error).__name__}: {error})"
+        _LOG.warning("a program is no tape: %s", text)
+        raise Unsupported(text) from error
 
 
 class Recorder(Views, Reductions, Images):
@@ -45,12 +60,11 @@ class Recorder(Views, Reductions, Images):
         elif node.op == "output":
             self._results(node.args[0])
         else:
-            name = node.target.__name__.split(".")[0]
-            handler: Callable[..., Any] | None = getattr(self, f"_{name.lstrip('_').removesuffix('_')}", None)
-            if name in FUNCTIONS:
-                self.values[node] = self._function(node, FUNCTIONS[name])
-            elif handler is not None:
-                self.values[node] = handler(node, *map(self._known, node.args), **node.kwargs)
+            if node.target in FUNCTIONS:
+                self.values[node] = self._function(node, FUNCTIONS[node.target])
+            elif node.target in METHODS:
+                method = getattr(self, METHODS[node.target])
+                self.values[node] = method(node, *map(self._known, node.args), **node.kwargs)
             else:
                 raise Unsupported(str(node.target))
 

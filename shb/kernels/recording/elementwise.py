@@ -12,12 +12,6 @@ from torch import Tensor, fx
 from shb.kernels.recording.base import Base, collapsed, is_flat, meta_of, value_of
 from shb.kernels.tape import Pointwise, Unsupported, Value, View
 
-FUNCTIONS = {  # name of torch's operation -> function of a tape
-    **{name: name for name in ("add", "sub", "mul", "div", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge")},
-    **{name: name for name in ("neg", "abs", "sqrt", "reciprocal", "relu", "where")},
-    **{f"{kind}_{name}": name for kind in ("bitwise", "logical") for name in ("and", "or", "xor", "not")},
-    **{"sgn": "sign", "sign": "sign"},
-}
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
@@ -77,7 +71,7 @@ class Elementwise(Base):
 
     def _function(self, node: fx.Node, function: str) -> View | float:
         arguments = [self._known(a) for a in node.args]
-        if node.kwargs.get("alpha", 1) != 1 or "rounding_mode" in node.kwargs or len(arguments) > 3:
+        if node.kwargs:  # alpha, rounding_mode
             raise Unsupported(f"{node.target} with {node.kwargs}")
         value = value_of(node)
         if function == "mul" and 1 in arguments[1:] and not isinstance(arguments[1], View):
@@ -144,12 +138,12 @@ class Elementwise(Base):
         return self._cast(x, dtype) if isinstance(x, View) else self._constant(x, dtype)
 
     def _ones_like(self, node: fx.Node, x: View, **layout: Any) -> View:
-        return self._all(node, x, 1)
+        return self._filled(node, x, 1)
 
     def _zeros_like(self, node: fx.Node, x: View, **layout: Any) -> View:
-        return self._all(node, x, 0)
+        return self._filled(node, x, 0)
 
-    def _all(self, node: fx.Node, like: View, number: float) -> View:
+    def _filled(self, node: fx.Node, like: View, number: float) -> View:
         one = self._constant(number, value_of(node).dtype)
         return View(one.value, one.meta.expand(like.meta.shape), like.lead)
 

@@ -97,5 +97,3 @@ class Reductions(Elementwise):
         code = [table.value, table.meta.shape[0], *index.code, result, count, row * table.value.dtype.itemsize]
         self.instructions.append(Kernel("index_select", code, [table.value, index.value], [result]))
         return self._shaped(node, result, 0, index.lead)
-
-    _native_bmm = _bmm

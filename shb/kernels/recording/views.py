@@ -66,7 +66,3 @@ class Views(Base):
 
     def _clone(self, node: fx.Node, x: View, memory_format: Any = None) -> View:
         return x  # values are never written twice, and what needs an order asks for it
-
-    _unsafe_view = reshape = _view
-    _detach = _lift_fresh_copy = _alias
-    _native_contiguous = _contiguous = _clone

@@ -1,11 +1,16 @@
 """A tape computes what the traced program does, for any number of members, and a member's bits are its own."""
 
+import inspect
+import logging
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from shb.kernels import Unsupported, load, record, use_native
+from shb.kernels import Unsupported, load, record, tape, use_native
+from shb.kernels.recording import STRICT, Recorder
+from shb.kernels.recording.table import FUNCTIONS, METHODS
 from shb.training import why_not
 from shb.training.program import note_values, trace
 
@@ -25,8 +30,8 @@ def tape_of(function, examples):
 
 def check(function, *inputs, exact=False, rtol=2e-6):
     """`inputs`: for 7 members; `exact`: to the bit, else to within rtol of the largest element."""
-    tape = tape_of(function, [x[:TRACED] if x.ndim else x for x in inputs])
-    expected, found = function(*inputs), tape(*inputs)
+    made = tape_of(function, [x[:TRACED] if x.ndim else x for x in inputs])
+    expected, found = function(*inputs), made(*inputs)
     assert len(found) == len(expected)
     for mine, theirs in zip(found, expected):
         assert mine.shape == theirs.shape and mine.dtype == theirs.dtype
@@ -36,7 +41,7 @@ def check(function, *inputs, exact=False, rtol=2e-6):
             scale = float(theirs.nan_to_num(0, 0, 0).abs().max())
             torch.testing.assert_close(mine, theirs, rtol=rtol, atol=rtol * scale, equal_nan=True)
     for rows in ([4], [6, 2, 0, 4]):
-        alone = tape(*[x[rows] if x.ndim else x for x in inputs])
+        alone = made(*[x[rows] if x.ndim else x for x in inputs])
         for mine, whole in zip(alone, found):
             if whole.ndim:
                 torch.testing.assert_close(mine, _rows(whole, rows), rtol=0, atol=0, equal_nan=True)
@@ -203,10 +208,10 @@ def test_rows_of_a_table():
 @pytest.mark.parametrize("place", [-1, 11])
 def test_a_row_that_a_table_lacks_is_refused(place):
     table, index = torch.randn(11, 3), torch.zeros(7, 6, dtype=torch.int64)
-    tape = tape_of(lambda i: [table.index_select(0, i.flatten())], [index[:TRACED]])
+    made = tape_of(lambda i: [table.index_select(0, i.flatten())], [index[:TRACED]])
     index[3, 4] = place
     with pytest.raises(IndexError, match=f"row {place} of a table of 11 rows"):
-        tape(index)
+        made(index)
 
 
 def test_what_is_the_same_for_all_members():
@@ -216,12 +221,12 @@ def test_what_is_the_same_for_all_members():
 
 
 def test_any_over_the_members():
-    tape = tape_of(lambda x: [(x > 2).any(), x + 1], [torch.zeros(TRACED)])
+    made = tape_of(lambda x: [(x > 2).any(), x + 1], [torch.zeros(TRACED)])
     for members in (1, 5, 5000):
         x = torch.zeros(members)
-        assert not tape(x)[0]
+        assert not made(x)[0]
         x[members // 2] = 3
-        assert tape(x)[0] and tape(x)[0].shape == ()
+        assert made(x)[0] and made(x)[0].shape == ()
 
 
 @pytest.mark.parametrize(
@@ -235,6 +240,10 @@ def test_any_over_the_members():
         (lambda x: [x**3], (4,)),
         (lambda x: [torch.zeros(4)], (4,)),
         (lambda x: [(x > 0).to(torch.int64).abs()], (4,)),
+        (lambda x: [(x > 0).all(dim=1)], (4,)),  # a helper of the recorder once had the name of this operation
+        (lambda x: [x.amax(1), x.var(1)], (4,)),
+        (lambda x: [torch.div(x, 2, rounding_mode="floor")], (4,)),
+        (lambda x: [torch.add(x, x, alpha=2)], (4,)),
     ],
 )
 def test_what_a_tape_cannot_hold_is_said(function, shape):
@@ -251,3 +260,54 @@ def test_any_number_of_threads(threads):
         check(lambda a: [a * 2 + a.sign()], ordinary(), exact=True)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [f32, f64])
+def test_not_a_number_in_either_place(dtype):
+    """torch's maximum and minimum are not-a-number if one of both is; a tape once dropped the second."""
+    values = torch.tensor([torch.nan, 1.0, 2.0, torch.inf, -torch.inf, 0.0, torch.nan], dtype=dtype)
+    for shift in range(7):
+        check(lambda a, b: [torch.maximum(a, b), torch.minimum(a, b)], values, values.roll(shift), exact=True)
+
+
+def test_the_operations_in_the_table_are_methods_that_record():
+    for name in set(METHODS.values()):
+        first, second, *_ = inspect.signature(getattr(Recorder, name)).parameters
+        assert (first, second) == ("self", "node")
+    assert set(FUNCTIONS.values()) <= set(tape.FUNCTIONS) and not set(FUNCTIONS) & set(METHODS)
+
+
+def test_an_error_of_the_recorder_is_raised_here_and_a_warning_elsewhere(monkeypatch, caplog):
+    def broken(self, node, x):
+        raise ZeroDivisionError("broken on purpose")
+
+    monkeypatch.setattr(Recorder, "_isnan", broken)
+    with pytest.raises(ZeroDivisionError):
+        tape_of(lambda x: [x.isnan()], [ordinary(4)[:TRACED]])
+    monkeypatch.delenv(STRICT)
+    monkeypatch.setattr(logging.getLogger("shb.kernels.recording"), "disabled", False)  # Hydra disables what is there
+    with pytest.raises(Unsupported, match=r"error of the recorder.*broken on purpose"):
+        tape_of(lambda x: [x.isnan()], [ordinary(4)[:TRACED]])
+    assert "broken on purpose" in caplog.text and caplog.records[0].levelname == "WARNING"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda x, y, k: (x.double(), y, k), "input 0 of a tape is Double, not Float"),
+        (lambda x, y, k: (x, y.half(), k), "input 1 of a tape is Half, not Float"),
+        (lambda x, y, k: (x, y[:, :3], k), r"input 1 of a tape has \[7, 3\], not 7 x 4 numbers"),
+        (lambda x, y, k: (x, y[:5], k), "for 7 members"),
+        (lambda x, y, k: (x, y, k.int()), "input 2 of a tape is Int, not Long"),
+        (lambda x, y, k: (x, y, k.expand(2)), r"input 2 of a tape has \[2\], not 1 x 1 numbers"),
+        (lambda x, y, k: (x, y.to("meta"), k), "input 1 of a tape is on meta"),
+        (lambda x, y, k: (x, y), "a tape of 3 inputs was given 2"),
+    ],
+)
+def test_inputs_of_another_dtype_size_or_device_are_refused(wrong, message):
+    """What is given decides nothing: a tape reads what it was recorded for."""
+    inputs = ordinary(4), ordinary(4), torch.tensor(3)
+    made = tape_of(lambda x, y, k: [x * y, torch.where(k == 3, x, y)], [ordinary(4)[:3], ordinary(4)[:3], inputs[2]])
+    made(*inputs)
+    with pytest.raises(RuntimeError, match=message):
+        made(*wrong(*inputs))

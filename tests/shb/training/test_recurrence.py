@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shb.kernels import Recurrence, Unsupported, library
-from shb.optimizers import OPTIMIZERS
+from shb.optimizers import OPTIMIZERS, Optimizer, expand
 from shb.problems import E1
 from shb.problems.closed_forms import CLOSED_FORMS
 from shb.training import CompilationError, Member, Plan, Stack, stack, why_not
@@ -136,3 +136,41 @@ def test_a_source_that_does_not_compile_is_one_line(monkeypatch, tmp_path):
         library.build_source("int advance(void) { return missing; }")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "shb" / "kernels").iterdir())
+
+
+def test_inputs_of_another_dtype_or_kind_are_refused():
+    step = Step(E1(), OPTIMIZERS["sgd"], 3, ("lr",), "compiled", taped=True)
+    loop = Recurrence(step.program, step._count)
+    carried = [torch.zeros(9, dtype=v.dtype) for v in step.program.inputs[: step._count]]
+    rest = step.program.inputs[step._count :]
+    varying = [torch.zeros((5,) if v.common else (5, 9), dtype=v.dtype) for v in rest]
+    loop(carried, varying)
+    for i in range(len(carried)):
+        wrong = [c.short() if j == i else c for j, c in enumerate(carried)]
+        with pytest.raises(RuntimeError, match=rf"input {i} of a recurrence is Short"):
+            loop(wrong, varying)
+    with pytest.raises(RuntimeError, match="of a recurrence is Short"):
+        loop(carried, [v.short() for v in varying])
+    with pytest.raises(RuntimeError, match="belongs"):
+        loop(carried, [varying[0][:, 0], *varying[1:]])
+    with pytest.raises(RuntimeError, match="inputs was given"):
+        loop(carried, varying[1:])
+
+
+def test_not_a_number_is_the_larger_and_the_smaller_there_too():
+    """The text of these two stands in the loop as in the tape: not-a-number where either is."""
+
+    def update(params, grads, state, numbers, k):
+        lr = expand(numbers["lr"], params["w"])
+        bound = torch.where(k == 2, lr * torch.nan, lr * 10)
+        return {n: torch.minimum(torch.maximum(w - lr * grads[n], -bound), bound) for n, w in params.items()}, state
+
+    own = Optimizer("own", {"lr": None}, OPTIMIZERS["sgd"].init, update)
+    step = Step(E1(), own, 3, ("lr",), "compiled", taped=True)
+    loop = Recurrence(step.program, step._count)
+    carried = [torch.ones(9, dtype=v.dtype) for v in step.program.inputs[: step._count]]
+    rest = step.program.inputs[step._count :]
+    varying = [torch.ones((5,) if v.common else (5, 9), dtype=v.dtype) for v in rest]
+    varying[-1] = torch.arange(5)
+    new, attention = loop(carried, varying)
+    assert new[0].isnan().all() and bool(attention)

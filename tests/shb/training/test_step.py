@@ -5,13 +5,15 @@ import dataclasses
 import pytest
 import torch
 
+from shb.errors import ConfigurationError
 from shb.optimizers import OPTIMIZERS, Optimizer
 from shb.problems import E1
-from shb.training import Member, Plan, Stack
+from shb.training import Member, Plan, Stack, why_not
 from shb.training.step import Step
 from tests.shb.problems.tiny import mlp_problem
 
 SGD = OPTIMIZERS["sgd"]
+can_compile = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 
 
 def rule(update):
@@ -84,3 +86,41 @@ def test_what_a_step_carries_comes_back_as_it_was():
 def test_rules_with_equal_fields_are_different_rules():
     """A step is cached by its rule: a copy must not find the step of the original."""
     assert dataclasses.replace(SGD) != SGD and len({SGD, dataclasses.replace(SGD)}) == 2
+
+
+def without_a_cast(params, grads, state, numbers, k):
+    """Hyperparameters are float64: so is the velocity that they are multiplied with."""
+    lr, momentum = (numbers[n].unsqueeze(1) for n in ("lr", "momentum"))
+    v = {n: momentum * state["v"][n] - lr * grads[n] for n in params}
+    return {n: (w + v[n]).to(w.dtype) for n, w in params.items()}, {"v": v}
+
+
+def narrower(params, grads, state, numbers, k):
+    return params, {"v": {n: v.half() for n, v in state["v"].items()}}
+
+
+def shorter(params, grads, state, numbers, k):
+    return {n: w[:1] for n, w in params.items()}, state
+
+
+def in_another_dtype(params, grads, state, numbers, k):
+    return {n: w.double() for n, w in params.items()}, state
+
+
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (without_a_cast, r"optimizer own: dtype of state v\.w=torch\.float64: .*torch\.float32.*expand\(lr, w\)"),
+        (narrower, r"optimizer own: dtype of state v\.w=torch\.float16: .*torch\.float32"),
+        (shorter, r"optimizer own: shape of params w=\[1, 1\]: .*\[\d+, 1\]"),
+        (in_another_dtype, r"optimizer own: dtype of params w=torch\.float64: .*torch\.float32"),
+    ],
+)
+def test_a_leaf_that_changes_dtype_or_shape_is_refused(engine, update, message):
+    """A tape took the bits of one dtype for another, and read past the end of a narrower leaf."""
+    optimizer = Optimizer("own", {"lr": None, "momentum": 0.9}, lambda p, *_: {"v": dict(p)}, update)
+    member = Member(3, {"lr": 0.1, "momentum": 0.9})
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Stack(E1(dtype=torch.float32), optimizer, [member, member], Plan(4), engine=engine).run()
+    assert "\n" not in str(caught.value)
