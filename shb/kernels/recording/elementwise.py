@@ -21,6 +21,8 @@ class Elementwise(Base):
     def _result(self, function: str, dtype: torch.dtype, views: Sequence[View], lead: str) -> View:
         """Views of equal shape -> a new value."""
         shape = views[-1].meta.shape
+        if len({v.value.dtype for v in views[function == "where" :]}) > 1:
+            raise AssertionError(f"{function} of operands of several dtypes: a recorder has not cast them")
         if all(v.value in self.numbers for v in views):
             number = self._folded(function, dtype, [self.numbers[v.value] for v in views])
             return View(self._constant(number, dtype).value, meta_of((), dtype).expand(shape), lead)
@@ -152,6 +154,7 @@ class Elementwise(Base):
 
     def _stack(self, node: fx.Node, views: list[View], dim: int = 0) -> View:
         dim = self._dim(views[0], dim, value_of(node).ndim)
+        views = [self._cast(v, value_of(node).dtype) for v in views]
         spread = [View(v.value, v.meta.unsqueeze(dim), v.lead) for v in views]
         return self._chosen(node, spread, dim)
 

@@ -311,3 +311,10 @@ def test_inputs_of_another_dtype_size_or_device_are_refused(wrong, message):
     made(*inputs)
     with pytest.raises(RuntimeError, match=message):
         made(*wrong(*inputs))
+
+
+@pytest.mark.parametrize(("first", "second"), [(torch.bool, torch.int64), (f32, f64), (torch.int64, f32)])
+def test_a_stack_of_several_dtypes_has_the_widest(first, second):
+    """The narrower one was read as if it were as wide, past its end."""
+    a, b = ordinary(5).to(first), (3 * ordinary(5, seed=1)).to(second)
+    check(lambda a, b: [torch.stack([a, b], 1), torch.stack([b, a], 2)], a, b, exact=True)
