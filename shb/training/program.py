@@ -80,7 +80,8 @@ def _without_effect(graph: fx.Graph) -> None:
     for node in graph.nodes:
         if node.op == "call_function" and node.target in _VIEWS:
             (before, after) = (n.meta.get("val") for n in (node.args[0], node))
-            if before is not None and before.shape == after.shape and before.stride() == after.stride():
+            known = before is not None and after is not None  # tracing does not note the value of every constant
+            if known and before.shape == after.shape and before.stride() == after.stride():
                 node.replace_all_uses_with(node.args[0])
     graph.eliminate_dead_code()
 
