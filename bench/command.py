@@ -15,10 +15,10 @@ from rich.console import Console
 
 from bench.config import compose_config
 from bench.os_errors import advice, said
+from bench.processes import WorkerError
 from bench.runner import StoreWriteError
 from bench.store import SCHEMAS, Store
 from bench.suite import Suite, load_suite
-from bench.workers import WorkerError
 from shb.errors import ConfigurationError, choose
 
 

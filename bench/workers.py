@@ -7,28 +7,22 @@ A member's bits do not depend on it.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import queue
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from bench.config import Config
+from bench.processes import CONTEXT, worker_pool
 from bench.progress import Reporter
 from bench.runner import Failure, run_cell
 from bench.store import Store
 from bench.suite import Suite, load_suite
 
 WORTH = 1e12  # work (bench/cost.py) from which starting processes pays: about 20 s on two cores
-
-
-class WorkerError(RuntimeError):
-    """A process ended without an answer."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +66,10 @@ def run_pairs(suite: Suite, config: Config, reporter: Reporter, count: int) -> I
     Raises:
         WorkerError: a process was killed (memory?); what it had finished is stored.
     """
-    context = multiprocessing.get_context("spawn")
-    events = context.Queue()
-    threads = max(1, (config.threads or torch.get_num_threads()) // count)
-    options = (suite.name, list(suite.overrides), config.results_dir, config.memory, threads, events)
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=options)
-    try:
+    events = CONTEXT.Queue()
+    threads = config.threads or torch.get_num_threads()
+    options = (suite.name, list(suite.overrides), config.results_dir, config.memory, events)
+    with worker_pool(count, threads, _start, *options) as pool:
         waiting: dict[tuple[str, str], Future] = {pair: pool.submit(_run, *pair) for pair in suite.pairs()}
         while waiting:
             _forward(events, reporter)
@@ -85,15 +77,6 @@ def run_pairs(suite: Suite, config: Config, reporter: Reporter, count: int) -> I
                 result = waiting.pop(pair).result()
                 _forward(events, reporter, wait=0.0)
                 yield *pair, result
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a worker process was killed (memory?); repeat the command, perhaps with workers=1"
-        ) from error
-    finally:
-        processes = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:  # after an interruption they would finish their stacks
-            process.terminate()
 
 
 def _forward(events: Any, reporter: Reporter, wait: float = 0.2) -> None:
@@ -120,10 +103,8 @@ class _Remote:
 _state: dict[str, Any] = {}
 
 
-def _start(name: str, overrides: list[str], folder: str, memory: float | None, threads: int, events: Any) -> None:
-    """In a new process: one suite, one store, silence at an interruption (the parent ends it)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
+def _start(name: str, overrides: list[str], folder: str, memory: float | None, events: Any) -> None:
+    """In a new process: one suite, one store."""
     _state.update(suite=load_suite(name, overrides), store=Store(folder), memory=memory, reporter=_Remote(events))
 
 

@@ -6,21 +6,15 @@ An ensemble's numbers do not depend on it.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
-import torch
-
 from bench.claims.experiment import Experiment
+from bench.processes import worker_pool
 from bench.store import Store
-from bench.workers import WorkerError
 from shb.errors import ConfigurationError
 
 WORTH = 20.0  # expected seconds from which starting processes (about 3 s of each) pays
@@ -79,10 +73,7 @@ def compute(
     Raises:
         WorkerError: a process was killed (memory?); what was finished is stored.
     """
-    context = multiprocessing.get_context("spawn")
-    options = (folder, max(1, threads // count))
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=options)
-    try:
+    with worker_pool(count, threads, _start, folder) as pool:
         waiting: dict[Future, Job] = {pool.submit(_run, job.ensemble): job for job in jobs}
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -90,35 +81,16 @@ def compute(
                 if isinstance(error, BrokenProcessPool):
                     raise error
                 yield job, 0.0 if error else future.result(), error
-    except BrokenProcessPool as error:
-        raise WorkerError(
-            "a worker process was killed (memory?); repeat the command, perhaps with workers=1"
-        ) from error
-    finally:
-        processes = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:  # after an interruption they would finish their ensembles
-            process.terminate()
 
 
 _stores: list[Store] = []
 
 
-def _start(folder: str, threads: int) -> None:
-    """In a new process: one store, silence at an interruption (the parent ends it), an end with the parent."""
-    import bench.claims.catalogue  # noqa: F401  registers the measures, which the parent has not sent
+def _start(folder: str) -> None:
+    """In a new process: one store, and the measures, which the parent has not sent."""
+    import bench.claims.catalogue  # noqa: F401  registers them
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    torch.set_num_threads(threads)
     _stores.append(Store(folder))
-
-
-def _end_with(parent: int) -> None:
-    """A killed parent cannot end its workers."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _run(ensemble: Experiment) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from shb.models.batch_norm import MemberwiseBatchNorm
 from shb.models.cnn import cnn
 from shb.models.convolution import Conv, MaxPool
 from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initialization, draw_parameters
@@ -28,6 +29,7 @@ __all__ = [
     "MODELS",
     "Conv",
     "MaxPool",
+    "MemberwiseBatchNorm",
     "built",
     "check_initialization",
     "check_module",

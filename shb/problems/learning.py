@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from shb.datasets import Dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import (
+    MemberwiseBatchNorm,
     built,
     check_initialization,
     check_module,
@@ -188,7 +189,8 @@ class LearningProblem(PerSeed):
         return tuple(part.index_select(0, index).unflatten(0, samples.shape) for part in (x, y))
 
     def _sample_losses(self, params: Params, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        output = torch.func.functional_call(self.module, params, (x,))
+        with MemberwiseBatchNorm():
+            output = torch.func.functional_call(self.module, params, (x,))
         if not isinstance(output, Tensor) or output.shape != y.shape:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise ConfigurationError(

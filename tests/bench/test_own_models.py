@@ -46,7 +46,11 @@ def complex_one(outputs):
 
 
 REFUSED = {
-    "lstm": (Recurrent, "model=own"),
+    "lstm": (Recurrent, "model=own: .*vmap"),
+    "batch norm": (
+        lambda outputs: nn.Sequential(nn.BatchNorm1d(10, momentum=None), nn.Linear(10, outputs)),
+        "model=own: .*vmap",
+    ),
     "branch": (Branching, "model=own: .*data-dependent control flow"),
     "random": (Noisy, "dropout as the only random operation"),
     "bare tensor": (Bare, r"model=scale: .*register_buffer"),

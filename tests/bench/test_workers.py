@@ -14,10 +14,11 @@ from rich.console import Console
 import bench.run
 from bench.command import run_command
 from bench.config import compose_config
+from bench.processes import WorkerError
 from bench.progress import Reporter
 from bench.store import METRICS, Store
 from bench.suite import load_suite
-from bench.workers import WORTH, WorkerError, run_pairs, worker_count
+from bench.workers import WORTH, run_pairs, worker_count
 
 
 def assert_gone(processes):

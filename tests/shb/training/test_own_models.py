@@ -169,7 +169,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "batch norm"])
+@pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_a_member_are_its_own(name, engine, tmp_path):
     expected = seven(name, engine)
     assert same(stack_of(name, engine, [3]).run()[0], expected[3])
