@@ -116,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     print_faults(store, console)
     citation, files = pack(suite, store)
     name = f"shb-bench-{suite.name}-v{suite.version}-{citation.content_hash[:12]}.zip"
-    path = Path(outputs[-1]) if outputs else store.folder / "archive" / name
+    path = Path(outputs[-1]).expanduser() if outputs else store.folder / "archive" / name
     write_archive(path, files)
     if not citation.complete:
         lacking = citation.planned - len(citation.members)

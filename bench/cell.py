@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench.config import Config, numbers
@@ -24,6 +25,8 @@ from shb.training import ENGINES, Member, Plan
 
 NUMERICS = {"eager": 1, "compiled": 3}  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
+LARGEST = 2**63 - 1  # of the store's whole numbers
+MEMBER_BYTES = 3000  # of a listed member: setting, spec, identity (868 to 3,142 measured)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,10 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     """
     _at_least("seeds", config.seeds, 1)
     _at_least("seed_offset", config.seed_offset, 0)
+    if config.seed_offset + config.seeds > LARGEST:
+        field = "seeds" if config.seeds > config.seed_offset else "seed_offset"
+        allowed = "a whole number with seed_offset + seeds <= 2^63 - 1, which the store can hold"
+        raise ConfigurationError(field, getattr(config, field), allowed)
     _at_least("evaluations", config.evaluations, 1)
     if config.threads is not None:
         _at_least("threads", config.threads, 1)
@@ -108,6 +115,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         velocity_std=velocity_std,
     )
     grid = settings_grid(config, optimizer, trials)
+    _check_memory(config.seeds, len(grid))
     seeds = range(config.seed_offset, config.seed_offset + config.seeds)
     members = tuple(Member(seed, setting) for setting in grid for seed in seeds)
     shared = {
@@ -148,6 +156,26 @@ def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigurationError(name, value, f"a whole number >= {least}")
+    if value > LARGEST:
+        raise ConfigurationError(name, value, f"a whole number in {least} .. 2^63 - 1, which the store can hold")
+
+
+def _check_memory(seeds: int, settings: int) -> None:
+    """Refuse more members than the free memory can list, before they are listed."""
+    free, needed = _free_memory(), seeds * settings * MEMBER_BYTES
+    if free is not None and needed > free:
+        allowed = f"at most {free // (settings * MEMBER_BYTES)}: to list {seeds * settings} members takes "
+        allowed += f"{needed / 2**30:.0f} GiB of memory, {free / 2**30:.1f} GiB are free"
+        raise ConfigurationError("seeds", seeds, allowed)
+
+
+def _free_memory() -> int | None:
+    """Bytes that the system can give, or None where it does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def _velocity_std(config: Config, optimizer: Optimizer) -> float:
@@ -176,4 +204,7 @@ def _steps(config: Config, train_size: int | None) -> int:
     epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
     if not 0 < epochs < math.inf:
         raise ConfigurationError("epochs", epochs, "a number > 0")
-    return math.ceil(epochs * train_size / config.batch_size)
+    steps = epochs * train_size / config.batch_size
+    if steps > LARGEST:
+        raise ConfigurationError("epochs", epochs, "a number that makes at most 2^63 - 1 steps")
+    return math.ceil(steps)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,6 +33,8 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     """Call `main` with the command line; turn errors into one line on stderr and an exit code."""
     error_console = Console(stderr=True, soft_wrap=True)
     try:
+        if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "bench":  # that of the imports
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return main(sys.argv[1:] if arguments is None else arguments)
     except ConfigurationError as error:
         error_console.print(f"error: {error}", style="red", highlight=False, markup=False)
@@ -106,7 +109,7 @@ def read_options(
             continue
         kind = type(defaults[choose("option", name, defaults)])
         try:
-            options[name] = kind(value)
+            options[name] = os.path.expanduser(value) if kind is str else kind(value)
             if kind is not str and not math.isfinite(options[name]):
                 raise ValueError
         except ValueError:

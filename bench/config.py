@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class ClaimsConfig:
     results_dir: str
 
 
+LITERAL = ("results_dir", "data_root", "logger.dir", "logger.project", "logger.entity")  # names of the user's own
+
 _FILES: dict[type, str] = {Config: "config", ClaimsConfig: "claims"}  # schema -> file in conf/
 
 
@@ -91,8 +94,25 @@ def compose_config(overrides: Sequence[str]) -> Config:
     return compose_as(Config, overrides)
 
 
+def literal(override: str) -> str:
+    """An override of a path or name, quoted so that Hydra's grammar takes it as it stands; others as they are.
+
+    `~` is expanded; null stays null. A value in single quotes is quoted already, so that quoting twice changes nothing.
+    """
+    field, separator, value = override.partition("=")
+    quoted = len(value) > 1 and value[0] == value[-1] == "'"
+    if not separator or field.lstrip("+") not in LITERAL or value in ("", "null") or quoted:
+        return override
+    if field.lstrip("+") != "logger.project":
+        value = os.path.expanduser(value)
+    value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation of OmegaConf's
+    value = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"{field}='{value}'"
+
+
 def compose_as(schema: type[Schema], overrides: Sequence[str]) -> Schema:
     """As `compose_config`, for the file of any schema."""
+    overrides = [literal(one) for one in overrides]
     try:
         return typed(_composed(_FILES[schema], overrides), schema)
     except (HydraException, ValueError) as error:
@@ -148,11 +168,34 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
         words = str(schema.__annotations__[key.split(".")[0]])
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
+        if OmegaConf.is_missing(composed, key):
+            value, words = "???", "a value: this one is missing"
         raise ConfigurationError(key, value, words) from None
     for group, values in vars(config).items():
         if isinstance(values, dict) and "name" not in values:
             raise ConfigurationError(f"{group}.name", "(deleted)", f"one of {', '.join(options(group))}")
+        if isinstance(values, dict):
+            _check_fields(group, values)
     return config
+
+
+def _check_fields(group: str, values: Mapping[str, Any]) -> None:
+    """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
+    path = CONF / group / f"{values['name']}.yaml"
+    if not path.is_file():  # an unknown name, refused where it is looked up
+        return
+    known = _fields_of(str(path), path.stat().st_mtime_ns)
+    for name, value in values.items():
+        if name not in known:
+            own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
+            allowed = f"{own}: this field does not apply for {group}={values['name']}"
+            raise ConfigurationError(f"{group}.{name}", value, allowed)
+
+
+@functools.lru_cache(maxsize=256)
+def _fields_of(path: str, changed: int) -> tuple[str, ...]:
+    """Names of the fields of a file; `changed`, its time of change, is part of the key."""
+    return tuple(OmegaConf.load(path))
 
 
 def options(group: str) -> list[str]:
@@ -163,6 +206,9 @@ def options(group: str) -> list[str]:
 def _explained(error: Exception, overrides: Sequence[str], schema: type) -> ConfigurationError:
     """Say in one line which override is wrong and what is allowed."""
     text = str(error)
+    if "set --multirun" in text or "Ambiguous value" in text:
+        swept = next((o for o in overrides if "," in o and not o.partition("=")[2].startswith(("[", "{"))), "")
+        return ConfigurationError(swept.partition("=")[0], swept.partition("=")[2], "one value, or a matrix with -m")
     if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         group, value = match.groups()
         if not (CONF / group).is_dir():

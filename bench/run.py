@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 
 from bench.cell import Cell, build_cell
 from bench.command import make_console, run_command, split_suite
-from bench.config import CONF, Config, compose_config, typed
+from bench.config import CONF, Config, compose_config, literal, typed
 from bench.engine import build_for
 from bench.leaderboard import leaderboard, write_leaderboard
 from bench.leaderboard_text import print_leaderboard
@@ -210,6 +210,7 @@ def job(composed: DictConfig) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """See the module's docstring."""
+    arguments = [literal(one) for one in arguments]
     if {"-h", "--help", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"} & set(arguments):
         job()
         return 0

@@ -35,7 +35,7 @@ from bench.claims.figures import draw
 from bench.claims.report import print_table, rows, write
 from bench.claims.workers import compute, plan, worker_count
 from bench.command import make_console, run_command
-from bench.config import CONF, ClaimsConfig, compose_as
+from bench.config import CONF, ClaimsConfig, compose_as, literal
 from bench.environment import environment
 from bench.inference import Region
 from bench.problem import resolve_device
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping[str, Any]]]:
     """The configuration, and per claim its entry in conf/claim (with what the command line changed)."""
     flags = [a for a in arguments if a.startswith("-")]
-    overrides = [a for a in arguments if not a.startswith("-")]
+    overrides = [literal(a) for a in arguments if not a.startswith("-")]
     for flag in flags:
         if flag not in ("-m", "--multirun"):
             raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")

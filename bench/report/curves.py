@@ -63,16 +63,17 @@ def quantile_lines(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, lines, np.nan)
 
 
-def make_curves(members: pl.DataFrame, curves: pl.DataFrame) -> list[Curves]:
+def make_curves(problem: str, optimizer: str, members: pl.DataFrame, curves: pl.DataFrame) -> list[Curves]:
     """The curves of one problem and optimizer, one per metric that was measured at two steps or more.
 
     Args:
+        problem: its name in the suite, which may be another than that of its members.
+        optimizer: its name.
         members: rows of the evaluation seeds, done or diverged.
         curves: their curve rows (Store.curves).
     """
     if members.is_empty() or curves.is_empty():
         return []
-    problem, optimizer = members["problem"][0], members["optimizer"][0]
     result = []
     for metric in COLUMNS:
         own = curves.filter(pl.col(metric).is_not_null())

@@ -91,21 +91,29 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
     """
     members = store.members()
     phases: dict[str, str] = {}
+    names: dict[str, str] = {}  # of problems in the suite, which may be others than those of their members
     seeds, curves = [], []
     for entry in (entry for own in entries(suite, store).values() for entry in own):
-        phases.update(dict.fromkeys(suite.tuning_cell(entry.problem, entry.optimizer).ids, "tuning"))
+        ids = suite.tuning_cell(entry.problem, entry.optimizer).ids
+        phases.update(dict.fromkeys(ids, "tuning"))
+        names.update(dict.fromkeys(ids, entry.problem))
         if entry.hyperparameters:
             ids = suite.evaluation_cell(entry.problem, entry.optimizer, entry.hyperparameters).ids
             phases.update(dict.fromkeys(ids, "evaluation"))
+            names.update(dict.fromkeys(ids, entry.problem))
             seeds += [_seeds(entry, metric) for metric in entry.values]
-            curves += make_curves(entry.evaluation, store.curves(entry.evaluation["member_id"].to_list()))
+            stored = store.curves(entry.evaluation["member_id"].to_list())
+            curves += make_curves(entry.problem, entry.optimizer, entry.evaluation, stored)
     phase = [phases.get(member_id, "other") for member_id in members["member_id"]]
+    problem = [names.get(*pair) for pair in members.select("member_id", "problem").iter_rows()]
     claims = _claims(store.folder / "claims" / "claims.json")
     return Report(
         suite=suite,
         folder=store.folder,
         document=document,
-        members=members.with_columns(pl.Series("phase", phase, dtype=pl.String)),
+        members=members.with_columns(
+            pl.Series("phase", phase, dtype=pl.String), pl.Series("problem", problem, dtype=pl.String)
+        ),
         status=status_rows(suite, store),
         seeds=seeds,
         curves=curves,

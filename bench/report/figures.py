@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,28 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     look = looks(report.optimizers)
     if report.seeds:
         yield "leaderboard", _leaderboard(report, look)
+    files = _file_names(report.suite.problems)
     for problem in report.suite.problems:
         if any(c.problem == problem for c in report.curves):
-            yield f"curves_{_file_name(problem)}", _curves(report, look, problem)
+            yield f"curves_{files[problem]}", _curves(report, look, problem)
     if report.document.get("profiles"):
         yield "profiles", _profiles(report, look)
     for problem in report.suite.problems:
         if any(s["problem"] == problem for s in report.sensitivity):
-            yield f"sensitivity_{_file_name(problem)}", _sensitivity(report, look, problem)
+            yield f"sensitivity_{files[problem]}", _sensitivity(report, look, problem)
 
 
-def _file_name(problem: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", problem)
+def _file_names(problems: Iterable[str]) -> dict[str, str]:
+    """Problem -> what its files are called: other characters than letters, digits, dots and hyphens are underscores."""
+    names: dict[str, str] = {}
+    for problem in problems:
+        name = plain = re.sub(r"[^\w.-]+", "_", problem)
+        count = 1
+        while name.casefold() in (other.casefold() for other in names.values()):
+            count += 1
+            name = f"{plain}_{count}"
+        names[problem] = name
+    return names
 
 
 def _plain(text: str) -> str:

@@ -56,7 +56,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("seeds=1.5", "seeds=1.5", "a whole number"),
     ("seeds=true", "seeds=True", "a whole number"),
     ("seeds=", "seeds=", "a whole number"),
-    ("seeds=1,2", "override=seeds=1,2", "name=value"),
+    ("seeds=1,2", "seeds=1,2", "one value, or a matrix with -m"),
     ("seeds", "override=seeds", "name=value"),
     ("steps=[1]", "steps=[1]", "a whole number or null"),
     ("epochs=abc", "epochs=abc", "a number or null"),

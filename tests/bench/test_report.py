@@ -130,7 +130,7 @@ def test_a_diverged_seed_counts_as_the_worst_from_there_on():
     curves = pl.DataFrame(
         [{"member_id": m, "step": k, "val_loss": v, "val_accuracy": v / 10} for m, k, v in rows], schema=CURVE_SCHEMA
     )
-    by_metric = {own.metric: own for own in make_curves(members, curves)}
+    by_metric = {own.metric: own for own in make_curves("p", "sgd", members, curves)}
     loss, accuracy = by_metric["val_loss"], by_metric["val_accuracy"]
     assert loss.steps.tolist() == [0, 5, 9] and loss.measured.tolist() == [3, 2, 2]
     assert loss.lines[3].tolist() == [2.0, 0.5, 0.3] and loss.lines[-1].tolist() == [3.0, np.inf, np.inf]
@@ -382,6 +382,29 @@ def test_figures_in_three_formats_equal_for_equal_stores(full, tmp_path):
     starts = {".svg": b"<?xml", ".pdf": b"%PDF", ".png": b"\x89PNG"}
     for one, two in zip(first, second):
         assert one.read_bytes().startswith(starts[one.suffix]) and one.read_bytes() == two.read_bytes()
+
+
+def test_problems_may_have_any_names(finished, write_suite):
+    """The members of a problem are stored as of "dataset/model"; its name is what the suite's file says."""
+    smoke = load_suite("smoke", ())
+    names = dict(zip(smoke.problems, ["my digits (small)", "糖尿病"]))
+    problems = {names[own]: list(overrides) for own, overrides in smoke.problems.items()}
+    targets = {names[own]: vars(target) for own, target in smoke.targets.items()}
+    write_suite("named", problems=problems, targets=targets)
+    suite, store = load_suite("named", [*SUITE_SIZE, f"results_dir={finished}"]), Store(finished)
+    document = leaderboard(suite, store)
+    report = gather(suite, store, full_document(document, suite, store))
+    usual = report_of(finished)
+    assert {own.problem for own in report.curves} == set(problems) and len(report.curves) == len(usual.curves)
+    assert set(report.members["problem"]) == set(problems) and "other" not in report.members["phase"].to_list()
+    page, summary = build_page(report), build_summary(report)
+    assert all(name in page and name in summary for name in problems)
+    assert {"curves_my_digits_small_", "curves_糖尿病"} <= {name for name, _ in figures_command._figures(report)}
+
+
+def test_files_of_problems_have_names_of_their_own():
+    found = figures_command._file_names(["a b", "a/b", "A b", "digits/mlp"])
+    assert list(found.values()) == ["a_b", "a_b_2", "A_b_3", "digits_mlp"]
 
 
 def test_the_command_of_figures(finished_copy, capsys, monkeypatch):
