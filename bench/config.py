@@ -181,15 +181,18 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
 
 def _check_fields(group: str, values: Mapping[str, Any]) -> None:
     """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
-    path = CONF / group / f"{values['name']}.yaml"
-    if not path.is_file():  # an unknown name, refused where it is looked up
-        return
-    known = _fields_of(str(path), path.stat().st_mtime_ns)
+    known = declared(group, values["name"])
     for name, value in values.items():
-        if name not in known:
+        if known and name not in known:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
+
+
+def declared(group: str, name: object) -> tuple[str, ...]:
+    """Names of the fields that the file of an entry declares; none for an unknown entry, which its users refuse."""
+    path = CONF / group / f"{name}.yaml"
+    return _fields_of(str(path), path.stat().st_mtime_ns) if path.is_file() else ()
 
 
 @functools.lru_cache(maxsize=256)

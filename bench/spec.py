@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bench.cell import NUMERICS, Cell, build_cell, canonical, identity
-from bench.config import Config, typed
+from bench.config import Config, declared, typed
 from bench.problem import resolve_device
 from bench.spec_text import PROBLEM_FIELDS, read_spec, shown
 from shb.datasets import check_files, load_dataset
@@ -79,7 +79,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "optimizer": {
             "name": spec["optimizer"],
             **{n: v for n, v in numbers.items() if "." not in n},
-            "allow_unstable": True,
+            **({"allow_unstable": True} if "allow_unstable" in declared("optimizer", spec["optimizer"]) else {}),
         },
         "schedule": group("schedule"),
         "momentum_schedule": group("momentum_schedule"),

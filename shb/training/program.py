@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, fx
 from torch._decomp import get_decompositions
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
@@ -30,7 +32,8 @@ def trace(function: Callable[..., Sequence[Tensor]], *examples: Tensor, rounded:
     Args:
         rounded: every product and sum is an operation of its own, correctly rounded; torch has some in one.
     """
-    module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else torch makes one for every result
+        module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
     _without_effect(module.graph)
     _do_once(module.graph)
     module.recompile()
