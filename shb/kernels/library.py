@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import os
 import platform
 import time
 from pathlib import Path
@@ -19,9 +20,13 @@ from shb.kernels.keeping import discard, find, keep
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
 OPTIMIZATION = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC")
-FLAGS = ("-std=c++20", *OPTIMIZATION)
+# SHB_SANITIZE=1: a read or write outside a tensor, or undefined arithmetic, ends the process with a report. Such a
+# process must be started with the sanitizers' libraries in LD_PRELOAD (tests/shb/kernels/test_sanitizers.py).
+SANITIZERS = ("-O0", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZING = SANITIZERS if os.environ.get("SHB_SANITIZE") == "1" else ()
+FLAGS = ("-std=c++20", *OPTIMIZATION, *SANITIZING)
 # without contraction: operations that a tape does one after the other keep their rounding
-C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, "-ffp-contract=off", "-shared")
+C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, *SANITIZING, "-ffp-contract=off", "-shared")
 # what another process does with a library before this one trusts it
 _TRIAL = """
 import torch, shb.kernels
@@ -97,7 +102,7 @@ def _build(scratch: Path, target: Path) -> None:
     compiled = scratch / "native.o"
     call_compiler([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)], scratch)
     # not linked with OpenMP: torch's own is used, whose threads would otherwise compete with those of a second one
-    call_compiler([compiler(), "-shared", str(compiled), "-o", str(target), *libraries], scratch)
+    call_compiler([compiler(), "-shared", *SANITIZING, str(compiled), "-o", str(target), *libraries], scratch)
 
 
 def _one_line(error: Exception) -> str:

@@ -137,6 +137,20 @@ def test_what_is_not_a_number_is_passed_on():
     assert y[0, 0, 0, 0].isnan().all() and (which[0, 0, 0, 0] == 3).all()
 
 
+def test_of_several_that_are_not_a_number_the_last_gets_the_gradient_as_in_torch():
+    x = torch.zeros(1, 17, 2, 4)
+    x[..., 0, 0] = x[..., 1, 0] = torch.nan  # the first and the third of a window
+    x[..., 0, 3], x[..., 1, 2] = torch.nan, 1.0
+    x.requires_grad_()
+    expected, _ = F.max_pool2d_with_indices(x, (2, 2))
+    upstream = torch.full_like(expected, 2.0)
+    (gradient,) = torch.autograd.grad(expected, x, upstream)
+    y, which = ops.native_max_pool(x.detach(), (2, 2))
+    assert y.isnan().all() and expected.isnan().all()
+    assert torch.equal(ops.native_max_pool_backward(upstream, x.detach(), (2, 2), which), gradient)
+    assert gradient[0, 0].tolist() == [[0, 0, 0, 2], [2, 0, 0, 0]]
+
+
 def test_a_rectifier_stops_at_exact_zeros():
     """The gradient at 0 is 0, as torch's: pre-activations that are 0 pass nothing on."""
     x, weight = torch.zeros(1, 1, 2, 2, 1), torch.ones(1, 1, 1)

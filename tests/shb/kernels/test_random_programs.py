@@ -1,4 +1,4 @@
-"""A tape of a random program says what torch says, or that it is none. 400 programs; a failure names its seed."""
+"""A tape of a random program says what torch says, or that it is none. 2,000 programs; a failure names its seed."""
 
 import collections
 
@@ -12,7 +12,7 @@ from tests.shb.kernels import programs
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 
-CHUNK, CHUNKS = 100, 4
+CHUNK, CHUNKS = 100, 20
 TRACED, MEMBERS = 3, 7
 ROUNDING = {torch.float32: 3e-6, torch.float64: 4e-15}
 
