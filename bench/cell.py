@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.config import Config, numbers
 from bench.engine import settled_engine
+from bench.plugins import names_of, plugin_record
 from bench.problem import build_problem, problem_spec
 from bench.settings import is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
@@ -103,6 +104,8 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         _at_least("workers", config.workers, 1)
     if config.memory is not None and not config.memory > 0:
         raise ConfigurationError("memory", config.memory, "a number of GiB > 0")
+    if config.suite.get("optimizers") is not None:
+        raise ConfigurationError("suite.optimizers", config.suite["optimizers"], "given together with suite=NAME only")
     choose("engine", config.engine, ("auto", *ENGINES))
     spec, label, train_size = problem_spec(config)
     optimizer = get_optimizer(config.optimizer["name"])
@@ -129,6 +132,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         "velocity_std": plan.velocity_std,
         "engine": "eager",
     }
+    shared |= plugin_record(names_of(shared))
     specs = tuple({**shared, "seed": m.seed, "hyperparameters": dict(m.hyperparameters)} for m in members)
     cell = Cell(
         label=label,

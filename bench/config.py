@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.added import added, contents, plugin_list
 from shb.errors import ConfigurationError, choose
 
 Schema = TypeVar("Schema")
@@ -66,6 +67,7 @@ class Config:
     memory: float | None
     data_root: str | None
     download: bool
+    plugins: list[str]
     results_dir: str
 
 
@@ -100,14 +102,20 @@ def literal(override: str) -> str:
     `~` is expanded; null stays null. A value in single quotes is quoted already, so that quoting twice changes nothing.
     """
     field, separator, value = override.partition("=")
+    if field == "plugins":
+        return f"plugins=[{','.join(_quoted(os.path.expanduser(one)) for one in plugin_list(value))}]"
     quoted = len(value) > 1 and value[0] == value[-1] == "'"
     if not separator or field.lstrip("+") not in LITERAL or value in ("", "null") or quoted:
         return override
     if field.lstrip("+") != "logger.project":
         value = os.path.expanduser(value)
+    return f"{field}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
     value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no interpolation of OmegaConf's
     value = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
-    return f"{field}='{value}'"
+    return f"'{value}'"
 
 
 def compose_as(schema: type[Schema], overrides: Sequence[str]) -> Schema:
@@ -129,7 +137,7 @@ def _composed(file: str, overrides: Sequence[str]) -> DictConfig:
     values = [one for one in parsed if _is_value(one)]
     groups = tuple(text for text, one in zip(overrides, parsed) if not _is_value(one))
     files = sorted((str(path), path.stat().st_mtime_ns) for path in CONF.rglob("*.yaml"))
-    config = copy.deepcopy(_of_groups(str(CONF), file, groups, tuple(files)))
+    config = copy.deepcopy(_of_groups(str(CONF), file, groups, (*files, *contents())))
     try:
         for one in values:
             OmegaConf.update(config, one.key_or_group, one.value(), merge=True)
@@ -146,7 +154,7 @@ def _is_value(override: Override) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _of_groups(conf: str, file: str, groups: tuple[str, ...], files: tuple) -> DictConfig:
-    """`files` and when each was changed are part of the key: who edits one sees it."""
+    """`files` and when each was changed, and what plug-ins added, are part of the key: who edits one sees it."""
     return _by_hydra(conf, file, groups)
 
 
@@ -191,6 +199,8 @@ def _check_fields(group: str, values: Mapping[str, Any]) -> None:
 
 def declared(group: str, name: object) -> tuple[str, ...]:
     """Names of the fields that the file of an entry declares; none for an unknown entry, which its users refuse."""
+    if name in added(group):
+        return tuple(added(group)[name])
     path = CONF / group / f"{name}.yaml"
     return _fields_of(str(path), path.stat().st_mtime_ns) if path.is_file() else ()
 
@@ -203,6 +213,11 @@ def _fields_of(path: str, changed: int) -> tuple[str, ...]:
 
 def options(group: str) -> list[str]:
     """Names of the entries of a configuration group."""
+    return sorted({*own_options(group), *added(group)})
+
+
+def own_options(group: str) -> list[str]:
+    """Those of `options` that are of this project, and of no plug-in."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
@@ -251,6 +266,8 @@ def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> Configu
 
 def fields(group: str, entry: str) -> list[str]:
     """Names of the fields of an entry of a configuration group."""
+    if entry in added(group):
+        return added(group)[entry]
     return list(OmegaConf.load(CONF / group / f"{entry}.yaml"))
 
 

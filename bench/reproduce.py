@@ -19,11 +19,13 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from bench.added import plugin_list
 from bench.cell import NUMERICS, Cell
 from bench.command import make_console, read_options, read_store, run_command
 from bench.content_hash import number_bits
 from bench.environment import TIED_TO, environment
 from bench.footprint import Footprint, footprint
+from bench.plugins import load_plugins
 from bench.record import described
 from bench.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
 from bench.spec import Unavailable, spec_cell
@@ -214,9 +216,10 @@ def find(store: Store, member_id: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """See the module's docstring."""
-    usage = "python -m bench.reproduce MEMBER_ID [results_dir=...] [data_root=...] [limit=seconds]"
-    defaults = {"results_dir": REFERENCE, "data_root": "", "limit": LIMIT}
+    usage = "python -m bench.reproduce MEMBER_ID [results_dir=...] [data_root=...] [limit=seconds] [plugins=file.py]"
+    defaults = {"results_dir": REFERENCE, "data_root": "", "limit": LIMIT, "plugins": ""}
     (member_id,), options = read_options(arguments, defaults, usage, (1, 1))
+    load_plugins(plugin_list(options["plugins"]))
     store = read_store(options["results_dir"])
     row = find(store, member_id)
     console = make_console()

@@ -28,6 +28,7 @@ from bench.engine import build_for
 from bench.leaderboard import leaderboard, write_leaderboard
 from bench.leaderboard_text import print_leaderboard
 from bench.logger import Logger, make_logger
+from bench.plugins import load_plugins, use_plugins
 from bench.progress import Reporter
 from bench.runner import Failure, StoreWriteError, missing, run_cell, work
 from bench.store import Store
@@ -203,7 +204,9 @@ def _as_run(cell: Cell, members: pl.DataFrame) -> Cell:
 def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
     try:
-        run_one(typed(composed))
+        config = typed(composed)
+        load_plugins(config.plugins)  # a launcher's process has none yet
+        run_one(config)
     except (StoreWriteError, OSError) as error:
         _warn(f"results could not be written ({error})")  # no CONSOLE here: launchers pickle what this names
 
@@ -211,6 +214,7 @@ def job(composed: DictConfig) -> None:
 def main(arguments: Sequence[str]) -> int:
     """See the module's docstring."""
     arguments = [literal(one) for one in arguments]
+    use_plugins(arguments)
     if {"-h", "--help", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i"} & set(arguments):
         job()
         return 0

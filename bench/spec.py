@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from bench.cell import NUMERICS, Cell, build_cell, canonical, identity
 from bench.config import Config, declared, typed
+from bench.plugins import PluginMissing
 from bench.problem import resolve_device
 from bench.spec_text import PROBLEM_FIELDS, read_spec, shown
 from shb.datasets import check_files, load_dataset
@@ -33,9 +34,12 @@ def spec_cell(text: str, data_root: str | None = None) -> Cell:
 
     Raises:
         ConfigurationError: not a spec that this code, or an older one, could have written.
-        Unavailable: the data set, a CUDA device, or the code of newer numerics is missing.
+        Unavailable: the data set, a plug-in, a CUDA device, or the code of newer numerics is missing.
     """
-    spec = read_spec(text)
+    try:
+        spec = read_spec(text)
+    except PluginMissing as error:
+        raise Unavailable(str(error)) from None
     engine, numerics = spec["engine"], spec["numerics"]
     if numerics > NUMERICS[engine]:
         known = NUMERICS[engine]
@@ -105,6 +109,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "memory": None,
         "data_root": data_root,
         "download": False,
+        "plugins": [],
         "results_dir": "results/local",
     }
     return typed(OmegaConf.create(composed))

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from bench.config import fields, options
+from bench.config import fields, options, own_options
+from bench.plugins import check_record, names_of
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.models import MODELS
@@ -64,8 +65,13 @@ def read_spec(text: str) -> dict[str, Any]:
         spec = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError("spec", shown(text), f"JSON ({str(error)[:100]})") from None
-    _check_fields("spec", spec, _FIELDS)
-    _check_plain("spec", spec)
+    if isinstance(spec, dict) and "plugins" in spec:
+        _check_fields("spec", spec, {**_FIELDS, "plugins": dict})
+        _check_plain("spec", spec)
+        _check_plugins(spec)
+    else:
+        _check_fields("spec", spec, _FIELDS)
+        _check_plain("spec", spec)
     _check_problem(spec["problem"])
     choose("spec.engine", spec["engine"], ENGINES)
     optimizer = get_optimizer(spec["optimizer"])
@@ -82,6 +88,23 @@ def read_spec(text: str) -> dict[str, Any]:
     if not 0 <= spec["seed"] < 2**63:
         raise ConfigurationError("spec.seed", spec["seed"], "a whole number from 0 to 2^63 - 1")
     return spec
+
+
+def _check_plugins(spec: Mapping[str, Any]) -> None:
+    """Of what a member uses, its plug-ins by content; PluginMissing if they are not loaded."""
+    _check_fields("spec.problem", spec["problem"], {"name": str}, exact=False)
+    if "model" in spec["problem"]:
+        _check_fields("spec.problem.model", spec["problem"]["model"], {"name": str}, exact=False)
+    names = names_of(spec)
+    for group, sha256 in spec["plugins"].items():
+        choose("spec.plugins", group, names)
+        if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise ConfigurationError(f"spec.plugins.{group}", shown(sha256), "a SHA-256: 64 hexadecimal digits")
+        if not isinstance(names[group], str) or names[group] in own_options(group):
+            raise ConfigurationError(
+                f"spec.plugins.{group}", sha256, f"nothing: {shown(names[group])} is of no plug-in"
+            )
+    check_record(spec["plugins"], names)
 
 
 def shown(value: Any) -> str:

@@ -16,11 +16,12 @@ from omegaconf import OmegaConf
 
 from bench.cell import Cell, build_cell
 from bench.config import CONF, Config, compose_config, numbers, options
+from bench.plugins import use_plugins
 from bench.store import METRICS
 from bench.tuning import best_setting, check_space, sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
-from shb.optimizers import get_optimizer
+from shb.optimizers import OPTIMIZERS, get_optimizer
 
 NEUTRAL = (
     "results_dir",
@@ -32,7 +33,9 @@ NEUTRAL = (
     "device",
     "engine",
     "logger",
+    "plugins",
 )  # no other suite
+_OWN_LIST = "suite.optimizers="  # instead of the suite's optimizers: with own ones among them
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
 
 
@@ -72,7 +75,7 @@ class Suite:
         key = problem, optimizer
         if key not in self._configs:
             own = [*self.problems[problem], f"optimizer={optimizer}"]
-            self._configs[key] = compose_config([*own, *self.overrides])
+            self._configs[key] = compose_config([*own, *(o for o in self.overrides if not o.startswith(_OWN_LIST))])
         return self._configs[key]
 
     def tuning_cell(self, problem: str, optimizer: str) -> Cell:
@@ -116,7 +119,9 @@ class Suite:
         """Search space of an optimizer: hyperparameter -> low, high, scale; {} if there is nothing to tune."""
         if self.settings:
             return {}
-        space = self.config(problem, optimizer).optimizer["space"]
+        space = self.config(problem, optimizer).optimizer.get("space")
+        if not space:
+            raise ConfigurationError(f"optimizer.space of {optimizer}", "(missing)", "a search space, to be tuned in")
         check_space(optimizer, space, get_optimizer(optimizer).hyperparameters)
         return space
 
@@ -206,6 +211,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
         ConfigurationError: unknown suite, one that was changed under the same version, an override of what the suite
             itself sets, or a wrong value.
     """
+    use_plugins(overrides)
     choose("suite", name, options("suite"))
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
@@ -216,6 +222,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     raw = OmegaConf.to_container(OmegaConf.load(CONF / "suite" / f"{name}.yaml"))
     _check_frozen(raw)
     raw.pop("frozen", None)
+    raw["optimizers"] = _optimizers(overrides) or raw["optimizers"]
     targets = {problem: Target(**target) for problem, target in raw.pop("targets").items()}
     for problem, target in targets.items():
         choose(f"targets.{problem}", problem, raw["problems"])
@@ -241,6 +248,17 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             "suite.tuning_seed_offset", suite.tuning_seed_offset, "seeds disjoint from the evaluation seeds"
         )
     return suite
+
+
+def _optimizers(overrides: Sequence[str]) -> list[str]:
+    """Those of `suite.optimizers=[...]`; [] if it is not given."""
+    given = [override for override in overrides if override.startswith(_OWN_LIST)]
+    if not given:
+        return []
+    names = compose_config(given[-1:]).suite["optimizers"]
+    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
+        raise ConfigurationError("suite.optimizers", names, "a list of different optimizers")
+    return [choose("suite.optimizers", name, OPTIMIZERS) for name in names]
 
 
 def _check_settings(suite: Suite) -> None:

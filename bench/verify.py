@@ -20,14 +20,19 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
+from bench.added import plugin_list
 from bench.command import make_console, print_faults, read_options, read_store, run_command
 from bench.foreign import unpack
+from bench.plugins import load_plugins
 from bench.reproduce import LIMIT, PASSED, REFERENCE, Reproduction, print_reproductions, reproduce
 from bench.store import Store
 from shb.errors import ConfigurationError
 
-USAGE = "python -m bench.verify [results_dir=... | archive=file.zip] [n=20] [seed=0] [limit=seconds] [data_root=...]"
-DEFAULTS = {"results_dir": "", "archive": "", "n": 20, "seed": 0, "limit": LIMIT, "data_root": ""}
+USAGE = (
+    "python -m bench.verify [results_dir=... | archive=file.zip] [n=20] [seed=0] [limit=seconds] [data_root=...] "
+    "[plugins=file.py]"
+)
+DEFAULTS = {"results_dir": "", "archive": "", "n": 20, "seed": 0, "limit": LIMIT, "data_root": "", "plugins": ""}
 
 
 def sample(ids: Sequence[str], n: int, seed: int) -> list[str]:
@@ -78,6 +83,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, least in (("n", 1), ("seed", 0)):
         if options[name] < least:
             raise ConfigurationError(name, options[name], f"a whole number >= {least}")
+    load_plugins(plugin_list(options["plugins"]))
     console = make_console()
     settings = {"limit": options["limit"], "data_root": options["data_root"] or None}
     if not options["archive"]:

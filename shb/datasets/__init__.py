@@ -15,9 +15,9 @@ from pathlib import Path
 
 from shb.datasets import embedded, images, mnist1d
 from shb.datasets.dataset import Dataset, Split, Task
-from shb.errors import choose
+from shb.errors import ConfigurationError, choose
 
-__all__ = ["DATASETS", "Dataset", "DatasetFacts", "Split", "check_files", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "DatasetFacts", "Split", "check_files", "load_dataset", "register_dataset"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,19 @@ def load_dataset(name: str, data_root: str | Path | None = None, download: bool 
     if download:
         images.download_missing(name, root)
     return _load(name, root)
+
+
+def register_dataset(dataset: Dataset) -> None:
+    """Let `load_dataset` and `DATASETS` know a data set of somebody else, under its name.
+
+    Raises:
+        ConfigurationError: the name is taken.
+    """
+    if dataset.name in DATASETS:
+        raise ConfigurationError("dataset", dataset.name, f"a name other than {', '.join(sorted(DATASETS))}")
+    sizes = map(len, (dataset.train, dataset.validation, dataset.test))
+    DATASETS[dataset.name] = DatasetFacts(dataset.task, dataset.feature_shape, dataset.outputs, *sizes)
+    _LOADERS[dataset.name] = lambda: dataset
 
 
 def check_files(name: str, data_root: str | Path | None = None, download: bool = False) -> None:

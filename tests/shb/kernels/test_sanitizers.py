@@ -60,6 +60,7 @@ def test_undefined_arithmetic_is_seen():
 def test_the_native_code_is_clean():
     folder = Path(__file__).parent
     chosen = [str(folder / name) for name in TESTS]
-    done = sanitized("-m", "pytest", "-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", *chosen)
+    options = ["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", "--capture=sys"]  # reports go to the real stderr
+    done = sanitized("-m", "pytest", *options, *chosen)
     report = done.stderr.find("ERROR: AddressSanitizer")  # else a failed test, or undefined arithmetic
     assert done.returncode == 0, done.stderr[report:][:2000] if report >= 0 else (done.stdout + done.stderr)[-4000:]
