@@ -56,7 +56,7 @@ def _used(subject: Subject, group: str, field: str, value: Any) -> bool:
     others = list(_others(subject, group, field, value))
     for number, surroundings in enumerate(_surroundings(subject, group, field)):
         try:
-            base = _Outcome(subject, surroundings)
+            base = _Outcome(subject, surroundings, group != "optimizer")
         except ConfigurationError:
             continue
         for other in others[: _FEW if number else None]:
@@ -112,11 +112,17 @@ def _surroundings(subject: Subject, group: str, field: str) -> Iterator[Change]:
 
 
 class _Outcome:
-    """Trajectories of seven members in some surroundings, in float64 if they do not say otherwise."""
+    """Trajectories of seven members in some surroundings, in float64 if they do not say otherwise.
 
-    def __init__(self, subject: Subject, surroundings: Change) -> None:
+    Args:
+        plain: by SGD, so that whether a field of a problem or a model is used does not depend on a rule.
+    """
+
+    def __init__(self, subject: Subject, surroundings: Change, plain: bool) -> None:
         self._config = copy.deepcopy(subject.config)
         self._config.dtype = "float64"
+        if plain:
+            self._config.optimizer = {"name": "sgd", "lr": 0.05}
         surroundings(self._config)
         self._subject = subject.changed(self._config)
         self._trajectories: list[Trajectory] | None = None
