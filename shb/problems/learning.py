@@ -212,7 +212,11 @@ class LearningProblem(PerSeed):
             raise ConfigurationError(
                 "model", f"output {given}", f"an output of shape {tuple(y.shape)} (samples, outputs)"
             )
-        return LOSSES[self.loss_name](output, y), output
+        losses = LOSSES[self.loss_name](output, y)
+        if losses.shape != y.shape[:-1]:
+            allowed = f"one number for each sample, of shape {tuple(y.shape[:-1])}"
+            raise ConfigurationError("loss", f"{self.loss_name} of shape {tuple(losses.shape)}", allowed)
+        return losses, output
 
     def loss(self, params: Params, x: Tensor, y: Tensor, key: Tensor | None = None) -> Tensor:
         """`key` is the member's word of a step that draws; whoever traces the step takes the draws from it."""

@@ -14,7 +14,7 @@ from shb.datasets import _LOADERS, DATASETS, DatasetFacts
 from shb.datasets.dataset import build_dataset, permuted_split
 from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS, Optimizer, expand
-from shb.problems import CLOSED_FORMS, E1
+from shb.problems import CLOSED_FORMS, E1, LOSSES
 
 NETWORK = ["dataset=diabetes", "model.hidden=[2]", "steps=3", "batch_size=4"]
 SMALL = ["problem=e4", "steps=9"]
@@ -85,7 +85,8 @@ def only(failed, *names):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["problem=e1", "steps=9", "engine=eager"], ["optimizer=adam", *NETWORK], ["model=cnn", "dataset=mnist1d"]]
+    "arguments",
+    [["problem=e1", "steps=9", "engine=eager"], ["optimizer=adam", *NETWORK], ["model=cnn", "dataset=mnist1d"]],
 )
 def test_what_is_shipped_passes(checked, arguments):
     if "model=cnn" in arguments:
@@ -136,6 +137,12 @@ def test_leaves_a_model_that_casts(checked, own_model):
 
     arguments = own_model("casting", lambda shape, outputs: Casting(10, outputs))
     assert "the model's output is torch.float32" in only(checked(*arguments), "leaves")
+
+
+def test_leaves_a_loss_that_is_not_one_number_per_sample(checked, monkeypatch):
+    monkeypatch.setitem(LOSSES, "entries", lambda output, y: (output - y).abs())
+    text = only(checked("loss=entries", *NETWORK), "leaves")
+    assert "loss=entries of shape (4, 1): allowed is one number for each sample, of shape (4,)" in text
 
 
 def test_number_of_members(checked, own_rule):
