@@ -183,6 +183,6 @@ class _Draws(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
         if func in (_aten.bernoulli.p, _aten.bernoulli_.float):
-            mask = self._kept(args[0], args[1] if len(args) > 1 else kwargs["p"])
+            mask = self._kept(args[0], args[1] if len(args) > 1 else kwargs.get("p", 0.5))
             return args[0].copy_(mask) if func is _aten.bernoulli_.float else mask
         return func(*args, **kwargs)

@@ -98,6 +98,14 @@ def test_a_rule_with_the_exact_operations_passes(checked, own_rule):
     assert checked(own_rule("fine", sgd_with(lambda lr, w, k: lr)), *EAGER) == {}
 
 
+def test_a_model_with_dropout_and_running_statistics_passes(checked, own_model):
+    def make(shape, outputs):
+        layers = nn.BatchNorm1d(10), nn.Dropout(0.3), nn.Linear(10, 4), nn.Dropout(0.5), nn.Linear(4, outputs)
+        return nn.Sequential(*layers)
+
+    assert checked(*own_model("dropping", make)) == {}
+
+
 def test_leaves_a_hyperparameter_without_cast(checked, own_rule):
     def update(params, grads, state, numbers, k):
         lr = numbers["lr"].unsqueeze(1)
