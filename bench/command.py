@@ -22,16 +22,21 @@ from bench.store import SCHEMAS, Store
 from bench.suite import Suite, load_suite
 from shb.errors import ConfigurationError, choose
 
+PLAIN = {"markup": False, "emoji": False}  # options of every console
+
 
 def make_console(width: int = 120) -> Console:
-    """A console on stdout; `width` columns, wide enough for the tables, where the output is not a terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=width, soft_wrap=False)
+    """A console on stdout; `width` columns, wide enough for the tables, where the output is not a terminal.
+
+    Text is printed as it stands: names and paths of users may have brackets or colons, which rich would read as markup.
+    """
+    console = Console(**PLAIN)
+    return console if console.is_terminal else Console(width=width, soft_wrap=False, **PLAIN)
 
 
 def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Call `main` with the command line; turn errors into one line on stderr and an exit code."""
-    error_console = Console(stderr=True, soft_wrap=True)
+    error_console = Console(stderr=True, soft_wrap=True, **PLAIN)
     try:
         if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "bench":  # that of the imports
             signal.signal(signal.SIGINT, signal.default_int_handler)

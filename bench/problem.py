@@ -128,20 +128,32 @@ def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[in
 def _check_trainable(spec_json: str, dataset: Dataset) -> None:
     """Trace a step of two members on very few samples."""
     spec = json.loads(spec_json)
-    rows = min(spec["batch_size"], 2)
-    parts = {n: getattr(dataset, n) for n in ("train", "validation", "test")}
-    few = dataclasses.replace(dataset, **{n: Split(part.x[:2], part.y[:2]) for n, part in parts.items()})
-    init = dict(spec["init"])
-    problem = LearningProblem(
-        build_model(spec),
-        few,
-        loss=spec["loss"],
-        batch_size=rows,
-        init=init.pop("name"),
-        dtype=DTYPES[spec["dtype"]],
-        **init,
-    )
+    few = dict(spec, device="cpu", batch_size=min(spec["batch_size"], 2))
+    problem = learning_problem(few, first_rows(dataset, 2))
     check_trainable(problem, spec["model"]["name"])
+
+
+def first_rows(dataset: Dataset, rows: int) -> Dataset:
+    """The same data with at most `rows` samples in each part."""
+    parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    few = {name: Split(part.x[:rows], part.y[:rows]) for name, part in parts.items()}
+    return dataclasses.replace(dataset, **few)
+
+
+def learning_problem(spec: Mapping[str, Any], dataset: Dataset) -> LearningProblem:
+    """What a `problem_spec` with a model describes, on `dataset`."""
+    init = dict(spec["init"])
+    return LearningProblem(
+        build_model(spec),
+        dataset,
+        loss=spec["loss"],
+        batch_size=spec["batch_size"],
+        sampling=spec["sampling"],
+        init=init.pop("name"),
+        **init,
+        dtype=DTYPES[spec["dtype"]],
+        device=spec["device"],
+    )
 
 
 def build_model(spec: Mapping[str, Any]) -> functools.partial:
@@ -173,17 +185,10 @@ def build_model(spec: Mapping[str, Any]) -> functools.partial:
 def build_problem(spec_json: str, data_root: str | None) -> Problem:
     """The problem that a `problem_spec` describes, with its data on the device."""
     spec = json.loads(spec_json)
+    if spec["name"] == "learning":
+        return learning_problem(spec, load_dataset(spec["dataset"], data_root))
     init = dict(spec["init"])
     shared = {"init": init.pop("name"), **init, "dtype": DTYPES[spec["dtype"]], "device": spec["device"]}
-    if spec["name"] == "learning":
-        return LearningProblem(
-            build_model(spec),
-            load_dataset(spec["dataset"], data_root),
-            loss=spec["loss"],
-            batch_size=spec["batch_size"],
-            sampling=spec["sampling"],
-            **shared,
-        )
     shared |= {"relu_derivative": spec["relu_derivative"], "relu_rule": spec["relu_rule"]}
     options = {name: value for name, value in spec.items() if name not in ("name", "init", "checksum", *shared)}
     if options.pop("data", "pair") == "diabetes":

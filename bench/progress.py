@@ -30,7 +30,7 @@ class Reporter:
     def __init__(self, console: Console, members: int, work: float, unit: str = "members") -> None:
         self._console, self._work, self._done, self._started = console, work, 0.0, time.monotonic()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn(unit),

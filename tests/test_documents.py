@@ -54,6 +54,15 @@ def test_the_optimizer_of_the_readme_runs_in_a_stack():
         assert trajectory.parameters["w"].item() == w
 
 
+def test_the_loss_of_the_documents_is_the_huber_loss():
+    (block,) = (block for block in python_blocks("docs/extend.md") if "huber" in block)
+    names = {"torch": torch, "LOSSES": {}}
+    exec(block, names)
+    output, y = torch.linspace(-3, 3, 14).view(7, 2), torch.linspace(1, -1, 14).view(7, 2)
+    expected = torch.nn.functional.huber_loss(output, y, reduction="none").sum(-1)
+    torch.testing.assert_close(names["LOSSES"]["huber"](output, y), expected)
+
+
 def test_the_readme_shows_the_reference_leaderboard():
     """The tables of two problems without group, interquartile mean and coverage; the one across problems as it is."""
     tables = [line.strip("| ").split(" | ") for line in (REFERENCE / "leaderboard.md").read_text().splitlines()]

@@ -11,8 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, Part
@@ -185,12 +185,12 @@ def print_table(report: Sequence[Row], console: Console) -> None:
     for family, title in FAMILIES.items():
         own = [row for row in report if CLAIMS[row.claim].family == family]
         if own:
-            table.add_row("", "", f"[bold]{title}[/bold]")
+            table.add_row("", "", Text(title, "bold"))
         for row in own:
             verdict, part = row.judgement.verdict, row.part
             texts = (part.title, part.source, part.predicted, measured(part), controls(part))
-            mark = "" if row.expected else " (!)"
-            table.add_row(part.id, f"[{COLOURS[verdict]}]{verdict}[/]{mark}", *(escape(text) for text in texts))
+            shown = Text(str(verdict), COLOURS[verdict]).append("" if row.expected else " (!)", "default")
+            table.add_row(part.id, shown, *(Text(text) for text in texts))
     console.print(table)
     counts = {verdict: sum(row.judgement.verdict is verdict for row in report) for verdict in Verdict}
     console.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count), highlight=False)

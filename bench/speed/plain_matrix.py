@@ -145,10 +145,10 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
     """Train one member alone; initial parameters and mini-batches are those of its seed."""
     problem, plan = cell.problem(), cell.plan
     dataset = load_dataset(cell.problem_spec["dataset"], cell.data_root)
-    criterion = F.cross_entropy if problem.loss_name == "cross_entropy" else _squared
+    criterion = F.cross_entropy if problem.loss_name == "cross_entropy" else plain_squared
     parts = {}
     for name, part in (("train_", dataset.train), ("val_", dataset.validation), ("test_", dataset.test)):
-        y = F.one_hot(part.y, dataset.outputs) if problem.classification and criterion is _squared else part.y
+        y = F.one_hot(part.y, dataset.outputs) if problem.classification and criterion is plain_squared else part.y
         y = y.to(problem.device, None if criterion is F.cross_entropy else problem.dtype)
         parts[name] = part.x.to(problem.device, problem.dtype), y
     model = plain_module(cell.problem_spec, dataset.feature_shape, dataset.outputs).to(problem.device, problem.dtype)
@@ -159,7 +159,7 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
 
     started = time.perf_counter()
     indices = problem.sample(member.seed, 0, plan.steps).to(problem.device)
-    rates = _rates(plan, member)
+    rates = step_sizes(plan, member)
     for k in range(plan.steps + 1):
         if k in due:
             now = parts if k == plan.steps else {"val_": parts["val_"]}
@@ -174,14 +174,15 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
     return PlainRun(time.perf_counter() - started, evaluations)
 
 
-def _rates(plan: Plan, member: Member) -> list[float]:
+def step_sizes(plan: Plan, member: Member) -> list[float]:
     """The step size of every step."""
     numbers = member.hyperparameters
     own = {name.removeprefix("schedule."): v for name, v in numbers.items() if name.startswith("schedule.")}
     return schedule_table(plan.schedule, [numbers["lr"]], own, 0, plan.steps, plan.steps)[:, 0].tolist()
 
 
-def _squared(output: Tensor, y: Tensor) -> Tensor:
+def plain_squared(output: Tensor, y: Tensor) -> Tensor:
+    """The mean over samples of |output - y|^2 / 2, as torch has it."""
     return F.mse_loss(output, y) * y.shape[1] / 2
 
 

@@ -32,15 +32,30 @@ from shb.models import (
 from shb.problems.problem import EvaluationBatch, Params, PerSeed
 from shb.streams import BLOCK, blocked, stream
 
-LOSSES = ("cross_entropy", "squared")
+
+def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
+    """-log softmax(output)_y; `y` is one-hot."""
+    return -(torch.log_softmax(output, -1) * y).sum(-1)
+
+
+def squared(output: Tensor, y: Tensor) -> Tensor:
+    """|output - y|^2 / 2."""
+    residual = output - y
+    return (residual * residual).sum(-1) / 2
+
+
+# name -> function (output, y) -> loss of every sample, [..., outputs] -> [...]; y is one-hot for classes
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "squared": squared}
+FOR_CLASSES = ("cross_entropy",)  # losses that regression data cannot have
 SAMPLINGS = ("iid", "reshuffle")
 
 
 def check_loss(loss: str, task: str) -> str:
     """Return `loss` if it is known and fits the `task` of the data, else raise."""
     choose("loss", loss, LOSSES)
-    if loss == "cross_entropy" and task == "regression":
-        raise ConfigurationError("loss", loss, "squared for regression data")
+    if loss in FOR_CLASSES and task == "regression":
+        others = " or ".join(name for name in LOSSES if name not in FOR_CLASSES)
+        raise ConfigurationError("loss", loss, f"{others} for regression data")
     return loss
 
 
@@ -82,7 +97,7 @@ class LearningProblem(PerSeed):
     Args:
         model: `(feature_shape, outputs) -> torch.nn.Module`, e.g. `functools.partial(mlp, hidden=[64])`.
         dataset: a `Dataset`; its tensors go to `device` once.
-        loss: "cross_entropy" or "squared".
+        loss: a name of `LOSSES`.
         batch_size: samples per mini-batch, 1 .. size of the training part.
         sampling: "iid" or "reshuffle".
         init, std, value: see `shb.models.initialization`. Of parameters that are trained: frozen ones
@@ -180,10 +195,11 @@ class LearningProblem(PerSeed):
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
         if self.draws:
             samples = samples.to(self.device)
-            return *self._rows(samples[..., :-1]), samples[..., -1:]
-        return self._rows(samples)
+            return *self.rows(samples[..., :-1]), samples[..., -1:]
+        return self.rows(samples)
 
-    def _rows(self, samples: Tensor) -> tuple[Tensor, ...]:
+    def rows(self, samples: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and targets of the training part (classes one-hot) at indices of any shape: [*samples.shape, ...]."""
         x, y = self._parts["train_"]
         index = samples.to(self.device).flatten()
         return tuple(part.index_select(0, index).unflatten(0, samples.shape) for part in (x, y))
@@ -196,10 +212,11 @@ class LearningProblem(PerSeed):
             raise ConfigurationError(
                 "model", f"output {given}", f"an output of shape {tuple(y.shape)} (samples, outputs)"
             )
-        if self.loss_name == "cross_entropy":
-            return -(torch.log_softmax(output, -1) * y).sum(-1), output
-        residual = output - y
-        return (residual * residual).sum(-1) / 2, output
+        losses = LOSSES[self.loss_name](output, y)
+        if losses.shape != y.shape[:-1]:
+            allowed = f"one number for each sample, of shape {tuple(y.shape[:-1])}"
+            raise ConfigurationError("loss", f"{self.loss_name} of shape {tuple(losses.shape)}", allowed)
+        return losses, output
 
     def loss(self, params: Params, x: Tensor, y: Tensor, key: Tensor | None = None) -> Tensor:
         """`key` is the member's word of a step that draws; whoever traces the step takes the draws from it."""

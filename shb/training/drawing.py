@@ -61,7 +61,7 @@ class _Drawn(fx.Interpreter):
 
     def call_function(self, target: object, args: tuple, kwargs: dict) -> object:
         if target in _KEPT:
-            like, probability = args[:2] if len(args) > 1 else (args[0], kwargs["p"])
+            like, probability = args[:2] if len(args) > 1 else (args[0], kwargs.get("p", 0.5))
             mask = self._draw(like, probability).to(like.dtype)
             return like.copy_(mask) if target is _aten.bernoulli_.float else mask
         if target is _aten.native_dropout.default and args[2] is not False:

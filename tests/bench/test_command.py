@@ -7,6 +7,7 @@ import pytest
 
 from bench.command import make_console, run_command, split_suite, suite_and_store
 from bench.runner import StoreWriteError
+from bench.tables import print_table
 from shb.errors import ConfigurationError
 
 
@@ -73,3 +74,17 @@ def test_a_suite_with_its_store(tmp_path):
 
 def test_tables_are_wide_where_there_is_no_terminal(capsys):
     assert make_console().width == 120
+
+
+def test_text_of_users_is_printed_as_it_stands(capsys):
+    text = "results_dir=/a/[bold]/:fire:/[/]"
+    console = make_console()
+    console.print(text)
+    print_table(console, text, ["name"], [[text]])
+    assert capsys.readouterr().out.count(text) == 3
+
+    def refused(arguments):
+        raise ConfigurationError("results_dir", text, "another")
+
+    assert run_command(refused, []) == 2
+    assert repr(text) in (err := capsys.readouterr().err) or text in err
