@@ -67,6 +67,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("optimizer.lr=nan", "optimizer.lr=nan", "a finite number"),
     ("optimizer.lr=[]", "optimizer.lr=[]", "a non-empty list of numbers"),
     ("~optimizer.lr", "optimizer.lr=(missing)", "a number or a list of them"),
+    ("model.hidden=[1000000000000]", "model.hidden=[1000000000000]", "a list of widths in 1 .. 1000000"),
     ("optimizer.lr=???", "optimizer.lr=???", "a value: this one is missing"),
     ("schedule=power schedule.q=???", "schedule.q=???", "a value: this one is missing"),
     ("init=normal init.std=???", "init.std=???", "a value: this one is missing"),
