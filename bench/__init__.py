@@ -1,5 +1,7 @@
 """The benchmark: composes `shb` with the configurations of `conf`, keeps the store, prints the leaderboard."""
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -10,12 +12,27 @@ import sys
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
+interrupted = False  # set by `run_command`
+
+
 def _leave(number: int, frame: object) -> None:
     """Ctrl-C while a command imports what it needs: nothing has begun, so one line and the exit code of Ctrl-C."""
     os.write(2, b"interrupted: nothing was begun\n")
     os._exit(130)
 
 
+def _leave_with_code() -> None:
+    """The end of an interrupted command. Where the interruption came in code that is made at run time (`exec` of a
+    text), Python would end by the signal, also after the command has answered it.
+    """
+    if interrupted:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # the reader has gone
+                stream.flush()
+        os._exit(130)
+
+
 # `python -m bench.run` imports this first, when sys.argv[0] is still "-m"; `run_command` puts Python's handler back.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
+    atexit.register(_leave_with_code)  # the first to be registered is the last to be called

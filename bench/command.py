@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.console import Console
 
+import bench
 from bench.config import compose_config
 from bench.os_errors import advice, said
 from bench.processes import WorkerError
@@ -38,6 +39,14 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
     """Call `main` with the command line; turn errors into one line on stderr and an exit code."""
     error_console = Console(stderr=True, soft_wrap=True, **PLAIN)
     try:
+        return _call(main, arguments, error_console)
+    finally:
+        if arguments is None:  # the command line's own: nothing is left to do but to end, which is no error
+            signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+
+
+def _call(main: Callable[[Sequence[str]], int], arguments: Sequence[str] | None, error_console: Console) -> int:
+    try:
         if getattr(signal.getsignal(signal.SIGINT), "__module__", None) == "bench":  # that of the imports
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return main(sys.argv[1:] if arguments is None else arguments)
@@ -57,6 +66,7 @@ def run_command(main: Callable[[Sequence[str]], int], arguments: Sequence[str] |
         error_console.print(f"error: {error}", style="red", highlight=False, markup=False)
         return 1
     except KeyboardInterrupt:
+        bench.interrupted = True
         error_console.print(
             "interrupted: finished chunks are in the store; repeat the command to go on", highlight=False
         )

@@ -166,6 +166,8 @@ def _by_hydra(conf: str, file: str, overrides: tuple[str, ...]) -> DictConfig:
 
 def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
     """Check the types of a composed configuration and return it as a `Config` (or another schema)."""
+    for key in sorted(OmegaConf.missing_keys(composed)):
+        raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), composed))
     except OmegaConfBaseException as error:
@@ -176,8 +178,6 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
         words = str(schema.__annotations__[key.split(".")[0]])
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
-        if OmegaConf.is_missing(composed, key):
-            value, words = "???", "a value: this one is missing"
         raise ConfigurationError(key, value, words) from None
     for group, values in vars(config).items():
         if isinstance(values, dict) and "name" not in values:
@@ -188,13 +188,18 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
 
 
 def _check_fields(group: str, values: Mapping[str, Any]) -> None:
-    """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
+    """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word.
+    Refuse too that one is deleted (`~group.field`): some default would stand in for it.
+    """
     known = declared(group, values["name"])
     for name, value in values.items():
         if known and name not in known:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
+    for name in known:
+        if name not in values and group != "optimizer":  # whose numbers are named by what they allow
+            raise ConfigurationError(f"{group}.{name}", "(missing)", "a value: a field cannot be deleted")
 
 
 def declared(group: str, name: object) -> tuple[str, ...]:
@@ -247,7 +252,7 @@ def _explained(error: Exception, overrides: Sequence[str], schema: type) -> Conf
 
 def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> ConfigurationError:
     value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
-    group = name.split(".")[0] if "." in name else ""
+    group, chosen = name.split(".")[0] if "." in name else "", ""
     known = list(schema.__annotations__)
     if group and (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / f"{_FILES[schema]}.yaml").defaults if group in e)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
 from bench.cell import Cell
+from bench.os_errors import said
 from bench.suite import Suite
 from shb.errors import ConfigurationError, choose
 
@@ -79,6 +83,9 @@ class SafeLogger:
             call(self._logger)
         except (Exception, SystemExit) as error:
             self._stopped = True
+            if self._logger is not None:
+                with contextlib.suppress(Exception, SystemExit):
+                    self._logger.close()
             self._warn_once(f"logging stopped ({one_line(error)}); the results are in the store")
 
     def _warn_once(self, text: str) -> None:
@@ -94,6 +101,8 @@ def one_line(error: BaseException) -> str:
 
 def make_logger(settings: Mapping[str, Any], warn: Callable[[str], None]) -> Logger:
     """The logger that the group `logger` of the configuration describes; nothing is started before its first use.
+
+    Its folder is made, and tried, so it stands after what else may be refused.
 
     Args:
         settings: fields of conf/logger/*.yaml, where they are explained.
@@ -132,3 +141,19 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise ConfigurationError("logger.entity", entity, "the name of a W&B user or team, or null")
     if not (isinstance(folder, str) and folder):
         raise ConfigurationError("logger.dir", folder, "a folder")
+    try:
+        check_writable(Path(folder).absolute())
+    except OSError as error:
+        raise ConfigurationError("logger.dir", folder, f"a writable folder ({said(error)})") from None
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder of the run files, and a file in it and in its folder wandb/.
+
+    Raises:
+        OSError: that cannot be done.
+    """
+    for path in (folder, folder / "wandb"):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass

@@ -9,6 +9,7 @@ Every field is explained in conf/config.yaml. What the store already has is not 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -65,8 +66,8 @@ def run_one(config: Config) -> list[Failure]:
     if todo:
         with Reporter(CONSOLE, len(todo), work(cell, len(todo))) as reporter:
             cell, failure = run_cell(cell, store, reporter, config.memory)
-    _log(logger, cell, store, "cell")
-    logger.close()
+    with contextlib.closing(logger):
+        _log(logger, cell, store, "cell")
     print_summary(cell, store, CONSOLE)
     return [failure] if failure else []
 
@@ -83,16 +84,16 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
         tuning = [suite.tuning_cell(problem, optimizer) for problem, optimizer in suite.pairs()]
         build_for(tuning, store.members(), lambda text: CONSOLE.print(text, highlight=False))
     failures: list[Failure] = []
-    with Reporter(CONSOLE, total, amount) as reporter:
-        for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):
-            failures += result.failures
-            _log_pair(suite, problem, optimizer, store, logger)
-    board = leaderboard(suite, store)
-    print_leaderboard(suite, board, CONSOLE)
-    for path in write_leaderboard(suite, board, store):
-        CONSOLE.print(f"wrote {path}", highlight=False)
-    logger.leaderboard(suite, board["rows"])
-    logger.close()
+    with contextlib.closing(logger):
+        with Reporter(CONSOLE, total, amount) as reporter:
+            for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):
+                failures += result.failures
+                _log_pair(suite, problem, optimizer, store, logger)
+        board = leaderboard(suite, store)
+        print_leaderboard(suite, board, CONSOLE)
+        for path in write_leaderboard(suite, board, store):
+            CONSOLE.print(f"wrote {path}", highlight=False)
+        logger.leaderboard(suite, board["rows"])
     return failures
 
 
@@ -187,8 +188,9 @@ def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]
     for overrides in jobs:
         config = compose_config(overrides)
         Store(config.results_dir).check()
-        make_logger(config.logger, _warn).close()
         checked.append((config, build_cell(config)))
+    for config, _ in checked:
+        make_logger(config.logger, _warn).close()  # last, because it makes its folder
     return checked
 
 

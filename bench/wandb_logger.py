@@ -12,6 +12,8 @@ import hashlib
 import json
 import math
 import os
+import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,17 @@ import polars as pl
 
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # wandb's telemetry can hold up the exit for 20 s
 import wandb
+from wandb.sdk import wandb_setup
 
 from bench.cell import Cell
 from bench.leaderboard import COLUMNS, is_complete
-from bench.logger import one_line
+from bench.logger import check_writable, one_line
 from bench.store import METRICS, member_spec
 from bench.suite import Suite
 
 INIT_TIMEOUT, FINISH_TIMEOUT = 20, 60  # seconds that starting and finishing one run may take online
+HANGING = 100  # seconds after which wandb's process is killed, because not every call has a limit
+ENDING = 10  # seconds that its end may take
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}  # over seeds
 CURVES = ("batch_loss", *METRICS)
 ENVIRONMENT = ("code_commit", "code_dirty", "python", "torch", "platform", "cpu", "device_name", "threads")
@@ -82,7 +87,8 @@ class WandbLogger:
             run.log({"leaderboard": wandb.Table(columns=list(COLUMNS), data=data)})
 
     def close(self) -> None:
-        """Nothing is open between calls."""
+        """End wandb's process."""
+        end_service()
 
     def _log_setting(self, group: str, role: str, members: pl.DataFrame, curves: pl.DataFrame) -> None:
         config = _config(members, role)
@@ -105,9 +111,13 @@ class WandbLogger:
     def _run(
         self, group: str, job_type: str, name: str, config: dict[str, Any], identity: Sequence[str]
     ) -> Iterator[wandb.Run]:
-        """An open run; finished at the end, also after an error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with _inside(self.folder / "wandb"):
+        """An open run; finished at the end, also after an error.
+
+        `with run` would print the error, which is told once and in one line elsewhere.
+        """
+        check_writable(self.folder)  # wandb would take another folder, and say nothing
+        with _inside(self.folder / "wandb"), _killed_after(HANGING):
+            _hushed()
             if self._mode is None:
                 self._mode = resolve_mode(self._asked_mode)
             text = json.dumps([group, job_type, *sorted(identity)])
@@ -118,8 +128,14 @@ class WandbLogger:
                 "config": config,
                 "id": hashlib.sha256(text.encode()).hexdigest()[:16],
             }
-            with self._start(own) as run:
+            run = self._start(own)
+            try:
                 yield run
+            except (Exception, SystemExit):
+                with contextlib.suppress(Exception, SystemExit):
+                    run.finish(exit_code=1)
+                raise
+            run.finish()
 
     def _start(self, own: dict[str, Any]) -> wandb.Run:
         """`wandb.init`; if W&B cannot be reached, this run and those after it are offline."""
@@ -133,7 +149,7 @@ class WandbLogger:
         except Exception as error:
             if self._mode == "offline":
                 raise
-            wandb.teardown()  # ends what the failed attempt left in wandb's service: it holds the run's id
+            end_service()  # with what the failed attempt left there: it holds the run's id
             self._mode = "offline"
             run = init()
             self.warn(
@@ -141,6 +157,38 @@ class WandbLogger:
                 f"{self.folder / 'wandb'} (wandb sync uploads them); the results are in the store"
             )
             return run
+
+
+def end_service() -> None:
+    """End wandb's process, which may be dead or hang. Nothing is printed, also not at the end of this process, where
+    wandb would try it again.
+    """
+    with contextlib.suppress(Exception, SystemExit), _killed_after(ENDING):
+        wandb.teardown()
+
+
+@contextlib.contextmanager
+def _killed_after(seconds: float) -> Iterator[None]:
+    """Kill wandb's process if the block takes longer: whatever waits for an answer of it then gets an error."""
+    service = _service()  # which ending it forgets; a start has none yet
+    timer = threading.Timer(seconds, lambda: _kill(service or _service()))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill(service: subprocess.Popen | None) -> None:
+    if service is not None:
+        service.kill()
+
+
+def _service() -> subprocess.Popen | None:
+    """wandb's process, for which it has no public name; None if there is none."""
+    connection = getattr(wandb_setup._singleton, "_connection", None)
+    return getattr(getattr(connection, "_proc", None), "_process", None)
 
 
 def resolve_mode(mode: str) -> str:
@@ -153,8 +201,13 @@ def resolve_mode(mode: str) -> str:
         return forced
     if mode != "auto":
         return mode
-    wandb.setup(wandb.Settings(silent=True, console="off"))
+    _hushed()
     return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
+def _hushed() -> None:
+    """Have wandb set up without a word: what is to be said of it, the logger says."""
+    wandb.setup(wandb.Settings(silent=True, show_errors=False, show_warnings=False, console="off"))
 
 
 def seed_quantiles(curves: pl.DataFrame) -> list[dict[str, float]]:
@@ -230,6 +283,8 @@ def _settings() -> wandb.Settings:
     """Silent, bounded in time, and without what the store records better (git, packages, machine, load)."""
     return wandb.Settings(
         silent=True,
+        show_errors=False,
+        show_warnings=False,
         console="off",
         reinit="create_new",
         init_timeout=INIT_TIMEOUT,
@@ -238,6 +293,7 @@ def _settings() -> wandb.Settings:
         disable_git=True,
         disable_code=True,
         symlink=False,
+        use_dot_wandb=False,  # an older .wandb/ beside it would be taken instead
         x_disable_meta=True,
         x_disable_stats=True,
         x_disable_machine_info=True,

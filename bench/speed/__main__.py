@@ -43,6 +43,8 @@ def measure() -> list[dict[str, Any]]:
         cases = str(Path(__file__).parent / "test_speed.py")
         options = ["-q", "-p", "no:cacheprovider", "--benchmark-enable", "--benchmark-quiet", "-W", "ignore"]
         code = pytest.main([cases, *options, f"--benchmark-json={output}"])
+        if code == pytest.ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
         if code != 0:
             raise RuntimeError(f"the benchmark cases failed (pytest exit code {int(code)})")
         return json.loads(output.read_text())["benchmarks"]

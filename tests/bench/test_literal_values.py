@@ -79,3 +79,18 @@ def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:
     program = "import sys, os, signal; sys.argv[0] = '-m'; import bench; os.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+
+
+def test_an_interrupt_in_generated_code_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
+    """Python would end by the signal: `exec` of a text takes a KeyboardInterrupt that leaves it for unhandled."""
+    (tmp_path / "command.py").write_text(
+        "import sys; sys.argv[0] = '-m'\n"
+        "import atexit\n"
+        "from bench.command import run_command\n"
+        "atexit.register(print, 'cleaned up')\n"
+        "sys.exit(run_command(lambda arguments: exec('raise KeyboardInterrupt')))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "command"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (130, 1, "cleaned up\n")

@@ -1,10 +1,13 @@
 """Where a logger writes, what happens when it cannot, online or offline, and its settings."""
 
+import signal
 import socket
 
 import pytest
 
+import bench.run
 from bench import wandb_logger
+from bench.command import run_command
 from bench.config import compose_config
 from bench.leaderboard import COLUMNS
 from bench.logger import NoLogger, make_logger
@@ -53,8 +56,69 @@ def test_a_failing_wandb_gives_one_warning_and_then_silence(tmp_path, computed, 
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("unusable", ["file", "file/below", "taken", "link", "/proc/none"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_compute(tmp_path, capsys, monkeypatch, unusable):
+    """wandb would write to the system's temporary folder, and say nothing."""
+    monkeypatch.setattr(bench.run, "run_cell", pytest.fail)
+    (tmp_path / "file").touch()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "wandb").touch()
+    (tmp_path / "link").symlink_to("nowhere/at all")
+    folder = tmp_path / unusable  # /proc/none is absolute
+    arguments = ["problem=e1", "seeds=2", "steps=2", "logger=wandb", f"logger.dir={folder}"]
+    for more in ([], ["-m"]):
+        assert run_command(bench.run.main, [*arguments, *more, f"results_dir={tmp_path / 'results'}"]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1
+        assert err.startswith(f"error: logger.dir={folder}: allowed is a writable folder (")
+
+
+def test_a_folder_that_is_lost_during_a_run_is_a_warning(tmp_path, computed):
+    warnings = []
+    logger = make_logger({**SETTINGS, "dir": str(tmp_path / "runs")}, warnings.append)
+    (tmp_path / "runs" / "wandb").rmdir()
+    (tmp_path / "runs").rmdir()
+    (tmp_path / "runs").touch()
+    cell, store = computed(CLASSES)
+    logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
+    assert len(warnings) == 1 and "logging stopped" in warnings[0] and "runs" in warnings[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("at", ["_log_curve", "seed_summary", "end"])
+def test_a_wandb_process_that_is_killed_or_hangs_is_one_warning(
+    tmp_path, computed, fresh_wandb, monkeypatch, capfd, number, at
+):
+    for name in ("HANGING", "ENDING", "FINISH_TIMEOUT"):
+        monkeypatch.setattr(wandb_logger, name, 1)
+    process = []
+
+    def hit() -> None:
+        process.append(wandb_logger._service())
+        process[0].send_signal(number)
+
+    def hitting(*arguments):
+        hit()
+        return real(*arguments)
+
+    if at != "end":
+        real = getattr(wandb_logger, at)
+        monkeypatch.setattr(wandb_logger, at, hitting)
+    cell, store = computed(CLASSES)
+    warnings = []
+    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
+    logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
+    if at == "end":
+        hit()
+    logger.close()
+    assert len(warnings) == (at != "end")
+    assert capfd.readouterr() == ("", "")
+    assert process[0].wait(timeout=5) == -signal.SIGKILL
+    assert wandb_logger._service() is None  # nothing of it is left for the end of this process
+
+
 @pytest.mark.parametrize("error", [SystemExit(1), KeyError("x")])
-def test_an_error_in_the_middle_of_a_run_is_a_warning_too(tmp_path, computed, monkeypatch, error):
+def test_an_error_in_the_middle_of_a_run_is_a_warning_too(tmp_path, computed, monkeypatch, capfd, error):
     def broken(*args):
         raise error
 
@@ -63,6 +127,7 @@ def test_an_error_in_the_middle_of_a_run_is_a_warning_too(tmp_path, computed, mo
     (warning,) = log(tmp_path, cell, store)
     assert type(error).__name__ in warning
     assert wandb.setup().most_recent_active_run is None  # the run was finished
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_interrupt_passes(tmp_path, computed, monkeypatch):

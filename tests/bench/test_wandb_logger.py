@@ -176,7 +176,7 @@ def test_tuning_is_logged_only_if_asked_for(tmp_path, computed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(wandb, "init", no_init)
         assert log(tmp_path, cell, store, role="tuning") == []
-    assert not (tmp_path / "wandb").exists()
+    assert not list(tmp_path.rglob("*.wandb"))
     log(tmp_path, cell, store, role="evaluation")
     log(tmp_path, cell, store, role="tuning", tuning=True)
     wandb.teardown()
