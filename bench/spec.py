@@ -90,7 +90,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "init": problem["init"],
         "velocity": {"name": "normal", "std": std} if std else {"name": "zero"},
         "logger": {"name": "none"},
-        "suite": {"name": "none"},
+        "suite": {"name": "none", "optimizers": None},
         "seeds": 1,
         "seed_offset": spec["seed"],
         "steps": spec["steps"],
