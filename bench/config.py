@@ -164,8 +164,12 @@ def _by_hydra(conf: str, file: str, overrides: tuple[str, ...]) -> DictConfig:
         return compose(file, overrides=list(overrides))
 
 
-def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
-    """Check the types of a composed configuration and return it as a `Config` (or another schema)."""
+def typed(composed: DictConfig, schema: type[Schema] = Config, *, complete: bool = True) -> Schema:
+    """Check the types of a composed configuration and return it as a `Config` (or another schema).
+
+    Args:
+        complete: refuse a group that lacks a field of its entry (`~group.field`), for which a default would stand in.
+    """
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
@@ -184,20 +188,23 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
             raise ConfigurationError(f"{group}.name", "(deleted)", f"one of {', '.join(options(group))}")
         if isinstance(values, dict):
             _check_fields(group, values)
+            if complete:
+                _check_complete(group, values)
     return config
 
 
 def _check_fields(group: str, values: Mapping[str, Any]) -> None:
-    """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word.
-    Refuse too that one is deleted (`~group.field`): some default would stand in for it.
-    """
+    """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
     known = declared(group, values["name"])
     for name, value in values.items():
         if known and name not in known:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
-    for name in known:
+
+
+def _check_complete(group: str, values: Mapping[str, Any]) -> None:
+    for name in declared(group, values["name"]):
         if name not in values and group != "optimizer":  # whose numbers are named by what they allow
             raise ConfigurationError(f"{group}.{name}", "(missing)", "a value: a field cannot be deleted")
 

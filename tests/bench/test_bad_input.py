@@ -76,7 +76,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("~model.hidden", "model.hidden=(missing)", "a value: a field cannot be deleted"),
     ("suite=smoke ~model.hidden", "model.hidden=(missing)", "a value: a field cannot be deleted"),
     ("suite=smoke +model.foo=1", "model.foo=1", "model.hidden: this field does not apply for model=mlp"),
-    ("suite=smoke +suite.x=1", "suite.x=1", "nothing"),
+    ("suite=smoke +suite.x=1", "suite.x=1", "suite.optimizers"),
     ("-m optimizer=sgd +optimizer.momentum=0.9", "optimizer.momentum=0.9", "does not apply for optimizer=sgd"),
     ("optimizer.allow_unstable=maybe", "optimizer.allow_unstable=maybe", "true or false"),
     ("model.hidden=[a]", "model.hidden=['a']", "a list of whole numbers"),
