@@ -28,34 +28,34 @@ help:  ## list the targets
 	@touch $@
 
 bench: .venv/ready  ## run the matrix of SUITE=smoke|default|full into RESULTS=results/local, print the leaderboard
-	@$(RUN) bench.run suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.run $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 claims: .venv/ready  ## a verdict for every claim of the theory, LEVEL=quick|full, beside controls that must fail
-	@$(RUN) bench.claims level=$(LEVEL) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.claims $(call quoted,level=$(value LEVEL)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 leaderboard: .venv/ready  ## rebuild the leaderboard from the store, compute nothing
-	@$(RUN) bench.leaderboard suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.leaderboard $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 report: .venv/ready  ## the web page RESULTS/report/index.html, which opens offline, and RESULTS/summary.md; compute nothing
-	@$(RUN) bench.report suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.report $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 figures: .venv/ready  ## figures for papers, as SVG, PNG and PDF, into RESULTS/figures/
-	@$(RUN) bench.report.figures suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.report.figures $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 status: .venv/ready  ## what the suite has, lacks, diverged and failed
-	@$(RUN) bench.status suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.status $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 verify: .venv/ready  ## compute N=20 members of results/reference again and compare; RESULTS= or ARCHIVE=file.zip for others
-	@$(RUN) bench.verify $(VERIFIED) n=$(N) seed=$(SEED) $(ARGS)
+	@$(RUN) bench.verify $(VERIFIED) $(call quoted,n=$(value N)) $(call quoted,seed=$(value SEED)) $(ARGS)
 
 published: .venv/ready  ## a published table beside ours, from results/published or RESULTS=; compute nothing
 	@$(RUN) bench.published $(call quoted,results_dir=$(if $(filter file,$(origin RESULTS)),results/published,$(value RESULTS))) $(ARGS)
 
 cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
-	@$(RUN) bench.cite suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.cite $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 archive: .venv/ready  ## pack the suite's results, configurations and report into one zip file with checksums
-	@$(RUN) bench.archive suite=$(SUITE) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
+	@$(RUN) bench.archive $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
 test: .venv/ready lint  ## the test suite in two processes, after the style checks
 	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)

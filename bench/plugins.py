@@ -86,7 +86,8 @@ def _load(plugin: str) -> None:
     except PluginError as error:
         raise ConfigurationError("plugins", plugin, f"a file with {error}") from None
     except (Exception, SystemExit) as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        said = error.msg if isinstance(error, SyntaxError) else error  # which else names the place again
+        text = " ".join(f"{type(error).__name__}: {said}".split())[:300]
         raise ConfigurationError(
             "plugins", plugin, f"a file that can be used ({_place(path, error)}: {text})"
         ) from None

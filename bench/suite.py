@@ -258,7 +258,11 @@ def _optimizers(overrides: Sequence[str]) -> list[str]:
     names = compose_config(given[-1:]).suite["optimizers"]
     if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
         raise ConfigurationError("suite.optimizers", names, "a list of different optimizers")
-    return [choose("suite.optimizers", name, OPTIMIZERS) for name in names]
+    for name in names:
+        if name not in OPTIMIZERS:
+            allowed = f"{', '.join(sorted(OPTIMIZERS))}, and those of plugins=[file.py]"
+            raise ConfigurationError("suite.optimizers", name, allowed)
+    return names
 
 
 def _check_settings(suite: Suite) -> None:

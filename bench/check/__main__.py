@@ -3,6 +3,7 @@
 python -m bench.check model=NAME
 python -m bench.check optimizer=NAME problem=e1
 python -m bench.check dataset=NAME model=cnn engine=eager
+python -m bench.check plugins=[mine.py] optimizer=NAME
 
 Fields are those of conf/config.yaml; steps and batch_size are small where they are not given. Nothing is stored.
 
@@ -31,6 +32,7 @@ from bench.check import bits, data, fields, leaves, loop, seeds, width
 from bench.check.fault import Fault
 from bench.check.subject import Subject
 from bench.command import make_console, run_command
+from bench.plugins import use_plugins
 from shb.errors import ConfigurationError
 from shb.training import why_not
 
@@ -65,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
+    use_plugins(arguments)
     subject = Subject(arguments)
     if subject.config.threads is not None:
         torch.set_num_threads(subject.config.threads)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hydra.core.config_store import ConfigStore
 
+import bench.check.__main__
 import bench.reproduce
 import bench.run
 import bench.verify
@@ -221,3 +222,10 @@ def test_bits_are_those_of_the_rule_in_the_library(tmp_path, sha256):
         found[name] = Store(tmp_path / name).members().sort("seed")
     assert found["shb"].select(METRICS).equals(found["shb_copy"].select(METRICS), null_equal=True)
     assert not set(found["shb"]["member_id"]) & set(found["shb_copy"]["member_id"])
+
+
+def test_own_things_are_checked_as_shipped_ones(capsys):
+    given = [f"plugins=[{EXAMPLE}]", "optimizer=signsgd", "problem=tilted", "engine=eager"]
+    assert run_command(bench.check.__main__.main, given) == 0
+    out = capsys.readouterr().out
+    assert "all are used: optimizer.lr, optimizer.space, problem.slope" in out and "FAILED" not in out
