@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from scipy.special import ndtr, ndtri, stdtr
 
 from bench.estimates import Estimate, Mean, MeanDifference, Proportion, finite, is_count, sample
@@ -84,6 +83,8 @@ def _tost(difference: Mean, margin: float) -> float:
 
 def fisher_exact(hits1: int, n1: int, hits2: int, n2: int) -> float:
     """Two-sided p-value of "both shares are equal" for hits1/n1 and hits2/n2 (Fisher's exact test)."""
+    from scipy import stats  # slow to import, and few commands need it
+
     first, second = Proportion(hits1, n1), Proportion(hits2, n2)
     table = [[first.hits, first.n - first.hits], [second.hits, second.n - second.hits]]
     return float(stats.fisher_exact(table).pvalue)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from scipy.stats import qmc
 
 from shb.errors import ConfigurationError, choose
 
@@ -38,6 +37,8 @@ def check_space(optimizer: str, space: Mapping[str, Mapping], known: Mapping[str
 
 def sobol_trials(space: Mapping[str, Mapping], count: int) -> list[dict[str, float]]:
     """`count` settings of `space` (name -> low, high, scale), rounded to four significant digits."""
+    from scipy.stats import qmc  # slow to import, and few commands need it
+
     names = list(space)
     points = qmc.Sobol(len(names), seed=np.random.default_rng(SOBOL_SEED)).random_base2((count - 1).bit_length())
     return [{name: _value(space[name], float(u)) for name, u in zip(names, point)} for point in points[:count]]

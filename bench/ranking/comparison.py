@@ -15,7 +15,6 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bench.inference import holm
 from shb.errors import ConfigurationError
@@ -61,6 +60,8 @@ def signed_rank(differences: Any) -> tuple[float, int]:
     Raises:
         ConfigurationError: a difference is NaN.
     """
+    from scipy.stats import rankdata  # slow to import, and few commands need it
+
     found = np.asarray(differences, dtype=np.float64)
     if np.isnan(found).any():
         raise ConfigurationError("differences", found.tolist(), "numbers; infinities only as differences() makes them")

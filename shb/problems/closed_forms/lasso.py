@@ -24,7 +24,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from scipy.special import erfcx
 from torch import Tensor
 
@@ -98,6 +97,8 @@ class E8(ClosedForm):
     def _critical_points(self) -> np.ndarray:
         """The isolated critical points, and the start of the constant part."""
         if self.law == "normal":
+            from scipy.optimize import brentq  # slow to import, and no other closed form needs it
+
             upper = 1 / math.sqrt(self.ratio)  # l Q / (2 phi) increases and is at least l^2 / (1 + l^2)
             return np.array([brentq(self._scaled_derivative, 0.0, upper, xtol=1e-14, rtol=1e-14)])
         kinks = self._kinks
