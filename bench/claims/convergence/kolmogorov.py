@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.special import chdtr
 
 from bench.estimates import Estimate, sample
 
@@ -39,7 +39,7 @@ def weighted_chi2_cdf(weights: np.ndarray, points: int = 400) -> Callable[[np.nd
     weights = np.asarray(weights, np.float64)
     weights = weights[weights > 1e-9 * weights.max()]
     if len(weights) == 1:
-        return lambda x: chi2.cdf(x / weights[0], 1)
+        return lambda x: chdtr(1, np.maximum(x, 0.0) / weights[0])
     scale = weights.sum()
     weights = weights / scale
     nodes = np.linspace(0.0, 8.0, points)
