@@ -17,7 +17,7 @@ from typing import Any
 from bench.config import Config, numbers
 from bench.engine import settled_engine
 from bench.plugins import names_of, plugin_record
-from bench.problem import build_problem, problem_spec
+from bench.problem import build_problem, problem_spec, try_optimizer
 from bench.settings import is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
@@ -81,12 +81,13 @@ def canonical(spec: Mapping[str, Any]) -> str:
     return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 
-def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None) -> Cell:
+def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None, *, rule_tried: bool = True) -> Cell:
     """Check a configuration and expand it into members.
 
     Args:
         config: one composed cell.
         trials: settings to use instead of the optimizer's numbers (from the tuner).
+        rule_tried: False leaves it to the caller to try an own rule.
 
     Raises:
         ConfigurationError: before any compute, for any value that cannot be used.
@@ -119,6 +120,8 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     )
     grid = settings_grid(config, optimizer, trials)
     _check_memory(config.seeds, len(grid))
+    if rule_tried:
+        try_optimizer(optimizer, spec, config.data_root)
     seeds = range(config.seed_offset, config.seed_offset + config.seeds)
     members = tuple(Member(seed, setting) for setting in grid for seed in seeds)
     shared = {

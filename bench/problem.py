@@ -17,13 +17,14 @@ from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import MODELS, check_initialization, check_module, cnn, lenet, mlp, vgg
 from shb.nonsmooth.relu import check_derivative, check_rule
+from shb.optimizers import OPTIMIZERS, Optimizer
 from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
 from shb.problems.learning import settled_initialization
-from shb.training import check_trainable
+from shb.training import check_optimizer, check_trainable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
-_TESTED = (cnn, lenet, mlp, vgg)  # need no trial
+_TESTED = (cnn, lenet, mlp, vgg, *OPTIMIZERS.values())  # need no trial
 
 
 def resolve_device(device: str) -> str:
@@ -108,7 +109,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     data = load_dataset(dataset, config.data_root, config.download)
     spec["checksum"] = data.checksum
     if build_model(spec).func not in _TESTED:
-        _check_trainable(json.dumps(spec, sort_keys=True), data)
+        _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
     return spec, f"{dataset}/{config.model['name']}", facts.train_size
 
 
@@ -125,12 +126,32 @@ def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[in
 
 
 @functools.lru_cache(maxsize=64)
-def _check_trainable(spec_json: str, dataset: Dataset) -> None:
-    """Trace a step of two members on very few samples."""
-    spec = json.loads(spec_json)
-    few = dict(spec, device="cpu", batch_size=min(spec["batch_size"], 2))
-    problem = learning_problem(few, first_rows(dataset, 2))
-    check_trainable(problem, spec["model"]["name"])
+def _check_trainable(spec_json: str, data_root: str | None) -> None:
+    check_trainable(_tiny_problem(spec_json, data_root), json.loads(spec_json)["model"]["name"])
+
+
+def try_optimizer(optimizer: Optimizer, spec: Mapping[str, Any], data_root: str | None) -> None:
+    """Try an own rule on the problem that `spec` describes.
+
+    Raises:
+        ConfigurationError: a rule that cannot train it (see `shb.training.check_optimizer`).
+    """
+    if optimizer not in _TESTED:
+        _try_optimizer(optimizer, json.dumps(spec, sort_keys=True), data_root)
+
+
+@functools.lru_cache(maxsize=64)
+def _try_optimizer(optimizer: Optimizer, spec_json: str, data_root: str | None) -> None:
+    check_optimizer(optimizer, _tiny_problem(spec_json, data_root))
+
+
+def _tiny_problem(spec_json: str, data_root: str | None) -> Problem:
+    """The problem that a `problem_spec` describes, on the CPU and on very few samples."""
+    spec = {**json.loads(spec_json), "device": "cpu"}
+    if spec["name"] != "learning":
+        return build_problem.__wrapped__(json.dumps(spec), data_root)
+    few = dict(spec, batch_size=min(spec["batch_size"], 2))
+    return learning_problem(few, first_rows(load_dataset(spec["dataset"], data_root), 2))
 
 
 def first_rows(dataset: Dataset, rows: int) -> Dataset:

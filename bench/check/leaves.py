@@ -10,23 +10,22 @@ from bench.check.fault import Fault
 from bench.check.subject import Subject
 from shb.optimizers import Optimizer
 from shb.problems import LearningProblem, Problem
-from shb.training import minimal_width
+from shb.training import check_optimizer
 from shb.training.gradient import example, example_samples
-from shb.training.step import step_of
+from shb.training.leaves import example_numbers, initial_state, leaf_name
 
 _MEMBERS = 5
 
 
 def check(subject: Subject) -> str:
     """What was seen; a Fault or, of `update`, a ConfigurationError otherwise. In the dtype asked for and in float64."""
-    names = tuple(subject.optimizer.hyperparameters)
     count = 0
     dtypes = list(dict.fromkeys((subject.dtype, "float64")))
     for dtype in dtypes:
         problem = subject.problem(dtype)
         _check_problem(problem)
-        count = _check_state(subject.optimizer, problem, names)
-        step_of(problem, subject.optimizer, minimal_width(), names, "eager", False)  # traces, which compares leaves
+        count = _check_state(subject.optimizer, problem)
+        check_optimizer(subject.optimizer, problem)
     return f"parameters, loss, metrics and {count} leaves of the state, in {' and '.join(dtypes)}"
 
 
@@ -64,22 +63,14 @@ def _check_problem(problem: Problem) -> None:
         raise Fault(f"the loss is {loss.dtype}", f"compute it in the problem's dtype, {problem.dtype}")
 
 
-def _check_state(optimizer: Optimizer, problem: Problem, names: tuple[str, ...]) -> int:
+def _check_state(optimizer: Optimizer, problem: Problem) -> int:
     """The number of leaves that `init` makes."""
     params, _ = example(problem, _MEMBERS)
-    numbers = {name: torch.full((_MEMBERS,), 0.5, dtype=torch.float64) for name in names}
-    state = optimizer.init(params, numbers)
-    if not isinstance(state, dict):
-        raise Fault(f"init returns {type(state).__name__}", "a dictionary of tensors, {} without state")
-    for path, leaf in pytree.tree_flatten_with_path(state)[0]:
-        name = "state " + ".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
-        if not isinstance(leaf, Tensor):
-            raise Fault(f"{name} is {type(leaf).__name__}", "a tensor: torch.zeros_like(w), or of a hyperparameter")
-        if not all(isinstance(key, pytree.MappingKey) for key in path):
-            raise Fault(f"{name} lies in a list or tuple", "dictionaries only, else a stack cannot be resumed")
-        if leaf.shape[:1] != (_MEMBERS,):
-            cure = f"a leading member axis, here [{_MEMBERS}, ...]: torch.zeros_like of a parameter or a hyperparameter"
-            raise Fault(f"{name} has shape {list(leaf.shape)}", cure)
+    numbers = example_numbers(list(optimizer.hyperparameters), _MEMBERS, problem.device)
+    leaves = pytree.tree_flatten_with_path({"optimizer": initial_state(optimizer, params, numbers)})[0]
+    for path, leaf in leaves:
         if leaf.is_floating_point() and leaf.dtype not in (problem.dtype, torch.float64):
-            raise Fault(f"{name} is {leaf.dtype}", f"torch.zeros_like(w), which is {problem.dtype}, or float64")
-    return len(pytree.tree_leaves(state))
+            raise Fault(
+                f"{leaf_name(path)} is {leaf.dtype}", f"torch.zeros_like(w), which is {problem.dtype}, or float64"
+            )
+    return len(leaves)

@@ -67,7 +67,7 @@ class Subject:
     def _fill(self, config: Config, problems: dict[str, Problem]) -> None:
         self.config = config
         engine, config.engine = config.engine, "eager"
-        self.cell = build_cell(config)
+        self.cell = build_cell(config, rule_tried=False)  # a check of its own does
         config.engine = engine
         self._problems = problems
 

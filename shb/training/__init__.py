@@ -8,7 +8,7 @@ from shb.training.checkpoint import Checkpoint, CheckpointError  # noqa: E402
 from shb.training.chunking import chunk_width, default_budget, run_chunked  # noqa: E402
 from shb.training.compiler import CompilationError, seconds_spent, why_not  # noqa: E402
 from shb.training.member import Member, Plan, Trajectory  # noqa: E402
-from shb.training.preflight import check_trainable  # noqa: E402
+from shb.training.preflight import check_optimizer, check_trainable  # noqa: E402
 from shb.training.stack import Stack, StackStep, minimal_width  # noqa: E402
 from shb.training.step import ENGINES  # noqa: E402
 
@@ -22,6 +22,7 @@ __all__ = [
     "Stack",
     "StackStep",
     "Trajectory",
+    "check_optimizer",
     "check_trainable",
     "chunk_width",
     "default_budget",

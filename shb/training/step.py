@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from shb.errors import CompilationError, ConfigurationError, choose
+from shb.errors import CompilationError, choose
 from shb.kernels import Recurrence, Unsupported, load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.training.gradient import METRICS, RECORDED, example, example_buffers, example_samples, gradient_program
+from shb.training.leaves import example_numbers, matched, updated
 from shb.training.opaque import opaque
+from shb.training.preflight import check_optimizer
 from shb.training.program import Program, trace
 from shb.training.state import as_rows
 
@@ -49,8 +51,7 @@ class Step:
             batch itself.
 
     Raises:
-        ConfigurationError: the update returns a leaf in another dtype or shape than it was given, which a later step
-            would take for what it was.
+        ConfigurationError: of a rule that cannot be a step (see `check_optimizer`).
         Unsupported: if `taped`, of an operation that a tape does not have.
     """
 
@@ -65,10 +66,11 @@ class Step:
         taped: bool = False,
     ) -> None:
         choose("engine", engine, ENGINES)
+        check_optimizer(optimizer, problem)
         params, batch = example(problem, width)
         device = problem.device
         self.name = f"{problem.name} with {optimizer.name}"
-        numbers = {name: torch.full((width,), 0.5, dtype=torch.float64, device=device) for name in names}
+        numbers = example_numbers(names, width, device)
         carried = {"params": params, "optimizer": optimizer.init(params, numbers), "flags": flags(problem, params)}
         buffers = example_buffers(problem, width)
         if buffers:
@@ -84,24 +86,13 @@ class Step:
             carried, numbers, batch, k = pytree.tree_unflatten(list(tensors), spec)
             batch = problem.batch(*batch) if taped else batch
             new, attention, grads = _step(problem, optimizer, gradients, carried, numbers, batch, k)
-            new_leaves, new_spec = pytree.tree_flatten(new)
-            if new_spec != self._spec:
-                raise TypeError(f"optimizer {optimizer.name}: update must return a state of the names that init makes")
-            _check_leaves(optimizer, problem, carried, new)
-            return [*new_leaves, attention, *(grads if observed else ())]
+            leaves = matched(optimizer, problem.name, carried, new)
+            return [*leaves, attention, *(grads if observed else ())]
 
-        try:
-            if taped:
-                self.program = record(trace(step, *inputs, rounded=True), width)
-            else:
-                self.program = Program(step, *inputs, compiled=engine == "compiled" and not runs_native(problem))
-        except RuntimeError as error:
-            if "tracing tensor" not in str(error):
-                raise
-            raise TypeError(
-                f"optimizer {optimizer.name} on {problem.name}: a step is traced once, so it cannot branch on k or on "
-                "values of tensors (torch.where can)"
-            ) from error
+        if taped:
+            self.program = record(trace(step, *inputs, rounded=True), width)
+        else:
+            self.program = Program(step, *inputs, compiled=engine == "compiled" and not runs_native(problem))
 
     def flatten(self, carried: dict[str, Any]) -> list[Tensor]:
         """The tensors of `carried`, in the order of `__call__`."""
@@ -232,7 +223,7 @@ def _step(
     buffers = carried.get("buffers", {})
     losses, *results = gradients(*params.values(), *buffers.values(), *batch)
     grads, new_buffers = results[: len(params)], results[len(params) :]
-    new_params, state = optimizer.update(params, dict(zip(params, grads)), carried["optimizer"], numbers, k)
+    new_params, state = updated(optimizer, params, dict(zip(params, grads)), carried["optimizer"], numbers, k)
     new = {**old, "batch_loss": old["batch_loss"] + losses}
     inside = in_trap(problem, new_params)
     if inside is not None:
@@ -242,27 +233,6 @@ def _step(
     if buffers:
         moved["buffers"] = dict(zip(buffers, new_buffers))
     return moved, attention, grads
-
-
-def _check_leaves(optimizer: Optimizer, problem: Problem, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Every leaf must keep its dtype and its shape: programs and tapes are made for those of the first step."""
-    for (path, before), after in zip(pytree.tree_flatten_with_path(old)[0], pytree.tree_leaves(new), strict=True):
-        kind, *rest = (str(getattr(key, "key", getattr(key, "idx", key))) for key in path)
-        leaf = f"{'state' if kind == 'optimizer' else kind} {'.'.join(rest)}"
-        source = f"problem {problem.name}" if kind == "flags" else f"optimizer {optimizer.name}"
-        if not isinstance(after, Tensor):
-            raise ConfigurationError(
-                f"{source}: {leaf}", type(after).__name__, f"a tensor, as {before.dtype} was given"
-            )
-        if after.dtype != before.dtype:
-            cure = "cast hyperparameters, which are float64, with expand(lr, w)"
-            raise ConfigurationError(
-                f"{source}: dtype of {leaf}", after.dtype, f"{before.dtype}, as it was given ({cure})"
-            )
-        if after.shape != before.shape:
-            cure = "spread hyperparameters over a parameter with expand(lr, w)"
-            shapes = [list(x.shape) for x in (after, before)]
-            raise ConfigurationError(f"{source}: shape of {leaf}", shapes[0], f"{shapes[1]}, as it was given ({cure})")
 
 
 def _sums_finite(params: Params) -> Tensor:

@@ -1,21 +1,29 @@
 """A tiny suite, computed once per session, and a configuration folder of a test's own."""
 
+import copy
 import shutil
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 import bench.config
 import bench.engine
 import bench.run
 import bench.suite
+from bench import added, plugins
 from bench.cell import build_cell
 from bench.command import run_command
 from bench.config import compose_config
 from bench.record import computed_rows
 from bench.store import Store
 from bench.wandb_logger import wandb
+from shb import datasets
+from shb.datasets import DATASETS
+from shb.models import MODELS
+from shb.optimizers import OPTIMIZERS
+from shb.problems import CLOSED_FORMS
 from shb.training import run_chunked
 
 SUITE_SIZE = ["steps=4", "evaluations=2", "model.hidden=[2]", "device=cpu", "logger=none"]
@@ -116,3 +124,15 @@ def computed(tmp_path_factory):
         return known[key]
 
     return compute
+
+
+@pytest.fixture(scope="module")
+def plugins_forgotten():
+    """What a module loads is forgotten after it: other tests run in this process."""
+    tables = (OPTIMIZERS, MODELS, DATASETS, datasets._LOADERS, CLOSED_FORMS, added._FIELDS, added._SOURCES)
+    tables = (*tables, plugins._loaded, ConfigStore.instance().repo)
+    before = [copy.deepcopy(table) if table is tables[-1] else dict(table) for table in tables]
+    yield
+    for table, old in zip(tables, before):
+        table.clear()
+        table.update(old)

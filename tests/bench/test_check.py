@@ -123,9 +123,9 @@ def test_leaves_a_hyperparameter_without_cast(checked, own_rule):
 @pytest.mark.parametrize(
     ("leaf", "message"),
     [
-        (lambda w: torch.zeros(1, 1), "state v has shape [1, 1]"),
-        (lambda w: [torch.zeros_like(w)], "state v.0 lies in a list"),
-        (lambda w: 0.0, "state v is float"),
+        (lambda w: torch.zeros(1, 1), "state v: shape=[1, 1]"),
+        (lambda w: [torch.zeros_like(w)], "state v.0=leaf of a list"),
+        (lambda w: 0.0, "state v=float"),
         (lambda w: torch.zeros(w.shape, dtype=torch.float32), "state v is torch.float32"),
     ],
 )

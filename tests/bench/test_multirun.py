@@ -1,6 +1,5 @@
 """A matrix (-m) on Hydra's launchers: the store keeps the books, nothing else is left behind."""
 
-import dataclasses
 import errno
 import os
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 from bench.command import run_command
 from bench.run import main
 from bench.store import Store
-from shb.optimizers import OPTIMIZERS
+from shb.training import Stack
 from tests.bench.conftest import ROOT
 from tests.conftest import TINY
 
@@ -54,11 +53,15 @@ def multirun(tmp_path, monkeypatch, capsys):
 
 
 def test_a_failing_job_does_not_hide_the_others(multirun, tmp_path, monkeypatch):
-    def broken(*arguments):
-        raise ValueError("fault injected")
+    right = Stack.advance
+
+    def broken(stack, *arguments):
+        if stack.optimizer.name == "sgd":
+            raise ValueError("fault injected")
+        right(stack, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setitem(OPTIMIZERS, "sgd", dataclasses.replace(OPTIMIZERS["sgd"], update=broken))
+        patch.setattr(Stack, "advance", broken)
         code, out, _ = multirun()
     assert code == 1
     assert "failed: diabetes/mlp sgd (2 members): ValueError: fault injected" in out

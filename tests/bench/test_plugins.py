@@ -1,6 +1,5 @@
 """Own things in a file outside the repository: they run everywhere, by content, and what is wrong is one line."""
 
-import copy
 import hashlib
 import json
 import subprocess
@@ -8,13 +7,11 @@ import sys
 
 import polars as pl
 import pytest
-from hydra.core.config_store import ConfigStore
 
 import bench.check.__main__
 import bench.reproduce
 import bench.run
 import bench.verify
-from bench import added, plugins
 from bench.added import plugin_list, source_of
 from bench.cell import build_cell
 from bench.command import run_command
@@ -22,29 +19,14 @@ from bench.config import compose_config, literal
 from bench.plugins import load_plugins
 from bench.spec import Unavailable, spec_cell
 from bench.store import METRICS, Store
-from shb import datasets
-from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
-from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS
-from shb.problems import CLOSED_FORMS
 from tests.bench.conftest import ROOT, SUITE_SIZE
 
 EXAMPLE = ROOT / "docs" / "examples" / "plugin.py"
 SIZE = ["steps=4", "evaluations=2", "seeds=2", "device=cpu"]
+pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 OWN = ["optimizer=signsgd", "model=tanh_mlp", "dataset=rings"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_stays():
-    """What this module loads is forgotten after it: other tests run in this process."""
-    tables = (OPTIMIZERS, MODELS, DATASETS, datasets._LOADERS, CLOSED_FORMS, added._FIELDS, added._SOURCES)
-    tables = (*tables, plugins._loaded, ConfigStore.instance().repo)
-    before = [copy.deepcopy(table) if table is tables[-1] else dict(table) for table in tables]
-    yield
-    for table, old in zip(tables, before):
-        table.clear()
-        table.update(old)
 
 
 @pytest.fixture(scope="module")
