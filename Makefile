@@ -14,7 +14,7 @@ VERIFIED = $(if $(ARCHIVE),$(call quoted,archive=$(value ARCHIVE)),$(if $(filter
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench claims leaderboard report figures status verify published cite archive test lint speed clean
+.PHONY: help bench claims leaderboard report figures status verify published cite archive test test-slow lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -59,6 +59,9 @@ archive: .venv/ready  ## pack the suite's results, configurations and report int
 
 test: .venv/ready lint  ## the test suite in two processes, after the style checks
 	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+
+test-slow: .venv/ready  ## the tests that take minutes and that `make test` leaves out
+	@$(RUN) pytest -n 2 --dist loadfile -m slow $(ARGS)
 
 lint: .venv/ready
 	@.venv/bin/ruff check .

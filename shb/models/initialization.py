@@ -60,7 +60,8 @@ def draw_parameters(
 ) -> dict[str, torch.Tensor]:
     """Draw every parameter of `shapes` (name -> shape) in order, but those that are `fixed`.
 
-    `std` and `value` where the rule uses them; `fixed` ones may be the weight that a bias has its fans from.
+    `std` and `value` where the rule uses them; `fixed` ones, frozen or second names of tied ones, may be the weight
+    that a bias has its fans from.
     """
     check_initialization(init, std)
     parameters = {}

@@ -139,7 +139,9 @@ class LearningProblem(PerSeed):
         with torch.device("meta"):  # shapes only: the initial values are drawn per seed
             self.module = check_module(model(dataset.feature_shape, dataset.outputs))
         self._make = functools.partial(model, dataset.feature_shape, dataset.outputs)
-        self._shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
+        all_names = self.module.named_parameters(remove_duplicate=False)  # a bias has the fans of a tied weight
+        self._shapes = {name: tuple(p.shape) for name, p in all_names}
+        self._tied = list(self._shapes.keys() - dict(self.module.named_parameters()).keys())
         self._fixed = [name for name, p in self.module.named_parameters() if not p.requires_grad]
         self._buffers = [name for name, _ in self.module.named_buffers()]
         self._draw = {"init": settled_initialization(init, self.module), "std": std, "value": value}
@@ -147,10 +149,11 @@ class LearningProblem(PerSeed):
         self.draws = self._draws(dataset)
 
     def initial_parameters(self, seed: int) -> Params:
+        undrawn = [*self._fixed, *self._tied]
         if self._draw["init"] == "module":
             values = built(self._make, seed)
-            return {name: values[name].to(self.dtype) for name in self._shapes if name not in self._fixed}
-        options = {"dtype": self.dtype, "fixed": self._fixed, **self._draw}
+            return {name: values[name].to(self.dtype) for name in self._shapes if name not in undrawn}
+        options = {"dtype": self.dtype, "fixed": undrawn, **self._draw}
         return draw_parameters(self._shapes, generator=stream(seed, "init"), **options)
 
     def initial_buffers(self, seed: int) -> Params:

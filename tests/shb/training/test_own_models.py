@@ -12,9 +12,10 @@ from shb.optimizers import OPTIMIZERS
 from shb.problems import LearningProblem
 from shb.streams import stream
 from shb.training import Checkpoint, Member, Plan, Stack
-from shb.training.drawing import kept
+from shb.training.drawing import drawn, kept
 from tests.shb.problems.tiny import same_bits, tiny_dataset
 from tests.shb.training.interruption import Interrupted, interrupt_after
+from tests.shb.training.plain_loop import Masks, check_against_torch
 
 STEPS, LR = 5, 0.05
 
@@ -77,6 +78,18 @@ def dropout(features, outputs):
     return nn.Sequential(nn.Linear(5, 8), nn.Dropout(0.4), nn.ReLU(), nn.Linear(8, outputs))
 
 
+class Tied(nn.Module):
+    """One matrix in two places."""
+
+    def __init__(self, features, outputs):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, outputs)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.out(F.relu(self.second(F.relu(self.first(x)))))
+
+
 def whole_numbers():
     """Inputs [rows, 5] of 0 .. 10."""
     base, random = tiny_dataset(), torch.Generator().manual_seed(0)
@@ -95,6 +108,7 @@ MODELS = {
     "names": (Names, tiny_dataset),
     "frozen": (frozen, tiny_dataset),
     "dropout": (dropout, tiny_dataset),
+    "tied": (Tied, tiny_dataset),
 }
 
 
@@ -114,54 +128,12 @@ def stack_of(name, engine, seeds):
     return Stack(problem_of(name), OPTIMIZERS["shb"], members, Plan(STEPS, evaluate_at=(0, 2, STEPS)), engine=engine)
 
 
-class Masks:
-    """In place of F.dropout: the masks of one member, from its words."""
-
-    def __init__(self, seed):
-        self.words = stream(seed, "dropout").integers(-(2**63), 2**63, (64, 1))
-        self.step = 0
-
-    def __call__(self, x, p=0.5, training=True, inplace=False):
-        if not training:
-            return x
-        key = torch.tensor(self.words[self.step : self.step + 1])
-        self.step += 1
-        return x * kept(key, torch.Size((1, *x.shape)), 1 - p)[0] / (1 - p)
-
-
-def plain_loop(name, seed, monkeypatch):
-    """One member as everyone would train it: its module and the loss of the training part at the end."""
-    problem, (model, data) = problem_of(name), MODELS[name]
-    dataset = data()
-    module = model(dataset.feature_shape, dataset.outputs).double()
-    values = {**problem.initial_parameters(seed), **problem.initial_buffers(seed)}
-    module.load_state_dict(values)
-    monkeypatch.setattr(F, "dropout", Masks(seed))
-    trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=LR * (1 + seed), momentum=0.5)
-    for index in problem.sample(seed, 0, STEPS):
-        index = index[:7]
-        x = dataset.train.x[index]
-        optimizer.zero_grad()
-        F.cross_entropy(module(x.double() if x.is_floating_point() else x), dataset.train.y[index]).backward()
-        optimizer.step()
-    module.eval()
-    x = dataset.train.x
-    with torch.no_grad():
-        loss = F.cross_entropy(module(x.double() if x.is_floating_point() else x), dataset.train.y)
-    return module, loss.item()
-
-
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_member_is_what_torch_alone_makes_of_it(name, engine, monkeypatch):
     for trajectory in seven(name, engine)[:2]:
-        module, loss = plain_loop(name, trajectory.member.seed, monkeypatch)
-        expected = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        assert trajectory.parameters.keys() | trajectory.buffers.keys() == expected.keys()
-        for key, value in {**trajectory.parameters, **trajectory.buffers}.items():
-            torch.testing.assert_close(value, expected[key].detach(), rtol=1e-10, atol=1e-12)
-        assert trajectory.metrics["train_loss"] == pytest.approx(loss, rel=1e-10)
+        monkeypatch.setattr(F, "dropout", Masks(trajectory.member.seed))
+        check_against_torch(trajectory, problem_of(name), *MODELS[name], STEPS)
 
 
 def same(a, b):
@@ -217,3 +189,19 @@ def test_kept_has_its_probability_and_no_neighbour():
     assert torch.equal(kept(keys[5:7], torch.Size((2, 50, 20)), 0.3), masks[5:7])
     assert torch.equal(kept(keys, torch.Size((64, 20)), 0.3, first=20), masks[:, 1])
     assert abs(torch.corrcoef(masks.flatten(1).double())[0, 1].item()) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("draw", "probability"),
+    [
+        (lambda x: x.bernoulli_(), 0.5),
+        (lambda x: x.bernoulli_(0.2), 0.2),
+        (lambda x: x.bernoulli_(p=0.7), 0.7),
+        (lambda x: torch.bernoulli(x, 0.3), 0.3),
+    ],
+    ids=["default", "in place", "named", "new"],
+)
+def test_a_draw_has_the_probability_that_the_model_gives_it(draw, probability):
+    keys, x = torch.tensor(stream(0, "dropout").integers(-(2**63), 2**63, (64, 1))), torch.zeros(64, 50)
+    (mask,) = drawn(lambda x, key: [draw(torch.zeros_like(x))], x, keys)(x, keys)
+    assert torch.equal(mask, kept(keys, x.shape, probability).to(x.dtype))
