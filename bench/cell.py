@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import Config, numbers
-from bench.engine import settled_engine
 from bench.plugins import names_of, plugin_record
 from bench.problem import build_problem, problem_spec, try_optimizer
 from bench.settings import is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
-from shb.training import ENGINES, Member, Plan
+from shb.training import ENGINES, Member, Plan, why_not
 
 NUMERICS = {"eager": 1, "compiled": 3}  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
@@ -42,7 +41,7 @@ class Cell:
         members, ids: trajectories and their identities, in the same order.
         specs: what each identity is the hash of.
         engine: "eager" or "compiled".
-        engine_open: True if a run may choose the engine, because nothing is stored (engine=auto).
+        engine_open: True if a run may choose the engine (engine=auto), but for one that `bench.engine.settle` finds.
         unstable: per member, True if its momentum leaves (-1, 1) (allowed by a flag, and marked).
     """
 
@@ -82,7 +81,7 @@ def canonical(spec: Mapping[str, Any]) -> str:
 
 
 def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None, *, rule_tried: bool = True) -> Cell:
-    """Check a configuration and expand it into members.
+    """Check a configuration and expand it into members. Opens no store: see `bench.engine.settle` for engine=auto.
 
     Args:
         config: one composed cell.
@@ -147,8 +146,9 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         specs=specs,
         unstable=tuple(is_unstable(m.hyperparameters, plan.momentum_schedule) for m in members),
         data_root=config.data_root,
+        engine_open=config.engine == "auto",
     )
-    return cell.under(*settled_engine(config.engine, cell, config.results_dir))
+    return cell.under("compiled") if config.engine == "compiled" and why_not() is None else cell
 
 
 def identity(spec: Mapping[str, Any]) -> str:

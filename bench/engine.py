@@ -41,20 +41,19 @@ class Choice:
     why: str = ""
 
 
-def settled_engine(requested: str, cell: Cell, results_dir: str) -> tuple[str, bool]:
-    """The engine of `cell` as far as it is known before a run, and whether a run may still choose.
+def settle(cell: Cell, results_dir: str) -> Cell:
+    """`cell`, if its engine is open, under that of its members that are stored; without any it stays open.
+
+    So more seeds never mean that the first ones are computed again.
 
     Args:
-        requested: "eager", "auto", or "compiled", which is eager where nothing can be compiled.
-        cell: under the engine "eager".
-        results_dir: the store. Under "auto" a cell keeps the engine of the members that are stored already, so that
-            more seeds never mean that the first ones are computed again; without any, a run chooses.
+        results_dir: the store; opened for a cell with an open engine only.
     """
-    if requested != "auto":
-        return requested if requested == "eager" or why_not() is None else "eager", False
+    if not cell.engine_open:
+        return cell
     computed = _store(results_dir).computed()
-    counts = {e: len(computed.intersection((cell if e == "eager" else cell.under(e)).ids)) for e in ENGINES}
-    return max(counts, key=counts.__getitem__), not any(counts.values())
+    counts = {e: len(computed.intersection((cell if e == cell.engine else cell.under(e)).ids)) for e in ENGINES}
+    return cell.under(max(counts, key=counts.__getitem__)) if any(counts.values()) else cell
 
 
 def fastest(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, Any]] | None = None) -> Choice:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from bench.cell import Cell, build_cell
 from bench.command import make_console, run_command, split_suite
 from bench.config import CONF, Config, compose_config, literal, typed
-from bench.engine import build_for
+from bench.engine import build_for, settle
 from bench.leaderboard import leaderboard, write_leaderboard
 from bench.leaderboard_text import print_leaderboard
 from bench.logger import Logger, make_logger
@@ -58,7 +58,7 @@ def prepare(config: Config) -> Store:
 def run_one(config: Config) -> list[Failure]:
     """Compute what one cell lacks, print its table."""
     store = prepare(config)
-    cell = build_cell(config)
+    cell = settle(build_cell(config), config.results_dir)
     logger = make_logger(config.logger, _warn)
     todo = missing(cell, store)
     _announce(len(todo), len(cell.ids), store)

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from bench.cell import Cell, build_cell
 from bench.config import CONF, Config, compose_config, numbers, options
+from bench.engine import settle
 from bench.plugins import use_plugins
 from bench.store import METRICS
 from bench.tuning import best_setting, check_space, sobol_trials
@@ -84,7 +85,7 @@ class Suite:
         if key not in self._cells:
             config = self.config(problem, optimizer)
             if self.settings:
-                self._cells[key] = build_cell(config, ())
+                self._cells[key] = _settled(config, ())
             else:
                 trial = replace(
                     config,
@@ -92,7 +93,7 @@ class Suite:
                     seed_offset=self.tuning_seed_offset,
                     evaluations=self.tuning_evaluations or config.evaluations,
                 )
-                self._cells[key] = build_cell(trial, sobol_trials(self.space(problem, optimizer), self.trials))
+                self._cells[key] = _settled(trial, sobol_trials(self.space(problem, optimizer), self.trials))
         return self._cells[key]
 
     def evaluation_cell(self, problem: str, optimizer: str, hyperparameters: Mapping[str, float]) -> Cell:
@@ -102,7 +103,7 @@ class Suite:
             config = self.config(problem, optimizer)
             seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
             own = get_optimizer(optimizer).hyperparameters
-            cell = build_cell(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
+            cell = _settled(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
             if config.engine != "auto" or cell.engine_open:  # the engine that it was tuned under
                 tuning = self.tuning_cell(problem, optimizer)
                 cell = cell.under(tuning.engine, tuning.engine_open)
@@ -183,6 +184,10 @@ class Suite:
     def pairs(self) -> list[tuple[str, str]]:
         """(problem, optimizer) in the order in which they run."""
         return [(problem, optimizer) for problem in self.problems for optimizer in self.optimizers]
+
+
+def _settled(config: Config, settings: Sequence[Mapping[str, float]]) -> Cell:
+    return settle(build_cell(config, settings), config.results_dir)
 
 
 def suite_hash(raw: Mapping[str, Any]) -> str:

@@ -5,13 +5,14 @@ import json
 import polars as pl
 import pytest
 
+import bench.cell
 import bench.engine
 import bench.run
 from bench.cell import build_cell
 from bench.command import run_command
 from bench.config import compose_config
 from bench.cost import step_cost
-from bench.engine import Choice, build_for, fastest
+from bench.engine import Choice, build_for, fastest, settle
 from bench.store import MEMBER_SCHEMA, Store
 from bench.suite import load_suite
 from shb.errors import ConfigurationError
@@ -152,7 +153,8 @@ def test_little_work_is_not_worth_a_line(cell):
 
 
 def test_without_a_compiler_it_runs_eager_and_says_so(cell, monkeypatch):
-    monkeypatch.setattr(bench.engine, "why_not", lambda: "no C++ compiler")
+    for module in (bench.engine, bench.cell):
+        monkeypatch.setattr(module, "why_not", lambda: "no C++ compiler")
     choice = fastest(cell, NOTHING, reference(cell, 1e4, 9e4))
     assert choice.engine == "eager" and "nothing can be compiled here (no C++ compiler)" in choice.why
     assert cell_of("engine=compiled").engine == "eager"
@@ -174,8 +176,12 @@ def test_stored_members_keep_their_engine(tmp_path, monkeypatch):
     arguments = [*BASE, "steps=4", "logger=none", f"results_dir={tmp_path}"]
     assert run_command(bench.run.main, [*arguments, "engine=compiled", "seeds=2"]) == 0
     assert set(Store(tmp_path).members()["engine"]) == {"compiled"}
-    more = build_cell(compose_config([*arguments, "seeds=5"]))
+    unsettled = build_cell(compose_config([*arguments, "seeds=5"]))
+    assert unsettled.engine == "eager" and unsettled.engine_open  # no store was opened
+    more = settle(unsettled, str(tmp_path))
     assert more.engine == "compiled" and not more.engine_open
+    eager = Choice("eager")
+    monkeypatch.setattr(bench.runner, "fastest", lambda cell, _: eager if cell.engine_open else Choice(cell.engine))
     assert run_command(bench.run.main, [*arguments, "seeds=5"]) == 0
     members = Store(tmp_path).members()
     assert len(members) == 5 and set(members["engine"]) == {"compiled"}
