@@ -16,10 +16,14 @@ _FIELDS: dict[str, dict[str, list[str]]] = {}  # group -> entry -> its fields
 _SOURCES: dict[tuple[str, str], str] = {}  # (group, entry) -> SHA-256 of the plug-in's source
 
 
-def add_entry(group: str, entry: str, values: Mapping[str, Any], sha256: str) -> None:
-    """Let `group=entry` be an entry with the fields `values` (with a `name`), from a plug-in of this content."""
-    ConfigStore.instance().store(name=entry, group=group, node=dict(values))
-    _FIELDS.setdefault(group, {})[entry] = list(values)
+def add_entry(group: str, entry: str, values: Mapping[str, Any] | None, sha256: str) -> None:
+    """Let `group=entry` be an entry with the fields `values` (with a `name`), from a plug-in of this content.
+
+    Without `values` it is no entry of a group, but a value of the field `group`.
+    """
+    if values is not None:
+        ConfigStore.instance().store(name=entry, group=group, node=dict(values))
+    _FIELDS.setdefault(group, {})[entry] = list(values or {})
     _SOURCES[group, entry] = sha256
 
 

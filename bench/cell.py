@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bench.added import source_of
 from bench.config import Config, numbers
 from bench.plugins import names_of, plugin_record
 from bench.problem import build_problem, problem_spec, try_optimizer
-from bench.settings import is_unstable, settings_grid
+from bench.settings import check_schedule, is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
@@ -119,6 +120,8 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     )
     grid = settings_grid(config, optimizer, trials)
     _check_memory(config.seeds, len(grid))
+    if source_of("schedule", plan.schedule) is not None:  # shipped ones are tested
+        check_schedule(plan.schedule, grid, plan.steps)
     if rule_tried:
         try_optimizer(optimizer, spec, config.data_root)
     seeds = range(config.seed_offset, config.seed_offset + config.seeds)

@@ -4,6 +4,8 @@
     MODELS      {name: (feature_shape, outputs, *, relu_derivative, relu_rule, OPTION=default, ...) -> Module}
     DATASETS    {name: () -> Dataset}         loaded once, together with the plug-in
     PROBLEMS    {name: subclass of ClosedForm, with OPTION=default in its __init__}
+    LOSSES      {name: (output, y) -> loss of every sample}
+    SCHEDULES   [Schedule, ...]               of the step size; no momentum schedule grows, which one of these might
 
 Options and hyperparameters become fields of the configuration, with their defaults.
 """
@@ -22,9 +24,10 @@ from bench.tuning import SCALES, check_space
 from shb.datasets import Dataset, register_dataset
 from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS, Optimizer
-from shb.problems import CLOSED_FORMS, ClosedForm
+from shb.problems import CLOSED_FORMS, LOSSES, ClosedForm
+from shb.schedules import SCHEDULES, Schedule, schedule_table
 
-TABLES = ("OPTIMIZERS", "SPACES", "MODELS", "DATASETS", "PROBLEMS")
+TABLES = ("OPTIMIZERS", "SPACES", "MODELS", "DATASETS", "PROBLEMS", "LOSSES", "SCHEDULES")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
 _GIVEN = ("relu_derivative", "relu_rule")  # fields of conf/config.yaml, which every model and problem gets
 
@@ -35,11 +38,14 @@ class PluginError(ValueError):
 
 @dataclass(frozen=True)
 class Offer:
-    """One thing of a plug-in: `fields` are those of its configuration, `enter` makes the library know it."""
+    """One thing of a plug-in: `fields` are those of its configuration, `enter` makes the library know it.
+
+    Without `fields` it is a value of the field `group`.
+    """
 
     group: str
     name: str
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] | None
     enter: Callable[[], None]
 
 
@@ -56,12 +62,15 @@ def read_tables(names: Mapping[str, Any]) -> list[Offer]:
         *(_model(name, factory) for name, factory in _table(names, "MODELS").items()),
         *(_dataset(name, loader) for name, loader in _table(names, "DATASETS").items()),
         *(_problem(name, kind) for name, kind in _table(names, "PROBLEMS").items()),
+        *(_loss(name, function) for name, function in _table(names, "LOSSES").items()),
+        *_schedules(names.get("SCHEDULES", [])),
     ]
     seen = set()
     for offer in offers:
         if not isinstance(offer.name, str) or not _NAME.fullmatch(offer.name):
             raise PluginError(f"names of letters, digits and _, not {offer.group}={offer.name!r}")
-        if offer.name in options(offer.group) or (offer.group, offer.name) in seen:
+        taken = ("auto", *LOSSES) if offer.group == "loss" else options(offer.group)
+        if offer.name in taken or (offer.group, offer.name) in seen:
             raise PluginError(f"a new name for {offer.group}={offer.name}, which is taken")
         seen.add((offer.group, offer.name))
     return offers
@@ -132,6 +141,25 @@ def _problem(name: str, kind: Any) -> Offer:
     own = [p for p in inspect.signature(kind).parameters.values() if p.name not in shared]
     fields = {"name": name, **_defaults(f"PROBLEMS[{name!r}]", own)}
     return Offer("problem", name, fields, lambda: CLOSED_FORMS.update({name: kind}))
+
+
+def _loss(name: str, function: Any) -> Offer:
+    if not callable(function):
+        raise PluginError(f"a function in LOSSES[{name!r}], not {type(function).__name__}")
+    return Offer("loss", name, None, lambda: LOSSES.update({name: function}))
+
+
+def _schedules(schedules: Any) -> list[Offer]:
+    if not isinstance(schedules, list | tuple) or not all(isinstance(one, Schedule) for one in schedules):
+        raise PluginError("a list of shb.schedules.Schedule in SCHEDULES")
+    offers = []
+    for one in schedules:
+        if one.parameters.keys() != one.ranges.keys():
+            raise PluginError(f"a range for every parameter of schedule {one.name}: {', '.join(one.parameters)}")
+        schedule_table(one, [1.0], {}, 0, 10, 10)  # of its defaults
+        fields = {"name": one.name, **one.parameters}
+        offers.append(Offer("schedule", one.name, fields, lambda one=one: SCHEDULES.update({one.name: one})))
+    return offers
 
 
 def _defaults(where: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:

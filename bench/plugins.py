@@ -1,4 +1,4 @@
-"""Plug-ins: own optimizers, models, data sets and closed forms in a file outside this repository.
+"""Plug-ins: own optimizers, models, data sets, losses, schedules and closed forms in a file outside this repository.
 
 python -m bench.run plugins=[path/to/mine.py] optimizer=mine optimizer.lr=0.1
 
@@ -170,4 +170,6 @@ def names_of(spec: Mapping[str, Any]) -> dict[str, str | None]:
         "model": problem["model"]["name"] if "model" in problem else None,
         "dataset": problem.get("dataset"),
         "problem": problem["name"],
+        "loss": problem.get("loss"),
+        "schedule": spec["schedule"],
     }

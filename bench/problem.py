@@ -24,7 +24,7 @@ from shb.training import check_optimizer, check_trainable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
-_TESTED = (cnn, lenet, mlp, vgg, *OPTIMIZERS.values())  # need no trial
+_TESTED = (cnn, lenet, mlp, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
 
 
 def resolve_device(device: str) -> str:
@@ -108,7 +108,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     check_files(dataset, config.data_root, config.download)
     data = load_dataset(dataset, config.data_root, config.download)
     spec["checksum"] = data.checksum
-    if build_model(spec).func not in _TESTED:
+    if build_model(spec).func not in _TESTED or LOSSES[loss] not in _TESTED:
         _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
     return spec, f"{dataset}/{config.model['name']}", facts.train_size
 
@@ -127,7 +127,10 @@ def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[in
 
 @functools.lru_cache(maxsize=64)
 def _check_trainable(spec_json: str, data_root: str | None) -> None:
-    check_trainable(_tiny_problem(spec_json, data_root), json.loads(spec_json)["model"]["name"])
+    spec = json.loads(spec_json)
+    own = build_model(spec).func not in _TESTED
+    field, name = ("model", spec["model"]["name"]) if own else ("loss", spec["loss"])
+    check_trainable(_tiny_problem(spec_json, data_root), field, name)
 
 
 def try_optimizer(optimizer: Optimizer, spec: Mapping[str, Any], data_root: str | None) -> None:

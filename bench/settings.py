@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from bench.config import Config, numbers, settings
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
-from shb.schedules import SCHEDULES, get_schedule
+from shb.schedules import SCHEDULES, get_schedule, schedule_table
 
 
 def settings_grid(
@@ -65,6 +65,19 @@ def _schedule_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float
                     raise ConfigurationError(f"{group}.{name}", item, f"{low:g} .. {high:g}")
             axes[f"{group}.{name}"] = items
     return axes
+
+
+def check_schedule(schedule: str, grid: Sequence[Mapping[str, float]], steps: int) -> None:
+    """Compute the factors of a schedule for every setting: all of the first 10,000 steps, and the last.
+
+    Raises:
+        ConfigurationError: one is no finite number >= 0.
+    """
+    names = [f"schedule.{name}" for name in get_schedule(schedule).parameters]
+    for values in {tuple(setting[name] for name in names) for setting in grid}:
+        parameters = {name.removeprefix("schedule."): value for name, value in zip(names, values)}
+        for start, stop in ((0, min(steps, 10_000)), (steps - 1, steps)):
+            schedule_table(schedule, [1.0], parameters, start, stop, steps)
 
 
 _RANGES = {  # hyperparameter -> (test, what is allowed)

@@ -11,13 +11,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from bench.added import added
 from bench.config import fields, options, own_options
 from bench.plugins import check_record, names_of
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.models import MODELS
 from shb.optimizers import get_optimizer
-from shb.problems import CLOSED_FORMS
+from shb.problems import CLOSED_FORMS, LOSSES
 from shb.training import ENGINES
 
 MAX_TEXT = 1_000_000  # characters of a spec
@@ -100,7 +101,8 @@ def _check_plugins(spec: Mapping[str, Any]) -> None:
         choose("spec.plugins", group, names)
         if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ConfigurationError(f"spec.plugins.{group}", shown(sha256), "a SHA-256: 64 hexadecimal digits")
-        if not isinstance(names[group], str) or names[group] in own_options(group):
+        own = LOSSES.keys() - added("loss") if group == "loss" else own_options(group)
+        if not isinstance(names[group], str) or names[group] in own:
             raise ConfigurationError(
                 f"spec.plugins.{group}", sha256, f"nothing: {shown(names[group])} is of no plug-in"
             )

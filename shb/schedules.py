@@ -81,7 +81,7 @@ def get_schedule(name: str) -> Schedule:
 
 
 def schedule_table(
-    name: str, base: ArrayLike, parameters: Mapping[str, ArrayLike], start: int, stop: int, steps: int
+    schedule: str | Schedule, base: ArrayLike, parameters: Mapping[str, ArrayLike], start: int, stop: int, steps: int
 ) -> np.ndarray:
     """Values for the steps start, ..., stop - 1 of M members.
 
@@ -89,7 +89,7 @@ def schedule_table(
     base, so a member's column has the same bits in every table (a vectorised ``pow`` does not promise that).
 
     Args:
-        name: one of ``SCHEDULES``.
+        schedule: one of ``SCHEDULES``, or its name.
         base: [M], in the unit of the scheduled quantity.
         parameters: name -> [M] or scalar; defaults for the names left out.
         start, stop: 0 <= start <= stop.
@@ -99,9 +99,10 @@ def schedule_table(
         float64 [stop - start, M].
 
     Raises:
-        ConfigurationError: unknown schedule or parameter, wrong shape, value not finite or out of range.
+        ConfigurationError: unknown schedule or parameter, wrong shape, value not finite or out of range; a factor that
+            is no finite number >= 0.
     """
-    schedule = get_schedule(name)
+    schedule = get_schedule(schedule) if isinstance(schedule, str) else schedule
     base = np.asarray(base, np.float64)
     if base.ndim != 1:
         raise ConfigurationError("schedule base", f"shape {base.shape}", "one value per member, shape [M]")
@@ -113,8 +114,14 @@ def schedule_table(
     columns = np.empty((stop - start, len(distinct)))
     for i, values in enumerate(distinct.tolist()):
         chosen = dict(zip(schedule.parameters, values))
-        columns[:, i] = [schedule.factor(k, steps, **chosen) for k in range(start, stop)]
+        columns[:, i] = [_checked(schedule, schedule.factor(k, steps, **chosen), k) for k in range(start, stop)]
     return (columns if len(distinct) == 1 else columns[:, column_of.ravel()]) * base
+
+
+def _checked(schedule: Schedule, factor: object, k: int) -> float:
+    if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+        raise ConfigurationError(f"schedule {schedule.name}: factor of step {k}", factor, "a finite number >= 0")
+    return factor
 
 
 def second_order_momentum(alpha_previous: ArrayLike, alpha: ArrayLike, r: ArrayLike) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""An own optimizer, model, data set and closed form in one file outside the repository: a plug-in.
+"""An own optimizer, model, data set, loss, schedule and closed form in one file outside the repository: a plug-in.
 
 python -m bench.run plugins=[docs/examples/plugin.py] optimizer=signsgd model=tanh_mlp dataset=rings seeds=8
+python -m bench.run plugins=[docs/examples/plugin.py] dataset=diabetes loss=huber schedule=warmup seeds=8
 python -m bench.run plugins=[docs/examples/plugin.py] suite=smoke suite.optimizers=[sgd,shb,signsgd]
 """
 
@@ -11,6 +12,7 @@ from shb.datasets.dataset import Dataset, build_dataset, permuted_split
 from shb.optimizers import Hyperparameters, Optimizer, Params, State, expand
 from shb.optimizers.optimizer import refuse_velocity
 from shb.problems import ClosedForm
+from shb.schedules import Schedule
 from shb.streams import signs
 
 
@@ -73,8 +75,21 @@ class Tilted(ClosedForm):
         return (params["w"].abs() + self.slope * s * params["w"]).sum()
 
 
+def huber(output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """r^2 / 2 where |r| < 1, else |r| - 1/2; summed over outputs: [..., outputs] -> [...]."""
+    residual = (output - y).abs()
+    return torch.where(residual < 1, residual * residual / 2, residual - 0.5).sum(-1)
+
+
+def rising(k: int, steps: int, share: float) -> float:
+    """From 0 to 1 in the first `share` of a run, then 1."""
+    return min(1.0, (k + 1) / (share * steps))
+
+
 OPTIMIZERS = [Optimizer("signsgd", {"lr": 1e-3}, init, update), Optimizer("momentum_free", {"lr": None}, init, update)]
 SPACES = {"signsgd": {"lr": {"low": 1e-4, "high": 0.1, "scale": "log"}}}
 MODELS = {"tanh_mlp": tanh_mlp}
 DATASETS = {"rings": rings}
 PROBLEMS = {"tilted": Tilted}
+LOSSES = {"huber": huber}
+SCHEDULES = [Schedule("warmup", {"share": 0.1}, rising, {"share": (1e-6, 1.0)})]

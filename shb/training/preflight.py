@@ -19,23 +19,24 @@ from shb.training.program import trace
 _MEMBERS = 2
 
 
-def check_trainable(problem: LearningProblem, name: str) -> None:
+def check_trainable(problem: LearningProblem, field: str, name: str) -> None:
     """Trace a training step and an evaluation of two members.
 
     Args:
         problem: with few samples, so that it costs little.
-        name: of its model, for the error.
+        field, name: "model" or "loss" and what it is called, for the error.
 
     Raises:
         ConfigurationError: the first line of what torch says, for whatever cannot be traced.
     """
-    with _refusing("model", name, "a module that torch.func.vmap can train and evaluate"):
-        _check_repeatable(problem, name)
+    kind = "module" if field == "model" else field
+    with _refusing(field, name, f"a {kind} that torch.func.vmap can train and evaluate"):
+        _check_repeatable(problem, field, name)
         gradient_program.__wrapped__(problem, _MEMBERS)
         metrics_program(problem, _MEMBERS, problem.evaluation(full=False)[0].weight)
 
 
-def _check_repeatable(problem: LearningProblem, name: str) -> None:
+def _check_repeatable(problem: LearningProblem, field: str, name: str) -> None:
     """Refuse draws that are not torch's: a traced step would have those of its first call for ever."""
     params, buffers, sample = problem.initial_parameters(0), problem.initial_buffers(0), problem.sample(0, 0, 1)
     batch = [tensor[0] for tensor in problem.batch(sample)]
@@ -46,7 +47,7 @@ def _check_repeatable(problem: LearningProblem, name: str) -> None:
             losses.append(problem.loss_and_buffers(params, buffers, *batch)[0])
     if not torch.equal(*(loss.nan_to_num(0.5) for loss in losses)):
         allowed = "a forward pass that gives the same again: no random numbers but those of torch's dropout"
-        raise ConfigurationError("model", name, allowed)
+        raise ConfigurationError(field, name, allowed)
 
 
 def check_optimizer(optimizer: Optimizer, problem: Problem) -> None:

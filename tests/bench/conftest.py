@@ -23,11 +23,13 @@ from shb import datasets
 from shb.datasets import DATASETS
 from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS
-from shb.problems import CLOSED_FORMS
+from shb.problems import CLOSED_FORMS, LOSSES
+from shb.schedules import SCHEDULES
 from shb.training import run_chunked
 
 SUITE_SIZE = ["steps=4", "evaluations=2", "model.hidden=[2]", "device=cpu", "logger=none"]
 ROOT = Path(bench.run.__file__).resolve().parents[1]
+EXAMPLE = ROOT / "docs" / "examples" / "plugin.py"
 
 
 @pytest.fixture
@@ -129,8 +131,9 @@ def computed(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plugins_forgotten():
     """What a module loads is forgotten after it: other tests run in this process."""
+    compose_config([])  # Hydra enters its own
     tables = (OPTIMIZERS, MODELS, DATASETS, datasets._LOADERS, CLOSED_FORMS, added._FIELDS, added._SOURCES)
-    tables = (*tables, plugins._loaded, ConfigStore.instance().repo)
+    tables = (*tables, SCHEDULES, LOSSES, plugins._loaded, ConfigStore.instance().repo)
     before = [copy.deepcopy(table) if table is tables[-1] else dict(table) for table in tables]
     yield
     for table, old in zip(tables, before):

@@ -11,7 +11,7 @@ from bench.command import run_command
 from bench.run import main
 from bench.store import Store
 from shb.training import Stack
-from tests.bench.conftest import ROOT
+from tests.bench.conftest import EXAMPLE, ROOT
 from tests.conftest import TINY
 
 MATRIX = [o for o in TINY if not o.startswith("optimizer")] + ["optimizer=sgd,shb", "optimizer.lr=0.1", "model=mlp"]
@@ -26,12 +26,15 @@ def bench_run(folder, *arguments):
 
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
 def test_a_matrix_in_a_process_of_its_own(tmp_path, launcher):
+    """In other processes with an own optimizer, which the launcher's have to load."""
+    own, optimizers = (), ("sgd", "shb")
     if launcher:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = bench_run(tmp_path, *launcher)
+        own, optimizers = (f"plugins=[{EXAMPLE}]", "optimizer=sgd,signsgd"), ("sgd", "signsgd")
+    done = bench_run(tmp_path, *launcher, *own)
     assert done.returncode == 0, done.stderr
     members = Store(tmp_path / "results").members()
-    expected = {(optimizer, 0.1, seed) for optimizer in ("sgd", "shb") for seed in (0, 1)}
+    expected = {(optimizer, 0.1, seed) for optimizer in optimizers for seed in (0, 1)}
     assert set(members.select("optimizer", "lr", "seed").iter_rows()) == expected
     assert set(members["status"]) == {"done"}
     assert {path.name for path in tmp_path.iterdir()} == {"results"}  # no outputs/, no multirun/

@@ -7,6 +7,7 @@ import sys
 
 import polars as pl
 import pytest
+import torch
 
 import bench.check.__main__
 import bench.reproduce
@@ -21,9 +22,10 @@ from bench.spec import Unavailable, spec_cell
 from bench.store import METRICS, Store
 from shb.errors import ConfigurationError
 from shb.optimizers import OPTIMIZERS
-from tests.bench.conftest import ROOT, SUITE_SIZE
+from shb.problems import LOSSES
+from shb.schedules import schedule_table
+from tests.bench.conftest import EXAMPLE, ROOT, SUITE_SIZE
 
-EXAMPLE = ROOT / "docs" / "examples" / "plugin.py"
 SIZE = ["steps=4", "evaluations=2", "seeds=2", "device=cpu"]
 pytestmark = pytest.mark.usefixtures("plugins_forgotten")
 OWN = ["optimizer=signsgd", "model=tanh_mlp", "dataset=rings"]
@@ -62,6 +64,9 @@ def test_who_uses_something_of_it_has_its_content_in_the_identity(sha256):
     assert one["plugins"] == {"optimizer": sha256}
     (all_three, _) = build_cell(compose_config([*SIZE, *OWN])).specs
     assert all_three["plugins"] == dict.fromkeys(("optimizer", "model", "dataset"), sha256)
+    loss_and_schedule = ["dataset=diabetes", "loss=huber", "schedule=warmup", "optimizer=sgd"]
+    (others, _) = build_cell(compose_config([*SIZE, *loss_and_schedule])).specs
+    assert others["plugins"] == dict.fromkeys(("loss", "schedule"), sha256)
     (problem, _) = build_cell(compose_config([*SIZE, "problem=tilted"])).specs
     assert problem["plugins"] == {"problem": sha256}
 
@@ -91,6 +96,30 @@ def test_a_cell_is_run_and_computed_again_with_the_same_file_only(tmp_path, caps
     text = " ".join(without.stdout.split())
     assert "not checked" in text
     assert f"dataset=rings is of a plug-in whose file has sha256 {sha256}; none was given" in text
+
+
+def test_an_own_loss_and_schedule_are_run_stored_and_computed_again(tmp_path, capsys, sha256):
+    folder, plugin = tmp_path / "results", f"plugins=[{EXAMPLE}]"
+    own = [
+        "dataset=diabetes",
+        "model.hidden=[2]",
+        "loss=huber",
+        "schedule=warmup",
+        "schedule.share=0.5",
+        "optimizer=sgd",
+    ]
+    assert run_command(bench.run.main, [*SIZE, *own, plugin, "engine=eager", f"results_dir={folder}"]) == 0
+    members = Store(folder).members()
+    assert members["status"].to_list() == ["done"] * 2 and set(members["schedule"]) == {"warmup"}
+    assert json.loads(members["hyperparameters"][0])["schedule.share"] == 0.5
+    capsys.readouterr()
+    assert run_command(bench.reproduce.main, [members["member_id"][0], f"results_dir={folder}", plugin]) == 0
+    assert "bits" in capsys.readouterr().out
+    cell = build_cell(compose_config([*SIZE, *own]))
+    output, y = torch.tensor([[0.5], [3.0]]), torch.zeros(2, 1)
+    assert LOSSES[cell.problem_spec["loss"]](output, y).tolist() == [0.125, 2.5]
+    table = schedule_table("warmup", [0.1], {"share": 0.5}, 0, 4, 4)
+    assert table[:, 0].tolist() == pytest.approx([0.05, 0.1, 0.1, 0.1])
 
 
 def test_a_matrix_and_a_suite_in_processes_run_it(tmp_path, monkeypatch, capsys):
@@ -145,6 +174,18 @@ def test_bad_files_are_one_line(tmp_path, sha256):
         ),
         "default": ("MODELS = {'m': lambda shape, outputs, width: None}\n", "a default .* for option width of MODELS"),
         "space": ("OPTIMIZERS = []\nSPACES = {'a': {}}\n", "names of OPTIMIZERS in SPACES"),
+        "loss": ("LOSSES = {'squared': abs}\n", "a new name for loss=squared, which is taken"),
+        "no_function": ("LOSSES = {'l': 3}\n", r"a function in LOSSES\['l'\], not int"),
+        "no_schedule": ("SCHEDULES = [abs]\n", "a list of shb.schedules.Schedule"),
+        "range": (
+            "from shb.schedules import Schedule\nSCHEDULES = [Schedule('s', {'a': 1.0}, abs, {})]\n",
+            "a range for every parameter of schedule s: a",
+        ),
+        "infinite": (
+            "from shb.schedules import Schedule\n"
+            "SCHEDULES = [Schedule('s', {}, lambda k, steps: 1 / k if k else float('inf'), {})]\n",
+            "schedule s: factor of step 0=inf: allowed is a finite number >= 0",
+        ),
         "data": ("DATASETS = {'d': lambda: 1}\n", "a Dataset named 'd'"),
     }
     for name, (text, pattern) in bad.items():
@@ -161,6 +202,37 @@ def test_what_the_identity_would_miss_is_refused(tmp_path, monkeypatch, sha256):
     load_plugins([str(tmp_path / "changing.py")])
     (tmp_path / "changing.py").write_text("MODELS = {'changed': lambda shape, outputs: None}\n")
     refused(tmp_path / "changing.py", "has not changed since")
+
+
+WRONG = """
+from shb.schedules import Schedule
+
+LOSSES = {
+    "entries": lambda output, y: (output - y).abs(),
+    "item": lambda output, y: (output - y).sum(-1) * y.max().item(),
+}
+SCHEDULES = [Schedule("falling", {}, lambda k, steps: 1 - k / 10, {}), Schedule("wild", {}, lambda k, steps: k % 9, {})]
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["loss=entries"], "loss=entries of shape (2, 1): allowed is one number for each sample, of shape (2,)"),
+        (["loss=item"], "loss=item: allowed is a loss that torch.func.vmap can train and evaluate"),
+        (["schedule=falling", "steps=12"], "schedule falling: factor of step 11=-0.1"),
+        (["momentum_schedule=wild"], "momentum_schedule=wild: allowed is one of constant, cosine"),
+        (["schedule=walk"], "schedule=walk: allowed is one of"),
+        (["loss=entires"], "did you mean entries?"),
+    ],
+)
+def test_a_wrong_loss_or_schedule_is_one_line_before_any_compute(tmp_path_factory, arguments, line, capsys, tmp_path):
+    path = tmp_path_factory.getbasetemp() / "wrong.py"
+    path.write_text(WRONG)
+    small = [*SIZE, "dataset=diabetes", "model.hidden=[2]", "optimizer=shb", f"results_dir={tmp_path}"]
+    assert run_command(bench.run.main, [*small, f"plugins=[{path}]", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and line in err and not list(tmp_path.rglob("*.parquet"))
 
 
 def test_an_installed_entry_point_is_known_by_the_content_of_its_module(tmp_path, monkeypatch):
