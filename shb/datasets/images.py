@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shb.datasets.dataset import Dataset, build_dataset, trailing_split
 from shb.errors import ConfigurationError
+from shb.locks import alone
 
 CLASSES = 10
+PATIENCE = 3600  # seconds that a process waits for another one's download
 VALIDATION_SIZE = 5000  # the last images of the official training part
 # Other readings of the files of a set: name -> set, images of the official training part that validate, divisor of the
 # pixels (they are not standardised). "fashion_mnist_deepobs" is Fashion-MNIST as DeepOBS reads it (docs/published.md):
@@ -115,29 +120,57 @@ def verify_files(name: str, root: Path, *, missing_ok: bool = False) -> None:
 
 
 def download_missing(name: str, root: Path) -> None:
-    """Let torchvision download an image set if any of its files is missing; existing files stay as they are.
+    """Let torchvision download the files of an image set that are missing; existing files stay as they are.
 
-    The files appear under their names only when complete, so that processes may start at the same time.
+    A file appears under its name when it is complete. One process downloads, others that start at the same time wait.
 
     Raises:
         ConfigurationError: the folder cannot be written or the download fails.
     """
     name = set_of(name)
-    missing = [file for file in FILES[name] if not (root / file).exists()]
-    if not missing:
+    if not _missing(name, root):
         return
-    import torchvision  # seconds to import, and needed for nothing else here
-
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix="download-") as scratch:
-            getattr(torchvision.datasets, TORCHVISION_CLASS[name])(scratch, download=True)
-            for file in missing:
-                (root / file).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(Path(scratch, file), root / file)
+        with alone(root / f".download-{name}.lock", PATIENCE) as locked:
+            for left in root.glob(f"download-{name}-*") if locked else ():
+                shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+            if missing := _missing(name, root):
+                with tempfile.TemporaryDirectory(dir=root, prefix=f"download-{name}-") as scratch:
+                    for file in _downloaded(name, missing, Path(scratch)):
+                        (root / file).parent.mkdir(parents=True, exist_ok=True)
+                        os.replace(Path(scratch, file), root / file)
     except (OSError, RuntimeError) as error:
         allowed = f"a writable folder and a working download, or a folder with the files ({error})"
         raise ConfigurationError("data_root", root, allowed) from error
+
+
+def _missing(name: str, root: Path) -> list[str]:
+    return [file for file in FILES[name] if not (root / file).exists()]
+
+
+def _downloaded(name: str, missing: Sequence[str], scratch: Path) -> Iterator[str]:
+    """Download files of a set into `scratch`, each when it is asked for; CIFAR-10 is one archive of all its files."""
+    import torchvision  # seconds to import, and needed for nothing else here
+
+    of, fetch = getattr(torchvision.datasets, TORCHVISION_CLASS[name]), torchvision.datasets.utils
+    if name == "cifar10":
+        fetch.download_and_extract_archive(of.url, str(scratch), filename=of.filename, md5=of.tgz_md5)
+    for file in missing:
+        if name != "cifar10":
+            archive = f"{Path(file).name}.gz"
+            _from_a_mirror(fetch, of.mirrors, str((scratch / file).parent), archive, dict(of.resources)[archive])
+        yield file
+
+
+def _from_a_mirror(fetch: ModuleType, mirrors: Sequence[str], folder: str, archive: str, md5: str) -> None:
+    """The first that answers with the right file."""
+    for place, mirror in enumerate(mirrors, 1):
+        try:
+            return fetch.download_and_extract_archive(f"{mirror}{archive}", folder, filename=archive, md5=md5)
+        except (OSError, RuntimeError):
+            if place == len(mirrors):
+                raise
 
 
 def _verified(path: Path, md5: str) -> bytes:

@@ -17,17 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from shb.errors import CompilationError
 from shb.folders import cache_folder, notice, temporary_folder, usual_cache
 from shb.kernels.compiler import TIMEOUT
-
-try:
-    import fcntl
-except ImportError:  # not POSIX: processes that build at the same time all do, and the last one's library stays
-    fcntl = None
+from shb.locks import alone
 
 _UNUSED = 30 * 86400  # seconds after which what was built may go
 _LEFT_OVER = 4 * TIMEOUT  # seconds after which nobody still builds in a folder
@@ -65,7 +61,7 @@ def keep(name: str, build: Callable[[Path, Path], None], trial: str) -> Path:
         return found
     folder = _folder()
     library = folder / f"{name}.so"
-    with _alone(folder / f"{name}.lock") as locked:
+    with alone(folder / f"{name}.lock", 4 * TIMEOUT) as locked:  # without locks all build, and the last library stays
         if is_whole(library):  # another process has built it while this one waited
             return library
         if library.exists():
@@ -179,37 +175,6 @@ def _noexec(folder: Path) -> bool:
         return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
     except (OSError, AttributeError):  # no such folder, or not Linux
         return False
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[bool]:
-    """Wait until no other process is in here with the same `lock`; yields whether the file system can tell.
-
-    The file goes with its last user: who gets the lock looks whether the file is still the one in the folder.
-    """
-    handle, deadline = None, time.monotonic() + 4 * TIMEOUT
-    while fcntl is not None and handle is None and time.monotonic() < deadline:
-        candidate = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(candidate, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(candidate), os.stat(lock)):
-                handle = candidate
-        except BlockingIOError:
-            time.sleep(0.05)
-        except FileNotFoundError:  # its last user has gone with it
-            continue
-        except OSError:  # locks are not supported here
-            deadline = 0.0
-        finally:
-            if handle is None:
-                os.close(candidate)
-    try:
-        yield handle is not None
-    finally:
-        if handle is not None:
-            with contextlib.suppress(OSError):
-                lock.unlink()
-            os.close(handle)
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,6 +4,8 @@ import hashlib
 import io
 import pickle
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,7 @@ def write(root, contents):
 
 
 TINY = {"fashion_mnist": tiny_fashion, "cifar10": tiny_cifar}
+ARCHIVE = torchvision.datasets.CIFAR10.filename  # of all files of CIFAR-10
 on_both = pytest.mark.parametrize("name", TINY)
 
 
@@ -172,13 +175,16 @@ def test_a_batch_with_another_md5_is_never_unpickled(name, tiny):
 @pytest.fixture
 def fake_torchvision(name, monkeypatch):
     """In place of torchvision's downloader: it writes the tiny set and notes its calls."""
-    calls = []
+    calls, contents = [], TINY[name]()[0]
 
-    def downloader(root, download):
-        calls.append(download)
-        write(Path(root), TINY[name]()[0])
+    def downloader(url, download_root, *, filename, md5):
+        assert md5 and url.endswith(filename)
+        calls.append(filename)
+        time.sleep(0.02)
+        own = {file: content for file, content in contents.items() if filename in (f"{Path(file).name}.gz", ARCHIVE)}
+        write(Path(download_root), {f if filename == ARCHIVE else Path(f).name: c for f, c in own.items()})
 
-    monkeypatch.setattr(torchvision.datasets, images.TORCHVISION_CLASS[name], downloader)
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", downloader)
     return calls
 
 
@@ -191,12 +197,58 @@ def test_download_fills_in_missing_files_only_when_asked(name, tiny, fake_torchv
     check_files(name, root, download=True)
     assert not fake_torchvision and not (root / last).exists()
     data = load_dataset(name, root, download=True)
-    assert fake_torchvision == [True] and (root / last).exists()
+    expected = [ARCHIVE if name == "cifar10" else f"{Path(last).name}.gz"]
+    assert fake_torchvision == expected and (root / last).exists()
     assert sum(map(len, (data.train, data.validation, data.test))) == len(labels)
     assert (root / first).stat().st_ino == kept
-    assert not list(root.glob("download-*"))
+    assert not list(root.glob("*download-*"))
     load_dataset(name, root, download=True)
-    assert fake_torchvision == [True]
+    assert fake_torchvision == expected
+
+
+@on_both
+def test_processes_that_start_together_download_every_file_once(name, tiny, fake_torchvision):
+    root, _, _ = tiny
+    gone = list(images.FILES[name])[1:]
+    for file in gone:
+        (root / file).unlink()
+    (root / f"download-{name}-of-a-killed-process").mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: images.download_missing(name, root), range(4)))
+    assert fake_torchvision == ([ARCHIVE] if name == "cifar10" else [f"{Path(file).name}.gz" for file in gone])
+    assert all((root / file).exists() for file in gone) and not list(root.glob("*download-*"))
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist"])
+def test_what_was_downloaded_before_a_failure_stays(name, tiny, monkeypatch, fake_torchvision):
+    root, _, _ = tiny
+    first, second = list(images.FILES[name])[:2]
+    fetch = torchvision.datasets.utils.download_and_extract_archive
+
+    def broken(url, folder, **options):
+        if Path(second).name in url:
+            raise OSError("network is unreachable")
+        fetch(url, folder, **options)
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", broken)
+    for file in (first, second):
+        (root / file).unlink()
+    with pytest.raises(ConfigurationError, match="network is unreachable"):
+        load_dataset(name, root, download=True)
+    assert (root / first).exists() and not (root / second).exists()
+
+
+def test_another_mirror_is_tried(tmp_path, monkeypatch):
+    tried = []
+
+    def broken(url, folder, **options):
+        tried.append(url)
+        raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", broken)
+    with pytest.raises(ConfigurationError, match="corrupted"):
+        load_dataset("mnist", tmp_path, download=True)
+    assert tried == [f"{mirror}train-images-idx3-ubyte.gz" for mirror in torchvision.datasets.MNIST.mirrors]
 
 
 @on_both
@@ -211,10 +263,10 @@ def test_download_does_not_replace_a_damaged_file(name, tiny, fake_torchvision):
 
 @pytest.mark.parametrize("error", [RuntimeError("Error downloading\nfile"), OSError("network is unreachable")])
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, error):
-    def downloader(root, download):
+    def downloader(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(torchvision.datasets, "MNIST", downloader)
+    monkeypatch.setattr(torchvision.datasets.utils, "download_and_extract_archive", downloader)
     with pytest.raises(ConfigurationError) as caught:
         load_dataset("mnist", tmp_path, download=True)
     message = str(caught.value)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shb import folders
+from shb import folders, locks
 from shb.errors import CompilationError
-from shb.kernels import compiler, keeping
+from shb.kernels import compiler
 from shb.kernels.keeping import is_whole, remove_unused
 from shb.kernels.library import build_source
 from shb.training import why_not
@@ -22,7 +22,7 @@ from tests.bench.conftest import ROOT
 
 pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}"),
-    pytest.mark.skipif(keeping.fcntl is None, reason="needs POSIX"),
+    pytest.mark.skipif(locks.fcntl is None, reason="needs POSIX"),
 ]
 THREE = "int three(void) { return 3; }"
 BUILD = "import sys; from shb.kernels.library import build_source; print(build_source(sys.argv[1]))"
@@ -130,7 +130,7 @@ def test_without_locks_it_is_built_all_the_same(cache, monkeypatch):
     def unsupported(*_):
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(keeping.fcntl, "flock", unsupported)
+    monkeypatch.setattr(locks.fcntl, "flock", unsupported)
     assert call(build_source(THREE)) == 3
 
 
