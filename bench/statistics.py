@@ -12,6 +12,7 @@ import polars as pl
 from scipy.special import ndtr, stdtrit
 
 RESAMPLES = 10_000
+MANY = 1000  # seeds from which on resamples of the median are drawn without those of all seeds
 LEVEL = 0.95
 
 
@@ -61,8 +62,23 @@ def _interval(values: Sequence[float], weights: Callable[[int], np.ndarray], lev
     n = len(ordered)
     if not n:
         return Interval(math.nan, math.nan, math.nan)
-    draws = weighted_mean(ordered[sorted_draws(n, seed)], weights(n))
-    return Interval(_point(ordered, weights), *ends(draws, tail(n - 1, level)))
+    return Interval(_point(ordered, weights), *ends(_resampled(ordered, weights(n), seed), tail(n - 1, level)))
+
+
+def _resampled(ordered: np.ndarray, weights: np.ndarray, seed: int) -> np.ndarray:
+    """The statistic with these weights [n] of RESAMPLES resamples of `ordered` [n]."""
+    n, (used,) = len(ordered), np.nonzero(weights)
+    if n <= MANY:
+        return weighted_mean(ordered[sorted_draws(n, seed)], weights)
+    if len(used) <= 2:
+        return weighted_mean(ordered[middle_draws(n, used, seed)], weights[used])
+    generator, rows = np.random.default_rng(seed), max(1, 10**7 // n)  # some at a time: memory
+    return np.concatenate(
+        [
+            weighted_mean(ordered[np.sort(generator.integers(0, n, (min(rows, RESAMPLES - done), n)), axis=1)], weights)
+            for done in range(0, RESAMPLES, rows)
+        ]
+    )
 
 
 def stratified_mean_interval(strata: Sequence[Sequence[float]], *, level: float = LEVEL, seed: int = 0) -> Interval:
@@ -115,6 +131,19 @@ def sorted_draws(n: int, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarra
     draws = np.sort(np.random.default_rng(seed).integers(0, n, (resamples, n)), axis=1)
     draws.flags.writeable = False
     return draws
+
+
+def middle_draws(n: int, ranks: Sequence[int], seed: int = 0) -> np.ndarray:
+    """One or two neighbouring columns `ranks` of `sorted_draws`, by law and not by bits: indices [RESAMPLES, ranks].
+
+    The (k + 1)-th smallest of n uniform numbers has the law Beta(k + 1, n - k), and the next one lies above it by the
+    share Beta(1, n - k - 1) of what is left.
+    """
+    generator, k = np.random.default_rng(seed), int(ranks[0])
+    columns = [generator.beta(k + 1, n - k, RESAMPLES)]
+    if len(ranks) > 1:
+        columns.append(columns[0] + (1 - columns[0]) * generator.beta(1, n - k - 1, RESAMPLES))
+    return np.minimum((n * np.stack(columns, axis=1)).astype(np.int64), n - 1)
 
 
 def tail(degrees_of_freedom: int, level: float = LEVEL, stretch: float = 1.0) -> float:

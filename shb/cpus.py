@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from shb.cgroup import limit_folders
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
@@ -14,26 +15,8 @@ def usable_cpus(root: Path = Path("/")) -> int:
         root: of the file system with /proc and /sys.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([affinity, *_quotas(root)]))
-
-
-def _quotas(root: Path) -> Iterator[int]:
-    """Of the cgroup of this process and those above it: a quota holds for all below."""
-    mounted = root / "sys" / "fs" / "cgroup"
-    try:
-        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        below = PurePosixPath(path.lstrip("/"))
-        for place in (below, *below.parents):
-            for folder in (mounted / controllers, *([mounted / "cpu"] if controllers else [mounted / "unified"])):
-                quota = _quota(folder / place)
-                if quota is not None:
-                    yield quota
+    quotas = filter(None, map(_quota, limit_folders("cpu", root)))
+    return max(1, min([affinity, *quotas]))
 
 
 def _quota(folder: Path) -> int | None:

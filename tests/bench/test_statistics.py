@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from scipy.stats import binom, norm
 from scipy.stats import t as student
 
 from bench.statistics import (
+    MANY,
     Interval,
+    ends,
     finite_or_none,
     interquartile_interval,
     interquartile_mean,
@@ -19,9 +22,11 @@ from bench.statistics import (
     median,
     median_interval,
     median_weights,
+    middle_draws,
     sorted_draws,
     stratified_mean_interval,
     tail,
+    weighted_mean,
 )
 from tests.bench.ranking.boards import DISTRIBUTIONS, sample, truth
 
@@ -132,6 +137,34 @@ def test_order_does_not_matter_and_ends_enclose_the_value(interval, values, rand
     found = interval(values)
     assert interval(shuffled) == found
     assert min(values) <= found.low <= found.value <= found.high <= max(values)
+
+
+@pytest.mark.parametrize("n", [MANY + 1, MANY + 2])
+def test_of_many_seeds_the_ends_are_those_of_the_exact_law(n):
+    """The k-th smallest of n resampled indices is at most j with probability P(Binomial(n, (j + 1) / n) >= k)."""
+    middle = np.flatnonzero(median_weights(n))
+    columns = middle_draws(n, middle)
+    assert columns.shape == (10_000, len(middle)) and (np.diff(columns, axis=1) >= 0).all()
+    for column, k in zip(columns.T, middle + 1):
+        for j in (n // 2 - 30, n // 2, n // 2 + 30):
+            expected = binom.sf(k - 1, n, (j + 1) / n)
+            assert (column <= j).mean() == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / 1e4))
+    joint = np.sort(np.random.default_rng(1).integers(0, n, (2000, n)), axis=1)[:, middle]
+    assert np.diff(columns, axis=1).sum() / 1e4 == pytest.approx(np.diff(joint, axis=1).sum() / 2e3, abs=0.1)
+
+
+def test_of_many_seeds_memory_is_bounded_and_the_ends_are_the_same():
+    n = MANY + 1
+    ordered = np.sort(np.random.default_rng(0).normal(size=n))
+    whole = weighted_mean(ordered[sorted_draws(n, 3)], interquartile_weights(n))
+    found = interquartile_interval(ordered, seed=3)
+    assert found[1:] == ends(whole, tail(n - 1))
+    sorted_draws.cache_clear()
+    tracemalloc.start()
+    median_interval(range(10**6)), interquartile_interval(range(n))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 8 * 10**7
 
 
 def test_the_seed_decides():
