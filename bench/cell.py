@@ -11,13 +11,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from bench.added import source_of
+from bench.bounds import LARGEST, MOST_STEPS
 from bench.config import Config, numbers
 from bench.plugins import names_of, plugin_record
 from bench.problem import build_problem, problem_spec, try_optimizer
+from bench.room import check_members
 from bench.settings import check_schedule, is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
@@ -26,8 +27,6 @@ from shb.training import ENGINES, Member, Plan, why_not
 
 NUMERICS = {"eager": 1, "compiled": 3}  # raised when a change of shb changes the bits of members
 CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
-LARGEST = 2**63 - 1  # of the store's whole numbers
-MEMBER_BYTES = 3000  # of a listed member: setting, spec, identity (868 to 3,142 measured)
 
 
 @dataclass(frozen=True)
@@ -92,19 +91,10 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
     Raises:
         ConfigurationError: before any compute, for any value that cannot be used.
     """
-    _at_least("seeds", config.seeds, 1)
-    _at_least("seed_offset", config.seed_offset, 0)
     if config.seed_offset + config.seeds > LARGEST:
         field = "seeds" if config.seeds > config.seed_offset else "seed_offset"
         allowed = "a whole number with seed_offset + seeds <= 2^63 - 1, which the store can hold"
         raise ConfigurationError(field, getattr(config, field), allowed)
-    _at_least("evaluations", config.evaluations, 1)
-    if config.threads is not None:
-        _at_least("threads", config.threads, 1)
-    if config.workers is not None:
-        _at_least("workers", config.workers, 1)
-    if config.memory is not None and not config.memory > 0:
-        raise ConfigurationError("memory", config.memory, "a number of GiB > 0")
     if config.suite.get("optimizers") is not None:
         raise ConfigurationError("suite.optimizers", config.suite["optimizers"], "given together with suite=NAME only")
     choose("engine", config.engine, ("auto", *ENGINES))
@@ -119,7 +109,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         velocity_std=velocity_std,
     )
     grid = settings_grid(config, optimizer, trials)
-    _check_memory(config.seeds, len(grid))
+    check_members(config.seeds, max(1, len(grid)), len(plan.evaluate_at))
     if source_of("schedule", plan.schedule) is not None:  # shipped ones are tested
         check_schedule(plan.schedule, grid, plan.steps)
     if rule_tried:
@@ -163,31 +153,6 @@ def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(map(identity, specs))
 
 
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigurationError(name, value, f"a whole number >= {least}")
-    if value > LARGEST:
-        raise ConfigurationError(name, value, f"a whole number in {least} .. 2^63 - 1, which the store can hold")
-
-
-def _check_memory(seeds: int, settings: int) -> None:
-    """Refuse more members than the free memory can list, before they are listed."""
-    free, needed = _free_memory(), seeds * settings * MEMBER_BYTES
-    if free is not None and needed > free:
-        allowed = f"at most {free // (settings * MEMBER_BYTES)}: to list {seeds * settings} members takes "
-        allowed += f"{needed / 2**30:.0f} GiB of memory, {free / 2**30:.1f} GiB are free"
-        raise ConfigurationError("seeds", seeds, allowed)
-
-
-def _free_memory() -> int | None:
-    """Bytes that the system can give, or None where it does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return None
-
-
 def _velocity_std(config: Config, optimizer: Optimizer) -> float:
     """Standard deviation of the initial velocity, 0 for velocity=zero."""
     name = choose("velocity", config.velocity["name"], ("zero", "normal"))
@@ -205,16 +170,13 @@ def _steps(config: Config, train_size: int | None) -> int:
     if config.steps is not None and config.epochs is not None:
         raise ConfigurationError("epochs", config.epochs, f"null when steps is given (steps={config.steps})")
     if config.steps is not None:
-        _at_least("steps", config.steps, 1)
         return config.steps
     if train_size is None:
         if config.epochs is not None:
             raise ConfigurationError("epochs", config.epochs, "null for closed forms, which have no data: use steps")
         return CLOSED_FORM_STEPS
     epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
-    if not 0 < epochs < math.inf:
-        raise ConfigurationError("epochs", epochs, "a number > 0")
     steps = epochs * train_size / config.batch_size
-    if steps > LARGEST:
-        raise ConfigurationError("epochs", epochs, "a number that makes at most 2^63 - 1 steps")
+    if steps > MOST_STEPS:
+        raise ConfigurationError("epochs", epochs, f"a number that makes at most {MOST_STEPS:g} steps")
     return math.ceil(steps)

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 something failed (listed), 2 bad input (one line, nothing 
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 import bench
+from bench.bounds import BOUNDS
 from bench.config import compose_config
 from bench.os_errors import advice, said
 from bench.processes import WorkerError
@@ -109,7 +109,7 @@ def read_options(
         positional: least and largest number of positional arguments.
 
     Raises:
-        ConfigurationError: unknown name, a value of another type, or another number of arguments.
+        ConfigurationError: unknown name, a value of another type or out of its bounds, or another number of arguments.
     """
     given, options = [], dict(defaults)
     for argument in arguments:
@@ -125,10 +125,10 @@ def read_options(
         kind = type(defaults[choose("option", name, defaults)])
         try:
             options[name] = os.path.expanduser(value) if kind is str else kind(value)
-            if kind is not str and not math.isfinite(options[name]):
-                raise ValueError
         except ValueError:
-            raise ConfigurationError(name, value, "a whole number" if kind is int else "a number") from None
+            raise ConfigurationError(name, value, BOUNDS[name].words) from None
+        if kind is not str:
+            BOUNDS[name].check(name, options[name])
     if not positional[0] <= len(given) <= positional[1]:
         raise ConfigurationError("arguments", " ".join(given) or "(none)", usage)
     return given, options

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.added import added, contents, plugin_list
+from bench.bounds import check_numbers
 from shb.errors import ConfigurationError, choose
 
 Schema = TypeVar("Schema")
@@ -121,6 +122,9 @@ def _quoted(value: str) -> str:
 def compose_as(schema: type[Schema], overrides: Sequence[str]) -> Schema:
     """As `compose_config`, for the file of any schema."""
     overrides = [literal(one) for one in overrides]
+    for one in overrides:
+        if one.startswith("~") and not one.startswith("~hydra."):
+            raise ConfigurationError(one[1:].partition("=")[0], "(deleted)", "a value: a field cannot be deleted")
     try:
         return typed(_composed(_FILES[schema], overrides), schema)
     except (HydraException, ValueError) as error:
@@ -134,6 +138,8 @@ def _composed(file: str, overrides: Sequence[str]) -> DictConfig:
     of groups is composed once, and values are set in a copy, as Hydra sets them.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for one in parsed:
+        _check_plain(one)
     values = [one for one in parsed if _is_value(one)]
     groups = tuple(text for text, one in zip(overrides, parsed) if not _is_value(one))
     files = sorted((str(path), path.stat().st_mtime_ns) for path in CONF.rglob("*.yaml"))
@@ -144,6 +150,21 @@ def _composed(file: str, overrides: Sequence[str]) -> DictConfig:
     except OmegaConfBaseException:
         return _by_hydra(str(CONF), file, tuple(overrides))  # which says what is wrong
     return config
+
+
+def _check_plain(override: Override) -> None:
+    """Refuse a value with ${...}, which would be resolved where a user cannot see it, or not at all; and for a group
+    what is no name.
+    """
+    field, type_ = override.key_or_group, override.type
+    if override.is_hydra_override() or override.is_sweep_override() or type_ == OverrideType.DEL:
+        return
+    value = override.value()
+    text = value if isinstance(value, str) else override.get_value_string()
+    if field not in LITERAL and field != "plugins" and "${" in str(value):
+        raise ConfigurationError(field, text, "a value itself: ${...} is not resolved here")
+    if (CONF / field).is_dir() and not isinstance(value, str | dict):  # the latter: values of its fields
+        raise ConfigurationError(field, text, f"one of {', '.join(options(field))}")
 
 
 def _is_value(override: Override) -> bool:
@@ -164,12 +185,8 @@ def _by_hydra(conf: str, file: str, overrides: tuple[str, ...]) -> DictConfig:
         return compose(file, overrides=list(overrides))
 
 
-def typed(composed: DictConfig, schema: type[Schema] = Config, *, complete: bool = True) -> Schema:
-    """Check the types of a composed configuration and return it as a `Config` (or another schema).
-
-    Args:
-        complete: refuse a group that lacks a field of its entry (`~group.field`), for which a default would stand in.
-    """
+def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
+    """Check the types and bounds of a composed configuration and return it as a `Config` (or another schema)."""
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
@@ -184,12 +201,11 @@ def typed(composed: DictConfig, schema: type[Schema] = Config, *, complete: bool
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
     for group, values in vars(config).items():
-        if isinstance(values, dict) and "name" not in values:
-            raise ConfigurationError(f"{group}.name", "(deleted)", f"one of {', '.join(options(group))}")
+        check_numbers(group, values)
         if isinstance(values, dict):
             _check_fields(group, values)
-            if complete:
-                _check_complete(group, values)
+    if not config.results_dir:
+        raise ConfigurationError("results_dir", "", "a folder")
     return config
 
 
@@ -201,12 +217,6 @@ def _check_fields(group: str, values: Mapping[str, Any]) -> None:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
-
-
-def _check_complete(group: str, values: Mapping[str, Any]) -> None:
-    for name in declared(group, values["name"]):
-        if name not in values and group != "optimizer":  # whose numbers are named by what they allow
-            raise ConfigurationError(f"{group}.{name}", "(missing)", "a value: a field cannot be deleted")
 
 
 def declared(group: str, name: object) -> tuple[str, ...]:
@@ -236,10 +246,12 @@ def own_options(group: str) -> list[str]:
 def _explained(error: Exception, overrides: Sequence[str], schema: type) -> ConfigurationError:
     """Say in one line which override is wrong and what is allowed."""
     text = str(error)
+    if match := re.search(r"Sweep parameters '(\S+?)=(.*?)' requires", text):
+        return ConfigurationError(match[1], match[2], "one value, or a matrix with -m")
     if "set --multirun" in text or "Ambiguous value" in text:
         swept = next((o for o in overrides if "," in o and not o.partition("=")[2].startswith(("[", "{"))), "")
         return ConfigurationError(swept.partition("=")[0], swept.partition("=")[2], "one value, or a matrix with -m")
-    if match := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+    if match := re.search(r"Could not find '([\w/]+)/([^'/]*)'", text):
         group, value = match.groups()
         if not (CONF / group).is_dir():
             installed = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
@@ -253,18 +265,22 @@ def _explained(error: Exception, overrides: Sequence[str], schema: type) -> Conf
     ):
         full = re.search(r"full_key: ([\w.]+)", text)
         return _unknown_field(full.group(1) if full else match.group(1), overrides, schema)
+    if match := re.search(r"Error merging override ([\w.]+)=(.*)", text):
+        place = f"conf/{match[1].split('.')[0]}" if "." in match[1] else f"conf/{_FILES[schema]}.yaml"
+        return ConfigurationError(match[1], match[2], f"a value of the kind that stands in {place}")
     wrong = next((o for o in overrides if o in text), " ".join(overrides))
     return ConfigurationError("override", wrong, f"name=value, see conf/{_FILES[schema]}.yaml ({text.splitlines()[0]})")
 
 
 def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> ConfigurationError:
     value = next((o.split("=", 1)[1] for o in overrides if "=" in o and o.lstrip("+~").startswith(name)), "")
-    group, chosen = name.split(".")[0] if "." in name else "", ""
+    group, chosen = name.split(".")[0], ""
     known = list(schema.__annotations__)
-    if group and (CONF / group).is_dir():
+    if (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / f"{_FILES[schema]}.yaml").defaults if group in e)
-        chosen = next((o.split("=", 1)[1] for o in overrides if o.startswith(f"{group}=")), default)
-        known = sorted({f"{group}.{key}" for entry in options(group) for key in fields(group, entry)})
+        given = (o.partition("=")[2] for o in overrides if o.startswith(f"{group}="))
+        chosen = next((value for value in given if value in options(group)), default)
+        known = sorted({group, *(f"{group}.{key}" for entry in options(group) for key in fields(group, entry))})
         hint = f" for {group}={chosen}"
     else:
         hint = ""

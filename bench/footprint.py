@@ -6,18 +6,22 @@ is allocated.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.cell import Cell
 from bench.problem import DTYPES, build_model
 from shb.datasets import DATASETS
+
+if TYPE_CHECKING:
+    from bench.cell import Cell
 
 RATE = 1e10  # floating-point operations per second of one core; networks here reach 0.3e10 .. 3e10
 CALL = 3e-4  # seconds of a step or of an evaluation batch, however little it computes (eager)
@@ -39,15 +43,26 @@ def footprint(cell: Cell, width: int) -> Footprint:
     if "model" not in cell.problem_spec:  # closed forms: a few numbers a step
         return Footprint((steps + evaluations) * CALL + steps * width * 1e-7, 0.0)
     facts, batch = DATASETS[cell.problem_spec["dataset"]], cell.problem_spec["batch_size"]
-    rows = max(64, 2 * batch)  # of an evaluation batch (shb/problems/learning.py)
-    one = _forward(cell.problem_spec, facts.feature_shape, facts.outputs, 1)
+    one = _forward(json.dumps(cell.problem_spec, sort_keys=True))
     whole = facts.train_size + facts.validation_size + facts.test_size
     evaluated = evaluations * facts.validation_size + whole
     operations = width * one.operations * (3 * steps * batch + evaluated)
-    calls = steps + evaluated / rows + evaluations
-    size = torch.finfo(DTYPES[cell.problem_spec["dtype"]]).bits // 8
-    held = STATES * one.parameters * size + one.bytes * max(BACKWARD * batch, rows)
-    return Footprint(operations / RATE + calls * CALL, width * held / 2**30)
+    calls = steps + evaluated / _rows(batch) + evaluations
+    return Footprint(operations / RATE + calls * CALL, width * held_bytes(cell.problem_spec) / 2**30)
+
+
+def held_bytes(problem_spec: Mapping[str, Any]) -> int:
+    """Memory of one member of a stack while it trains; 0 for a closed form, which has a few numbers."""
+    if "model" not in problem_spec:
+        return 0
+    one, batch = _forward(json.dumps(problem_spec, sort_keys=True)), problem_spec["batch_size"]
+    size = torch.finfo(DTYPES[problem_spec["dtype"]]).bits // 8
+    return STATES * one.parameters * size + one.bytes * max(BACKWARD * batch, _rows(batch))
+
+
+def _rows(batch: int) -> int:
+    """Of an evaluation batch (shb/problems/learning.py)."""
+    return max(64, 2 * batch)
 
 
 @dataclass(frozen=True)
@@ -72,12 +87,15 @@ class _Bytes(TorchDispatchMode):
         return result
 
 
-def _forward(spec: Mapping[str, Any], shape: Sequence[int], outputs: int, rows: int) -> _Pass:
-    """Of a forward pass over `rows` samples."""
+@functools.lru_cache(maxsize=64)
+def _forward(spec_json: str) -> _Pass:
+    """Of a forward pass over one sample."""
+    spec = json.loads(spec_json)
+    facts = DATASETS[spec["dataset"]]
     counter, held = FlopCounterMode(display=False), _Bytes()
     with torch.device("meta"):
-        network = build_model(spec)(shape, outputs).to(DTYPES[spec["dtype"]])
-        x = torch.empty(rows, *shape, dtype=DTYPES[spec["dtype"]])
+        network = build_model(spec)(facts.feature_shape, facts.outputs).to(DTYPES[spec["dtype"]])
+        x = torch.empty(1, *facts.feature_shape, dtype=DTYPES[spec["dtype"]])
         with torch.no_grad(), held, counter:
             network(x)
     return _Pass(counter.get_total_flops(), held.total, sum(p.numel() for p in network.parameters()))

@@ -20,6 +20,7 @@ import polars as pl
 from rich.console import Console
 
 from bench.added import plugin_list
+from bench.bounds import MOST_THREADS
 from bench.cell import NUMERICS, Cell
 from bench.command import make_console, read_options, read_store, run_command
 from bench.content_hash import number_bits
@@ -35,12 +36,12 @@ from bench.tables import print_table
 from bench.tolerance import COPIES, Agreement, Rounding, agreement
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
+from shb.memory import usable_memory
 from shb.training import why_not
 
 REFERENCE = "results/reference"
 LIMIT = 300.0  # predicted seconds that a member may take
 MEMORY = 4.0  # GiB that it may need
-MOST_THREADS = 256
 PASSED = ("bits", "rounding", "chaotic")
 
 
@@ -152,7 +153,9 @@ def _too_expensive(cost: Footprint, limit: float) -> str:
     """Why it is not computed; "" if it may be."""
     if cost.seconds > limit:
         return f"predicted to take {cost.seconds:.3g} s, limit={limit:g}: a larger limit= allows it"
-    return f"predicted to need {cost.gibibytes:.3g} GiB, more than {MEMORY:g}" if cost.gibibytes > MEMORY else ""
+    free = usable_memory()
+    most = MEMORY if free is None else min(MEMORY, free / 2**30)
+    return f"predicted to need {cost.gibibytes:.3g} GiB, more than {most:.3g}" if cost.gibibytes > most else ""
 
 
 def _check_curve(stored: Run, cell: Cell) -> None:

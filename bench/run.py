@@ -17,9 +17,6 @@ from collections.abc import Iterator, Sequence
 import hydra
 import polars as pl
 import torch
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from bench.cell import Cell, build_cell
@@ -29,8 +26,10 @@ from bench.engine import build_for, settle
 from bench.leaderboard import leaderboard, write_leaderboard
 from bench.leaderboard_text import print_leaderboard
 from bench.logger import Logger, make_logger
+from bench.matrix import jobs_of
 from bench.plugins import load_plugins, use_plugins
 from bench.progress import Reporter
+from bench.room import check_room, check_workers
 from bench.runner import Failure, StoreWriteError, missing, run_cell, work
 from bench.store import Store
 from bench.suite import Suite, load_suite
@@ -76,6 +75,8 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     """Tune every optimizer on every problem, evaluate the winners, print and write the leaderboard."""
     for problem, optimizer in suite.pairs():
         suite.tuning_cell(problem, optimizer)  # every configuration is checked before any compute
+    check_room([suite.tuning_cell(*pair) for pair in suite.pairs()], config.memory, f"members of suite {suite.name}")
+    check_workers(min(config.workers or 1, len(suite.pairs())))
     store = prepare(config)
     logger = make_logger(config.logger, _warn)
     total, planned, amount = _amount(suite, store)
@@ -167,21 +168,6 @@ def report(failures: Sequence[Failure]) -> int:
     return 1 if failures else 0
 
 
-def _jobs(arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job of a Hydra command line (one, or a matrix with -m)."""
-    overrides = [a for a in arguments if not a.startswith("-")]
-    if not {"-m", "--multirun"} & set(arguments):
-        return [overrides]
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    except (HydraException, ValueError) as error:
-        raise ConfigurationError(
-            "override", " ".join(overrides), f"name=value ({str(error).splitlines()[0]})"
-        ) from None
-    return [list(job) for job in batch]
-
-
 def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]:
     """Compose and check every job before any compute."""
     checked = []
@@ -189,6 +175,8 @@ def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]
         config = compose_config(overrides)
         Store(config.results_dir).check()
         checked.append((config, build_cell(config)))
+        check_room([checked[-1][1]], config.memory)
+    check_room([cell for _, cell in checked], field="members")
     for config, _ in checked:
         make_logger(config.logger, _warn).close()  # last, because it makes its folder
     return checked
@@ -230,9 +218,9 @@ def main(arguments: Sequence[str]) -> int:
     for flag in overrides:
         if flag.startswith("-") and flag not in ("-m", "--multirun"):
             raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")
-    jobs = _jobs(arguments)
-    checked = _members_of_jobs(jobs)
-    if len(jobs) == 1 and not {"-m", "--multirun"} & set(arguments):
+    matrix = {"-m", "--multirun"} & set(arguments)
+    checked = _members_of_jobs(jobs_of([a for a in arguments if not a.startswith("-")]) if matrix else [arguments])
+    if not matrix:
         return report(run_one(checked[0][0]))
     sys.argv[1:] = sorted(arguments, key=lambda a: not a.startswith("-"))  # Hydra wants its flags first
     job()

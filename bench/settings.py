@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.config import Config, numbers, settings
+from bench.room import check_members
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
 from shb.schedules import SCHEDULES, get_schedule, schedule_table
@@ -25,11 +26,13 @@ def settings_grid(
     allow_unstable = config.optimizer.get("allow_unstable", False)
     if not isinstance(allow_unstable, bool):
         raise ConfigurationError("optimizer.allow_unstable", allow_unstable, "true or false")
+    schedules = _schedule_axes(config, optimizer)
+    count = math.prod(map(len, axes.values())) if trials is None else len(trials)
+    check_members(config.seeds, count * math.prod(map(len, schedules.values())))
     if trials is not None:
         own = [{**{n: v[0] for n, v in axes.items()}, **trial} for trial in trials]
     else:
         own = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
-    schedules = _schedule_axes(config, optimizer)
     combined = [
         {**setting, **dict(zip(schedules, values))}
         for setting in own

@@ -112,7 +112,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "plugins": [],
         "results_dir": "results/local",
     }
-    return typed(OmegaConf.create(composed), complete=False)  # a closed form has no model
+    return typed(OmegaConf.create(composed))
 
 
 def _difference(given: Any, rebuilt: Any, where: str) -> ConfigurationError | None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.added import added
+from bench.bounds import MOST_EVALUATIONS, MOST_SIZE, SIZES
 from bench.config import fields, options, own_options
 from bench.plugins import check_record, names_of
 from shb.datasets import DATASETS
@@ -22,10 +23,7 @@ from shb.problems import CLOSED_FORMS, LOSSES
 from shb.training import ENGINES
 
 MAX_TEXT = 1_000_000  # characters of a spec
-MAX_EVALUATIONS = 100_000
 MAX_LIST = 200  # numbers in any other list: widths, curvatures, slopes
-MAX_SIZE = 10**6  # of a layer, a kernel, a number of atoms
-_SIZES = ("hidden", "channels", "kernel", "atoms")
 _NAME = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "engine": str,
@@ -147,7 +145,7 @@ def _check_plain(where: str, value: Any) -> None:
                 raise ConfigurationError(where, shown(name), "names of letters, digits and . _ + -")
             _check_plain(f"{where}.{name}", item)
     elif isinstance(value, list):
-        limit = MAX_EVALUATIONS if where == "spec.evaluate_at" else MAX_LIST
+        limit = MOST_EVALUATIONS if where == "spec.evaluate_at" else MAX_LIST
         if len(value) > limit:
             raise ConfigurationError(where, f"{len(value)} items", f"at most {limit}")
         for item in value:
@@ -156,8 +154,8 @@ def _check_plain(where: str, value: Any) -> None:
         raise ConfigurationError(where, shown(value), "names of letters, digits and . _ + -")
     elif isinstance(value, int | float) and not abs(value) < 1e300:
         raise ConfigurationError(where, shown(value), "a finite number")
-    elif isinstance(value, int | float) and where.rpartition(".")[2] in _SIZES and value > MAX_SIZE:
-        raise ConfigurationError(where, value, f"at most {MAX_SIZE}")
+    elif isinstance(value, int | float) and where.rpartition(".")[2] in SIZES and value > MOST_SIZE:
+        raise ConfigurationError(where, value, f"at most {MOST_SIZE}")
 
 
 def _check_problem(problem: Mapping[str, Any]) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from bench.bounds import BOUNDS, check_numbers
 from bench.cell import Cell, build_cell
 from bench.config import CONF, Config, compose_config, numbers, options
 from bench.engine import settle
 from bench.plugins import use_plugins
+from bench.room import check_bytes, check_members
+from bench.statistics import RESAMPLES
 from bench.store import METRICS
 from bench.tuning import best_setting, check_space, sobol_trials
 from shb.datasets import DATASETS
@@ -36,6 +39,7 @@ NEUTRAL = (
     "logger",
     "plugins",
 )  # no other suite
+RESAMPLED_BYTES = 24  # of each seed in each resample: index, difference, sorted
 _OWN_LIST = "suite.optimizers="  # instead of the suite's optimizers: with own ones among them
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
 
@@ -232,13 +236,9 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     for problem, target in targets.items():
         choose(f"targets.{problem}", problem, raw["problems"])
         choose(f"targets.{problem}.metric", target.metric, METRICS)
+        check_numbers(f"targets.{problem}.value", target.value)
     suite = Suite(**raw, targets=targets, overrides=tuple(overrides))
-    tuned = () if suite.settings else ("trials", "tuning_seeds")
-    if suite.tuning_evaluations is not None:
-        tuned += ("tuning_evaluations",)
-    for field_name in (*tuned, "evaluation_seeds"):
-        if getattr(suite, field_name) < 1:
-            raise ConfigurationError(f"suite.{field_name}", getattr(suite, field_name), "a whole number >= 1")
+    _check_numbers(suite)
     if suite.settings:
         _check_settings(suite)
         return suite
@@ -253,6 +253,27 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             "suite.tuning_seed_offset", suite.tuning_seed_offset, "seeds disjoint from the evaluation seeds"
         )
     return suite
+
+
+def _check_numbers(suite: Suite) -> None:
+    """Raise a ConfigurationError for a number out of its bounds, or more members than the memory can list."""
+    for name, value in vars(suite).items():
+        bound = BOUNDS.get(f"suite.{name}")
+        if bound is None or (name == "tuning_evaluations" and value is None):
+            continue
+        if suite.settings and name.startswith(("trials", "tuning")):  # not set: `_check_settings`
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigurationError(f"suite.{name}", value, bound.words)
+        bound.check(f"suite.{name}", value)
+    per_pair = suite.evaluation_seeds + (0 if suite.settings else suite.trials * suite.tuning_seeds)
+    check_bytes(
+        "suite.evaluation_seeds",
+        suite.evaluation_seeds,
+        suite.evaluation_seeds * RESAMPLES * RESAMPLED_BYTES,
+        "the resamples of its ranks",
+    )
+    check_members(per_pair * len(suite.pairs()), 1, field=f"members of suite {suite.name}")
 
 
 def _optimizers(overrides: Sequence[str]) -> list[str]:

@@ -80,9 +80,6 @@ def verify(
 def main(arguments: Sequence[str]) -> int:
     """See the module's docstring."""
     _, options = read_options(arguments, DEFAULTS, USAGE)
-    for name, least in (("n", 1), ("seed", 0)):
-        if options[name] < least:
-            raise ConfigurationError(name, options[name], f"a whole number >= {least}")
     load_plugins(plugin_list(options["plugins"]))
     console = make_console()
     settings = {"limit": options["limit"], "data_root": options["data_root"] or None}

@@ -18,6 +18,7 @@ import torch
 from bench.config import Config
 from bench.processes import CONTEXT, worker_pool
 from bench.progress import Reporter
+from bench.room import room_for_workers
 from bench.runner import Failure, run_cell
 from bench.store import Store
 from bench.suite import Suite, load_suite
@@ -52,12 +53,12 @@ def run_pair(
 
 
 def worker_count(config: Config, pairs: int, amount: float) -> int:
-    """Processes for `pairs` that are `amount` of work: one per thread, on a CPU and where that pays."""
+    """Processes for `pairs` that are `amount` of work: one per thread, on a CPU, where that pays and has room."""
     if config.workers is not None:
         return max(1, min(config.workers, pairs))
     if amount < WORTH or config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()):
         return 1
-    return max(1, min(config.threads or torch.get_num_threads(), pairs))
+    return max(1, min(config.threads or torch.get_num_threads(), pairs, room_for_workers()))
 
 
 def run_pairs(suite: Suite, config: Config, reporter: Reporter, count: int) -> Iterator[tuple[str, str, PairResult]]:

@@ -21,13 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from bench.bounds import check_sizes
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
 from bench.claims.experiment import Experiment
@@ -38,13 +34,16 @@ from bench.command import make_console, run_command
 from bench.config import CONF, ClaimsConfig, compose_as, literal
 from bench.environment import environment
 from bench.inference import Region
+from bench.matrix import jobs_of
 from bench.problem import resolve_device
 from bench.progress import Reporter
+from bench.room import check_bytes
 from bench.store import Store
 from shb.datasets import check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 
 CONSOLE = make_console(width=170)  # seven columns
+COLUMNS_BYTES = 100  # of a seed of an experiment, at least: ten columns or so
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,9 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         os.environ["SHB_DATA"] = config.data_root
     store = Store(config.results_dir)
     store.check()
-    protocols = {
-        claim: Protocol(config.level, _sizes(claim, entry, config.level), device) for claim, entry in selected.items()
-    }
+    protocols = {claim: Protocol(config.level, entry[config.level], device) for claim, entry in selected.items()}
     if config.download:
         for dataset in sorted({name for claim in selected for name in CLAIMS[claim].datasets}):
             load_dataset(dataset, None, True)
@@ -104,35 +101,21 @@ def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping
     for flag in flags:
         if flag not in ("-m", "--multirun"):
             raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")
-    configs = [compose_as(ClaimsConfig, job) for job in (_jobs(overrides) if flags else [overrides])]
+    configs = [compose_as(ClaimsConfig, job) for job in (jobs_of(overrides) if flags else [overrides])]
     selected: dict[str, Mapping[str, Any]] = {}
     for config in configs:
-        if config.claim["name"] == "all":
-            selected |= {c: OmegaConf.to_container(OmegaConf.load(CONF / "claim" / f"{c}.yaml")) for c in CLAIMS}
+        own = config.claim["name"]
+        if own == "all":
+            selected |= {claim: _entry(claim) for claim in CLAIMS}
         else:
-            selected[config.claim["name"]] = config.claim
+            check_sizes("claim", config.claim, _entry(own))
+            selected[own] = config.claim
     return configs[0], {claim: selected[claim] for claim in sorted(selected, key=number)}
 
 
-def _jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The overrides of every job of a matrix; globs run over the files of a group."""
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-            (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    except (HydraException, ValueError) as error:
-        raise ConfigurationError(
-            "override", " ".join(overrides), f"name=value ({str(error).splitlines()[0]})"
-        ) from None
-    return [list(job) for job in batch]
-
-
-def _sizes(claim: str, entry: Mapping[str, Any], level: str) -> Mapping[str, Any]:
-    if level not in entry:
-        raise ConfigurationError(f"claim.{level}", "(missing)", f"the sizes of {claim} at this level")
-    return entry[level]
+def _entry(claim: str) -> dict[str, Any]:
+    """The file of a claim, with its sizes."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / "claim" / f"{claim}.yaml"))
 
 
 def _absent(claim: Claim) -> str | None:
@@ -152,6 +135,8 @@ def _without_data(claim: Claim, why: str) -> Part:
 def _compute(protocols: Mapping[str, Protocol], store: Store, config: ClaimsConfig, device: str) -> dict[str, str]:
     """Compute what the store lacks, here or in worker processes; claim -> error in one line for those that failed."""
     planned = {claim: CLAIMS[claim].experiments(protocol) for claim, protocol in protocols.items()}
+    seeds = sum(one.seeds for experiments in planned.values() for one in experiments.values())
+    check_bytes(f"claim.{config.level}", f"{seeds} seeds", seeds * COLUMNS_BYTES, "their columns")
     lacking = {
         claim: [(one, len(one.missing(store)), len(one.blocks())) for one in experiments.values()]
         for claim, experiments in planned.items()

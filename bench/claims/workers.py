@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 from bench.claims.experiment import Experiment
 from bench.processes import worker_pool
+from bench.room import check_workers, room_for_workers
 from bench.store import Store
-from shb.errors import ConfigurationError
 
 WORTH = 20.0  # expected seconds from which starting processes (about 3 s of each) pays
 
@@ -34,17 +34,17 @@ class Job:
 
 
 def worker_count(workers: int | None, threads: int, ensembles: int, seconds: float, device: str) -> int:
-    """Processes for `ensembles` that are expected to take `seconds`: one per thread, on a CPU and where that pays.
+    """Processes for `ensembles` that are expected to take `seconds`: one per thread, on a CPU, where that pays and
+    there is room.
 
     Raises:
-        ConfigurationError: `workers` below 1.
+        ConfigurationError: more `workers` than there is room for.
     """
     if workers is not None:
-        if workers < 1:
-            raise ConfigurationError("workers", workers, "a whole number >= 1 or null")
+        check_workers(min(workers, ensembles))
     elif device == "cuda" or seconds < WORTH:
         workers = 1
-    return max(1, min(threads if workers is None else workers, ensembles))
+    return max(1, min(min(threads, room_for_workers()) if workers is None else workers, ensembles))
 
 
 def plan(experiments: Mapping[str, Mapping[str, Experiment]], store: Store) -> list[Job]:

@@ -33,6 +33,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
+from bench.bounds import BOUNDS
 from bench.cell import Cell
 from bench.command import make_console, run_command
 from bench.config import compose_config
@@ -331,8 +332,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--results", default="results/local", help="store of the stacked run (default results/local)")
     parser.add_argument("--rerun", action="store_true", help="run the suite stacked now, instead of --results")
     given = parser.parse_args(arguments)
-    if given.sample < 1:
-        raise ConfigurationError("--sample", given.sample, "a whole number >= 1")
+    BOUNDS["sample"].check("--sample", given.sample)
     if given.suite == "none":
         raise ConfigurationError("suite", given.suite, "smoke, default or full for this command")
     return given

@@ -11,8 +11,6 @@ from torch import nn
 from shb.errors import ConfigurationError
 from shb.nonsmooth.relu import ReLU
 
-WIDEST = 10**6  # of a layer: a wider one is a slip of the hand, and no memory holds its stack
-
 
 def mlp(
     feature_shape: Sequence[int],
@@ -25,8 +23,6 @@ def mlp(
     """Input [n, *feature_shape] (flattened), output [n, outputs]; `hidden` are the widths, [] is linear."""
     if any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a list of widths >= 1")
-    if any(width > WIDEST for width in hidden):
-        raise ConfigurationError("model.hidden", list(hidden), f"a list of widths in 1 .. {WIDEST}")
     widths = [math.prod(feature_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in itertools.pairwise(widths):

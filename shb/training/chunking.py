@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from shb.memory import usable_memory
 from shb.optimizers import Optimizer
 from shb.problems import Problem
 from shb.training.checkpoint import Checkpoint
@@ -40,8 +41,15 @@ def chunk_width(
 
     The prediction is measured: the live bytes of a traced step of a minimal stack, per member. What is
     compiled for a GPU has a power of two of members, so that few programs are compiled.
+
+    Raises:
+        MemoryError: not even the smallest stack has room in the memory of this process.
     """
     narrow = Stack(problem, optimizer, members[: minimal_width()], plan, engine=engine)
+    free = usable_memory() if problem.device.type == "cpu" else None
+    if free is not None and narrow.width * narrow.bytes_per_member() > free:
+        needed = narrow.width * narrow.bytes_per_member() / 2**30
+        raise MemoryError(f"the smallest stack needs {needed:.3g} GiB, {free / 2**30:.3g} GiB are free")
     widest = max(minimal_width(), budget // max(1, narrow.bytes_per_member()))
     if engine == "compiled" and not runs_native(problem):
         return _power_of_two(len(members), widest)

@@ -11,7 +11,8 @@ import pytest
 
 from bench.cell import build_cell
 from bench.config import compose_config
-from bench.run import _jobs, literal
+from bench.matrix import jobs_of
+from bench.run import literal
 from shb.errors import ConfigurationError
 
 TEXTS = [
@@ -37,8 +38,13 @@ TEXTS = [
 def test_a_path_is_taken_literally_with_and_without_a_matrix(text: str) -> None:
     assert compose_config([f"results_dir={text}"]).results_dir == text
     assert compose_config([f"data_root={text}"]).data_root == text
-    (job,) = _jobs(["-m", literal(f"results_dir={text}")])
+    (job,) = jobs_of([literal(f"results_dir={text}")])
     assert compose_config(job).results_dir == text
+
+
+def test_no_path_is_no_folder() -> None:
+    with pytest.raises(ConfigurationError, match="results_dir=: allowed is a folder"):
+        compose_config(["results_dir="])
 
 
 def test_a_tilde_is_the_home_folder_and_null_stays_null() -> None:

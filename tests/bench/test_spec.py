@@ -7,11 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.bounds import MOST_EVALUATIONS
 from bench.cell import NUMERICS, build_cell, canonical
 from bench.config import compose_config
 from bench.record import described
 from bench.spec import Unavailable, spec_cell
-from bench.spec_text import MAX_EVALUATIONS, MAX_LIST, MAX_TEXT, read_spec, shown
+from bench.spec_text import MAX_LIST, MAX_TEXT, read_spec, shown
 from bench.store import Store
 from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
@@ -144,7 +145,7 @@ def refused(spec, path, value):
         ("seed", 0.5, "whole number"),
         ("steps", 0, ">= 1"),
         ("evaluate_at", [0, 1, 20], "as its other fields say"),
-        ("evaluate_at", list(range(MAX_EVALUATIONS + 1)), "at most"),
+        ("evaluate_at", list(range(MOST_EVALUATIONS + 1)), "at most"),
         ("velocity_std", -1.0, "number > 0"),
         ("numerics", 0, ">= 1"),
         ("unknown", 1, "no such field"),

@@ -9,6 +9,7 @@ from bench.claims.catalogue import CLAIMS
 from bench.claims.experiment import Experiment
 from bench.claims.workers import WORTH, plan, worker_count
 from bench.command import run_command
+from bench.config import ClaimsConfig, compose_as
 from bench.store import Store
 from shb.errors import ConfigurationError
 
@@ -61,4 +62,4 @@ def test_processes_are_started_where_that_pays():
     assert worker_count(3, 4, 99, 1.0, "cpu") == 3 and worker_count(3, 4, 2, 1.0, "cpu") == 2
     assert worker_count(3, 4, 0, 0.0, "cpu") == 1
     with pytest.raises(ConfigurationError, match="workers=0"):
-        worker_count(0, 4, 99, 1.0, "cpu")
+        compose_as(ClaimsConfig, ["workers=0"])
