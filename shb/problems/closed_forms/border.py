@@ -100,4 +100,5 @@ class E10(ClosedForm):
 def _ray(v: Tensor, b: Tensor, direction: tuple[float, float]) -> Tensor:
     """Distance of (v, b) to the ray from 0 along a unit vector."""
     along = (v * direction[0] + b * direction[1]).clamp(min=0)
-    return torch.hypot(v - along * direction[0], b - along * direction[1])
+    x, y = ((part - along * one).double() for part, one in zip((v, b), direction))  # squares of float32 are no 0
+    return (x * x + y * y).sqrt().to(v.dtype)  # no hypot: its last bit depends on the place in a stack

@@ -154,3 +154,12 @@ def distance_to(w: Tensor, point: Sequence[float] | Tensor) -> Tensor:
     """Euclidean distance of w [..., size] to a point: [...]."""
     difference = w - torch.as_tensor(point, dtype=w.dtype, device=w.device)
     return difference.abs()[..., 0] if w.shape[-1] == 1 else difference.norm(dim=-1)
+
+
+def products(w: Tensor, rows: Tensor) -> Tensor:
+    """w . row for every row: [..., size] and [n, size] -> [..., n].
+
+    Sums in order: those of `w @ rows.T` depend on the number of members.
+    """
+    first, *others = (w[..., j, None] * rows[:, j] for j in range(rows.shape[1]))
+    return sum(others, first)

@@ -17,6 +17,7 @@ from torch import Tensor
 from shb.errors import ConfigurationError
 from shb.nonsmooth import MaxAffine, active_piece_hull
 from shb.problems.closed_forms.additive import AdditiveNoise
+from shb.problems.closed_forms.closed_form import products
 
 MOST_PIECES = 16  # vertices are found among all triples of pieces
 SLOPES = ((1.0, 0.2), (-0.6, 0.9), (-0.3, -1.0), (0.5, -0.4), (-0.9, 0.1))
@@ -59,7 +60,7 @@ class MaxAffinePlane(AdditiveNoise):
         return self._values(w).amax(-1)
 
     def _values(self, w: Tensor) -> Tensor:
-        return w @ self.slopes.to(w).T + self.offsets.to(w)
+        return products(w, self.slopes.to(w)) + self.offsets.to(w)
 
     def clarke_distance(self, w: Tensor) -> Tensor:
         corners = self.minimisers.to(w)

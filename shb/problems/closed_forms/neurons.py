@@ -17,7 +17,7 @@ from torch import Tensor
 from shb.errors import ConfigurationError
 from shb.nonsmooth import PiecewiseField, relu
 from shb.nonsmooth.piecewise import Pieces
-from shb.problems.closed_forms.closed_form import ClosedForm, distance_to
+from shb.problems.closed_forms.closed_form import ClosedForm, distance_to, products
 from shb.problems.closed_forms.fields import SmoothPieces, diagonal_stationarity, smooth_field
 from shb.problems.problem import Params
 from shb.streams import blocked_words, uniform
@@ -60,7 +60,7 @@ class _Neuron(ClosedForm):
     def _mean_square(self, w: Tensor) -> Tensor:
         """E(w.x - y)^2: [..., size] -> [...]."""
         x, y = (data.to(w) for data in (self._x, self._y))
-        residual = w @ x.T - y
+        residual = products(w, x) - y
         return (residual * residual).mean(-1)
 
     def hessian(self) -> Tensor:
