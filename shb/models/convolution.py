@@ -7,6 +7,8 @@ Here it is an operation that knows about members (shb.kernels). Layout inside is
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,14 +25,15 @@ class Conv(nn.Module):
         stride: step of the window.
         dims: 1 (input [n, channels, length]) or 2 (input [n, channels, height, width]).
 
-    Parameters: weight [out, in, kernel(, kernel)] and bias [out], as in torch.nn.Conv1d / Conv2d.
+    Parameters: weight [out, in, kernel(, kernel)] and bias [out], as in torch.nn.Conv1d / Conv2d, drawn as there.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dims: int = 2) -> None:
         super().__init__()
         self.dims, self.stride = dims, stride
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *(kernel,) * dims))
-        self.bias = nn.Parameter(torch.empty(out_channels))
+        bound = 1 / math.sqrt(in_channels * kernel**dims)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *(kernel,) * dims).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight if self.dims == 2 else self.weight.unsqueeze(2)
