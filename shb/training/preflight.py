@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils import _pytree as pytree
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
 from shb.problems import LearningProblem, Problem
-from shb.training.gradient import example, gradient_program, metrics_program
+from shb.training.gradient import gradient_program, metrics_program
 from shb.training.leaves import example_numbers, initial_state, leaf_name, matched, updated
 from shb.training.program import trace
 
@@ -57,37 +58,41 @@ def check_optimizer(optimizer: Optimizer, problem: Problem) -> None:
         ConfigurationError: a leaf comes back otherwise than it was given, is changed in place, or the rule cannot be
             traced.
     """
+    shapes = tuple((name, p.shape, p.dtype) for name, p in problem.initial_parameters(0).items())
+    check_rule(optimizer, shapes, problem.device)
+
+
+@functools.lru_cache(maxsize=256)
+def check_rule(
+    optimizer: Optimizer, shapes: tuple[tuple[str, torch.Size, torch.dtype], ...], device: torch.device
+) -> None:
+    """As `check_optimizer`, once for all problems whose parameters have these names, shapes and dtypes."""
     traceable = "a rule that is traced once, so without branches on k or on values of tensors (torch.where can)"
     with _refusing("optimizer", optimizer.name, traceable):
-        params, _ = example(problem, _MEMBERS)
-        numbers = example_numbers(list(optimizer.hyperparameters), _MEMBERS, problem.device)
+        params = {n: torch.zeros((_MEMBERS, *shape), dtype=dtype, device=device) for n, shape, dtype in shapes}
+        numbers = example_numbers(list(optimizer.hyperparameters), _MEMBERS, device)
         carried = {"params": params, "optimizer": initial_state(optimizer, params, numbers)}
         if optimizer.takes_velocity:
             moving = initial_state(optimizer, params, numbers, velocity=pytree.tree_map(torch.zeros_like, params))
-            matched(optimizer, problem.name, carried, {"params": params, "optimizer": moving})
-        grads, k = pytree.tree_map(torch.zeros_like, params), torch.zeros((), dtype=torch.int64, device=problem.device)
+            matched(optimizer, "", carried, {"params": params, "optimizer": moving})
+        grads, k = pytree.tree_map(torch.zeros_like, params), torch.zeros((), dtype=torch.int64, device=device)
         given = {**carried, "hyperparameters": numbers, "grads": grads, "k": k}
         leaves, spec = pytree.tree_flatten(given)
 
         def update(*tensors: Tensor) -> list[Tensor]:
             given = pytree.tree_unflatten(list(tensors), spec)
-            params, state = given["params"], given["optimizer"]
-            moved = updated(optimizer, params, given["grads"], state, given["hyperparameters"], given["k"])
-            return matched(
-                *(optimizer, problem.name, {"params": params, "optimizer": state}),
-                dict(zip(("params", "optimizer"), moved)),
+            old = {name: given[name] for name in ("params", "optimizer")}
+            new = updated(
+                optimizer, old["params"], given["grads"], old["optimizer"], given["hyperparameters"], given["k"]
             )
+            return matched(optimizer, "", old, dict(zip(old, new)))
 
         versions = [leaf._version for leaf in leaves]
         trace(update, *leaves)
-        changed = [
-            leaf_name(path)
-            for (path, leaf), version in zip(pytree.tree_flatten_with_path(given)[0], versions)
-            if leaf._version != version
-        ]
-        if changed:
-            allowed = "new tensors: update changes nothing of what it is given, and + - * / make new ones"
-            raise ConfigurationError(f"optimizer {optimizer.name}: {changed[0]}", "changed in place", allowed)
+        for (path, leaf), version in zip(pytree.tree_flatten_with_path(given)[0], versions):
+            if leaf._version != version:
+                allowed = "new tensors: update changes nothing of what it is given, and + - * / make new ones"
+                raise ConfigurationError(f"optimizer {optimizer.name}: {leaf_name(path)}", "changed in place", allowed)
 
 
 @contextlib.contextmanager

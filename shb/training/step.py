@@ -19,7 +19,7 @@ from shb.problems import Params, Problem
 from shb.training.gradient import METRICS, RECORDED, example, example_buffers, example_samples, gradient_program
 from shb.training.leaves import example_numbers, matched, updated
 from shb.training.opaque import opaque
-from shb.training.preflight import check_optimizer
+from shb.training.preflight import check_optimizer, check_rule
 from shb.training.program import Program, trace
 from shb.training.state import as_rows
 
@@ -169,7 +169,7 @@ def _traced_step(
 
 def forget_programs() -> None:
     """Drop every program that was traced: for who changes a problem or a rule in place, as tests do."""
-    for cache in (gradient_program, _taped_step, _traced_step, *METRICS):
+    for cache in (check_rule, gradient_program, _taped_step, _traced_step, *METRICS):
         cache.cache_clear()
 
 

@@ -145,9 +145,10 @@ def test_optimizers_of_a_suite_are_for_a_suite():
 
 def test_a_spec_cannot_claim_a_plugin_it_does_not_use(sha256):
     cell = build_cell(compose_config([*SIZE, "optimizer=sgd", "dataset=digits"]))
-    spec = {**cell.specs[0], "plugins": {"optimizer": sha256}}
-    with pytest.raises(ConfigurationError, match=r"spec\.plugins\.optimizer.*no plug-in"):
-        spec_cell(json.dumps(spec))
+    for group in ("optimizer", "loss", "schedule"):
+        spec = {**cell.specs[0], "plugins": {group: sha256}}
+        with pytest.raises(ConfigurationError, match=rf"spec\.plugins\.{group}.*no plug-in"):
+            spec_cell(json.dumps(spec))
     own = build_cell(compose_config([*SIZE, "optimizer=signsgd", "dataset=digits"])).specs[0]
     assert spec_cell(json.dumps(own)).specs == (own,)
     with pytest.raises(Unavailable, match="0000; the one given has"):
