@@ -10,7 +10,7 @@ PYTHON ?= python3
 # one word for the shell, taken literally: spaces, quotes, dollars
 quoted = '$(subst ','\'',$(1))'
 # what is verified: the archive, else the results folder if one was named, else the committed reference
-VERIFIED = $(if $(ARCHIVE),$(call quoted,archive=$(value ARCHIVE)),$(if $(filter file,$(origin RESULTS)),,$(call quoted,results_dir=$(value RESULTS))))
+VERIFIED = $(if $(value ARCHIVE),$(call quoted,archive=$(value ARCHIVE)),$(if $(filter file,$(origin RESULTS)),,$(call quoted,results_dir=$(value RESULTS))))
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help

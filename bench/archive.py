@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cite import Citation, citation_of
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.config import CONF
 from bench.environment import ROOT, code_version
 from bench.leaderboard import computed_with, leaderboard, write_leaderboard
@@ -109,11 +109,10 @@ def write_archive(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Pack, and say what was packed; an incomplete suite is packed with a warning, and its manifest says so."""
+    """Pack, and say what was packed; of an incomplete suite with a warning (exit code 1), and its manifest says so."""
     outputs = [a.split("=", 1)[1] for a in arguments if a.startswith("output=")]
     suite, store = suite_and_store([a for a in arguments if not a.startswith("output=")])
     console = make_console()
-    print_faults(store, console)
     citation, files = pack(suite, store)
     name = f"shb-bench-{suite.name}-v{suite.version}-{citation.content_hash[:12]}.zip"
     path = Path(outputs[-1]).expanduser() if outputs else store.folder / "archive" / name
@@ -125,7 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print("no report in it: there is none in the results folder", highlight=False)
     console.print(f"wrote {path}: {len(files)} files, {path.stat().st_size:,} bytes", highlight=False, markup=False)
     console.print(f"{len(citation.members):,} members, content SHA-256 {citation.content_hash}", highlight=False)
-    return 0
+    return answer(store, console, citation.complete)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from omegaconf import OmegaConf
 
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.content_hash import content_hash
 from bench.environment import ROOT
 from bench.leaderboard import computed_with
@@ -112,8 +113,8 @@ def _latex(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print text and BibTeX; exit code 2 where the suite is incomplete."""
-    folders = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    """Print text and BibTeX; exit code 2 where the suite is incomplete, 1 where the store is damaged beside it."""
+    folders = [a for a in arguments if not a.startswith("-") and ("=" not in a or Path(a).is_dir())]
     if len(folders) > 1:
         raise ConfigurationError("results_dir", " ".join(folders), "one folder")
     overrides = [f"results_dir={a}" if a in folders else a for a in arguments]
@@ -126,10 +127,9 @@ def main(arguments: Sequence[str]) -> int:
             store.folder,
             f"a complete suite {suite.title}: {lacking}, an incomplete one is not to be cited",
         )
-    console = make_console()
-    print_faults(store, console)
+    code = answer(store, make_console())
     print(f"{citation.text()}\n\n{citation.bibtex()}")  # not wrapped: it is copied
-    return 0
+    return code
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every command shares: from arguments to a suite and a store, from errors to one line and an exit code.
 
-Exit codes: 0 done, 1 something failed (listed), 2 bad input (one line, nothing changed), 130 interrupted.
+Exit codes (docs/results.md): 0 done, and nothing lacks; 1 something failed, lacks, differs or is damaged (listed; what
+can be made of the rest is made); 2 bad input (one line, nothing changed); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -93,6 +95,12 @@ def print_faults(store: Store, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+def answer(store: Store, console: Console, whole: bool = True) -> int:
+    """Say what was left out of a store that was read; the exit code, 0 if that is nothing and the answer is `whole`."""
+    print_faults(store, console)
+    return 0 if whole and not store.faults() else 1
+
+
 def split_suite(arguments: Sequence[str], default: str = "none") -> tuple[str, list[str]]:
     """The value of `suite=` in the arguments, and the other arguments."""
     suites = [a.split("=", 1)[1] for a in arguments if a.startswith("suite=")]
@@ -103,6 +111,8 @@ def read_options(
     arguments: Sequence[str], defaults: Mapping[str, Any], usage: str, positional: tuple[int, int] = (0, 0)
 ) -> tuple[list[str], dict[str, Any]]:
     """For commands that are not composed by Hydra: positional arguments, and name=value of the type of its default.
+
+    A text is taken as it stands, but that `~` is expanded; what exists under a name with "=" is positional.
 
     Args:
         usage: the command in one line; -h prints it.
@@ -119,8 +129,8 @@ def read_options(
             raise SystemExit(0)
         if argument.startswith("-"):
             raise ConfigurationError("option", argument, usage)
-        if not separator or not name.isidentifier():
-            given.append(argument)
+        if not separator or (name not in defaults and (not name.isidentifier() or Path(argument).exists())):
+            given.append(os.path.expanduser(argument))
             continue
         kind = type(defaults[choose("option", name, defaults)])
         try:

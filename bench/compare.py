@@ -6,7 +6,8 @@ python -m bench.compare A B problem=digits/mlp             only these
 
 A column given once selects on both sides, given twice first on the left side, then on the right one (commits by their
 first digits). Prints which members changed bits, which cells differ beyond their noise (bench/comparison.py), and what
-one side lacks; common=true does not count the last as a difference. Exit codes: 0 equal, 1 different, 2 bad input.
+one side lacks; common=true does not count the last as a difference. Exit codes: 0 equal, 1 different or damaged, 2 bad
+input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
-from bench.command import make_console, print_faults, read_options, read_store, run_command
+from bench.command import answer, make_console, read_options, read_store, run_command
 from bench.comparison import ALPHA, Comparison, Pair, compare
 from bench.store import complete
 from bench.tables import print_table
@@ -138,10 +139,10 @@ def main(arguments: Sequence[str]) -> int:
     if len(folders) == 1 and filters[0] == filters[1]:
         raise ConfigurationError("arguments", " ".join(arguments), "two folders, or a column given twice")
     console = make_console()
-    sides = []
+    sides, code = [], 0
     for folder, chosen in zip((folders * 2)[:2], filters):
         store = read_store(folder, "folder")
-        print_faults(store, console)
+        code = max(code, answer(store, console))
         members = select(complete(store.read("members"), store.shards("curves").values())[0], chosen)
         label = " ".join([folder, *(f"{name}={value}" for name, value in chosen.items())])
         if members.is_empty():
@@ -151,8 +152,8 @@ def main(arguments: Sequence[str]) -> int:
     print_comparison((sides[0][0], sides[1][0]), found, console, options["show"])
     lacking = bool(found.only_a or found.only_b)
     different = bool(found.broken or found.differing or (lacking and options["common"] == "false"))
-    console.print("different" if different else "equal", style="bold")
-    return 1 if different else 0
+    console.print("different" if different else "equal, as far as they can be read" if code else "equal", style="bold")
+    return 1 if different else code
 
 
 if __name__ == "__main__":

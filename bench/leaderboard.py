@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.entry import Entry, entries
 from bench.leaderboard_text import markdown, print_leaderboard
 from bench.ranking.aggregate import Scale, aggregate
@@ -188,15 +188,14 @@ def write_leaderboard(suite: Suite, board: dict[str, Any], store: Store) -> list
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Rebuild the leaderboard from the store; computes nothing."""
+    """Rebuild the leaderboard from the store; computes nothing. Exit code 1 if it is incomplete or damaged."""
     console = make_console()
     suite, store = suite_and_store(arguments)
     board = leaderboard(suite, store)
     print_leaderboard(suite, board, console)
-    print_faults(store, console)
     for path in write_leaderboard(suite, board, store):
         console.print(f"wrote {path}", highlight=False)
-    return 0
+    return answer(store, console, board["complete"])
 
 
 if __name__ == "__main__":

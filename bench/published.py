@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.config import options
 from bench.publication import LEVEL, Publication, load_publication, published_rows
 from bench.store import Store
@@ -81,6 +81,11 @@ def markdown(publication: Publication, rows: Sequence[Mapping[str, Any]]) -> str
     return "\n".join([*text, ""])
 
 
+def is_complete(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every planned seed is stored."""
+    return all(row["measured_n"] == row["planned_n"] for row in rows)
+
+
 def write_published(
     publication: Publication, rows: Sequence[Mapping[str, Any]], suite: Suite, store: Store
 ) -> list[Path]:
@@ -93,7 +98,7 @@ def write_published(
         "suite": suite.name,
         "suite_version": suite.version,
         "overrides": suite.changes(),
-        "complete": all(row["measured_n"] == row["planned_n"] for row in rows),
+        "complete": is_complete(rows),
         "rows": list(rows),
     }
     paths = [store.folder / f"published_{publication.name}.{suffix}" for suffix in ("md", "json")]
@@ -103,7 +108,9 @@ def write_published(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare what is stored with every publication of the suite; computes nothing. A difference is no failure."""
+    """Compare what is stored with every publication of the suite; computes nothing. A difference is no failure;
+    exit code 1 if a planned seed is not stored, or the store is damaged.
+    """
     console = make_console(width=160)
     if not any(argument.startswith("suite=") for argument in arguments):
         arguments = ["suite=published", *arguments]
@@ -113,15 +120,16 @@ def main(arguments: Sequence[str]) -> int:
     if not own:
         known = sorted({publication.suite for publication in publications})
         raise ConfigurationError("suite", suite.name, f"{', '.join(known)}: a suite that reproduces a publication")
+    complete = True
     for publication in own:
         rows = published_rows(publication, suite, store)
-        print_faults(store, console)
+        complete = complete and is_complete(rows)
         print_table(console, f"{publication.title} (suite {suite.title})", *table(rows), text=2)
         console.print(summary(rows), highlight=False)
         console.print(f"source: {publication.source['numbers']}", style="dim", highlight=False)
         for path in write_published(publication, rows, suite, store):
             console.print(f"wrote {path}", highlight=False)
-    return 0
+    return answer(store, console, complete)
 
 
 if __name__ == "__main__":

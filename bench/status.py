@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import polars as pl
 from rich.table import Table
 
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.store import Store
 from bench.suite import Suite
 
@@ -49,7 +49,7 @@ def status_rows(suite: Suite, store: Store) -> list[dict]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the table, the errors of failed members and what is damaged; exit code 1 if there is any."""
+    """Print the table, the errors of failed members and what is damaged; exit code 1 if there is any, or one lacks."""
     console = make_console()
     suite, store = suite_and_store(arguments)
     rows = status_rows(suite, store)
@@ -65,8 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     for row in rows:
         for error in row["errors"]:
             console.print(f"failed: {row['problem']} {row['optimizer']} {row['phase']}: {error}", markup=False)
-    print_faults(store, console)
-    return 1 if total["failed"] or store.faults() else 0
+    return answer(store, console, not total["failed"] and not total["missing"])
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ make verify ARCHIVE=file.zip         an archive of somebody else, checked before
 python -m bench.verify results_dir=results/local n=20 seed=0
 
 Which members: a permutation of the sorted ids, drawn from the seed; a larger n extends a smaller one. Exit codes: 0
-if some member was checked, all that were are reproduced and none failed to run, 1 otherwise, 2 for bad input (an
-archive that is refused is bad input).
+if some member was checked, all that were are reproduced, none failed to run and the store is whole, 1 otherwise, 2 for
+bad input (an archive that is refused is bad input).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import polars as pl
 from rich.console import Console
 
 from bench.added import plugin_list
-from bench.command import make_console, print_faults, read_options, read_store, run_command
+from bench.command import answer, make_console, read_options, read_store, run_command
 from bench.foreign import unpack
 from bench.plugins import load_plugins
 from bench.reproduce import LIMIT, PASSED, REFERENCE, Reproduction, print_reproductions, reproduce
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = {"limit": options["limit"], "data_root": options["data_root"] or None}
     if not options["archive"]:
         store = read_store(options["results_dir"] or REFERENCE)
-        print_faults(store, console)
-        return verify(store, options["n"], options["seed"], console, source=store.folder, **settings)
+        code = answer(store, console)
+        return max(code, verify(store, options["n"], options["seed"], console, source=store.folder, **settings))
     if options["results_dir"]:
         raise ConfigurationError("results_dir", options["results_dir"], "left out with archive=, which has its own")
     with tempfile.TemporaryDirectory() as folder:

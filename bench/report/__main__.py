@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.leaderboard import leaderboard
 from bench.report.data import gather
 from bench.report.page import LIMIT, build_page
@@ -17,7 +17,7 @@ from shb.files import write_whole
 
 
 def main(arguments: Sequence[str]) -> int:
-    """See the module's docstring; exit code 1 if the page is larger than LIMIT."""
+    """See the module's docstring; exit code 1 if the suite is incomplete, or the page larger than LIMIT."""
     console = make_console()
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False)
@@ -33,11 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"wrote {path} ({len(content) / 1e6:.2f} MB)", markup=False, highlight=False)
     if not report.document["complete"]:
         console.print("the suite is INCOMPLETE: the page says what is missing", highlight=False)
-    print_faults(store, console)
     if len(page) > LIMIT:
         console.print(f"the page is larger than {LIMIT / 1e6:.0f} MB", highlight=False)
-        return 1
-    return 0
+    return answer(store, console, report.document["complete"] and len(page) <= LIMIT)
 
 
 if __name__ == "__main__":

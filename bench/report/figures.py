@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.figures.style import RC, make_figure
-from bench.command import make_console, print_faults, run_command, suite_and_store
+from bench.command import answer, make_console, run_command, suite_and_store
 from bench.leaderboard import leaderboard
 from bench.leaderboard_text import rank_text
 from bench.report.board import ordered
@@ -184,7 +184,7 @@ def _sensitivity(report: Report, look: dict[str, Look], problem: str) -> Figure:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """See the module's docstring."""
+    """See the module's docstring; exit code 1 if the suite is incomplete."""
     console = make_console()
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False)
@@ -192,12 +192,11 @@ def main(arguments: Sequence[str]) -> int:
     suite, store = suite_and_store(arguments)
     report = gather(suite, store, leaderboard(suite, store))
     written = draw_figures(report, store.folder / "figures")
-    print_faults(store, console)
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False)
     if not written:
         console.print("nothing to draw: no evaluation seed of this suite is stored", highlight=False)
-    return 0
+    return answer(store, console, report.document["complete"])
 
 
 if __name__ == "__main__":

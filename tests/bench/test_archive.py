@@ -151,7 +151,7 @@ def test_an_incomplete_suite_is_packed_as_such(archive, finished_copy):
     next((finished_copy / "members").glob("*")).unlink()
     code, path, out = archive(finished_copy)
     manifest = json.loads(read(path)[MANIFEST])
-    assert code == 0 and "INCOMPLETE" in out and not manifest["complete"] and manifest["members"] < 72
+    assert code == 1 and "INCOMPLETE" in out and not manifest["complete"] and manifest["members"] < 72
     assert "of 72 members" in read(path)["citation.txt"].decode()
 
 

@@ -69,7 +69,7 @@ def test_a_board_with_damaged_curves_is_incomplete_and_a_run_repairs_it(
     paths = sorted((finished_copy / "curves").iterdir())
     for path in paths[: 2 * len(paths) // 3]:
         harm(path)
-    assert run_command(leaderboard_main, tiny_suite) == 0
+    assert run_command(leaderboard_main, tiny_suite) == 1
     out = capsys.readouterr().out
     assert "members are stored without their curves, and count as lacking" in out
     assert "INCOMPLETE" in out

@@ -69,16 +69,34 @@ def test_a_list_without_a_matrix_mentions_it() -> None:
         compose_config(["optimizer=sgd,shb"])
 
 
-@pytest.mark.parametrize("text", ["/a b", "it's", "a$b"])
-def test_make_hands_one_word_to_the_command(text: str) -> None:
-    done = subprocess.run(
-        ["make", "-n", "-o", ".venv/ready", "status", f"RESULTS={text}"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    words = subprocess.run(["sh", "-c", done.stdout.replace(".venv/bin/python", "printf '%s\\n'")], capture_output=True)
-    assert f"results_dir={text}" in words.stdout.decode().splitlines()
+ODD = ["/a b", "it's", 'a"b', "a$b", "$(x)", "${y}", "#c", "a;b&c|d", "*", "~/結果", "-m", "`id`", "%", "a\\", "a  b "]
+VARIABLES = {  # of make -> target, and the word that the command gets
+    "SUITE": ("bench leaderboard report figures status cite archive", "suite={}"),
+    "LEVEL": ("claims", "level={}"),
+    "RESULTS": (
+        "bench claims leaderboard report figures status verify published cite archive",
+        "results_dir={}",
+    ),
+    "N": ("verify", "n={}"),
+    "SEED": ("verify", "seed={}"),
+    "ARCHIVE": ("verify", "archive={}"),
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_make_hands_one_word_to_every_command(variable: str) -> None:
+    targets, word = VARIABLES[variable]
+    for number, text in enumerate(ODD):
+        shown = targets.split() if number == 0 else targets.split()[number % len(targets.split())].split()
+        done = subprocess.run(
+            ["make", "-n", "-o", ".venv/ready", *shown, f"{variable}={text}"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        said = done.stdout.replace(".venv/bin/python", "printf '%s\\n'")
+        words = subprocess.run(["sh", "-c", said], capture_output=True, text=True)
+        assert words.stdout.splitlines().count(word.format(text)) == len(shown), (text, done.stdout, words.stderr)
 
 
 def test_an_interrupt_while_modules_are_imported_is_one_line() -> None:

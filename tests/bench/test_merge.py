@@ -296,7 +296,7 @@ def test_the_command(make, target, capsys, tmp_path):
     damaged.write([member(4)], curve(member(4)))
     shards = {len(frame): path for path, frame in damaged.shards("members").items()}
     flip_a_byte(shards[1])
-    assert run_command(main, [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(target)]) == 0
+    assert run_command(main, [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(target)]) == 1
     out = capsys.readouterr().out
     assert "3 members, 4 members with curves" in out and "1 of them with other last bits" in out
     assert "left out: damaged shard" in out and shards[1].name in out.replace("\n", "")

@@ -351,12 +351,12 @@ def test_an_incomplete_suite_and_an_empty_store(finished_copy, capsys):
     cell = suite.tuning_cell("digits/mlp", "adam")
     store.write([*kept.to_dicts(), *failed_rows(cell, range(3), EVIL)], [])
     command = ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]
-    assert run_command(report_command.main, command) == 0 and "INCOMPLETE" in capsys.readouterr().out
+    assert run_command(report_command.main, command) == 1 and "INCOMPLETE" in capsys.readouterr().out
     text = " ".join(Elements((finished_copy / "report" / "index.html").read_text()).text.split())
     assert "INCOMPLETE: 24 planned members are missing" in text
     assert "24 planned members are missing, 3 of them because they failed." in text
     shutil.rmtree(finished_copy)
-    assert run_command(report_command.main, command) == 0
+    assert run_command(report_command.main, command) == 1
     assert "72 planned members are missing" in (finished_copy / "report" / "index.html").read_text()
 
 
@@ -413,5 +413,5 @@ def test_the_command_of_figures(finished_copy, capsys, monkeypatch):
     assert {"leaderboard.pdf", "curves_digits_mlp.pdf"} <= {p.name for p in (finished_copy / "figures").iterdir()}
     assert "wrote" in capsys.readouterr().out
     shutil.rmtree(finished_copy)
-    assert run_command(figures_command.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]) == 0
+    assert run_command(figures_command.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]) == 1
     assert "nothing to draw" in capsys.readouterr().out

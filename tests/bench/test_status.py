@@ -28,7 +28,7 @@ def counts(row):
 def test_of_an_empty_store(suite, tiny_suite, tmp_path, capsys):
     rows = status_rows(suite, Store(tmp_path / "results"))
     assert [counts(row) for row in rows] == [[8, 0, 0, 0, 8], [4, 0, 0, 0, 4]] * 6
-    assert run_command(main, tiny_suite) == 0
+    assert run_command(main, tiny_suite) == 1
     assert "planned 72, done 0, diverged 0, failed 0, missing 72" in capsys.readouterr().out
     assert not (tmp_path / "results").exists()
 
@@ -58,14 +58,15 @@ def test_failed_members_are_counted_and_listed(suite, tiny_suite, tmp_path, caps
     assert "planned 72, done 2, diverged 1, failed 3, missing 69" in out
 
 
-def test_a_failure_that_was_repaired_is_forgotten(suite, tiny_suite, tmp_path):
+def test_a_failure_that_was_repaired_is_forgotten(suite, tiny_suite, tmp_path, capsys):
     store = Store(tmp_path / "results")
     cell = suite.tuning_cell("digits/mlp", "shb")
     rows = failed_rows(cell, range(8), "x")
     store.write(rows, [])
     repaired = [{**row, "status": "done", "error": None} for row in rows]
     store.write(repaired, curve_of(repaired))
-    assert run_command(main, tiny_suite) == 0
+    assert run_command(main, tiny_suite) == 1  # the others lack
+    assert "done 8, diverged 0, failed 0, missing 64" in capsys.readouterr().out
 
 
 def test_a_damaged_shard_is_listed(tiny_suite, finished_copy, capsys):
