@@ -41,7 +41,7 @@ class Cell:
         members, ids: trajectories and their identities, in the same order.
         specs: what each identity is the hash of.
         engine: "eager" or "compiled".
-        engine_open: True if a run may choose the engine (engine=auto), but for one that `bench.engine.settle` finds.
+        engine_open: True if a run may choose the engine (engine=auto); see `bench.engine.settle`.
         unstable: per member, True if its momentum leaves (-1, 1) (allowed by a flag, and marked).
     """
 
@@ -81,7 +81,7 @@ def canonical(spec: Mapping[str, Any]) -> str:
 
 
 def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None, *, rule_tried: bool = True) -> Cell:
-    """Check a configuration and expand it into members. Opens no store: see `bench.engine.settle` for engine=auto.
+    """Check a configuration and expand it into members. It opens no store: see `bench.engine.settle`.
 
     Args:
         config: one composed cell.

@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from bench.cell import build_cell
 from bench.command import run_command
+from bench.engine import settle
 from bench.run import main
 from bench.store import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, Store, member_spec
 from shb.errors import ConfigurationError
@@ -117,7 +118,7 @@ def test_one_line_reads_the_members(tiny, tiny_config):
     assert run_command(main, tiny) == 0
     frame = pl.read_parquet(f"{tiny_config.results_dir}/members/*.parquet")
     assert set(ISSUE_COLUMNS) < set(frame.columns) and frame.columns == list(MEMBER_SCHEMA)
-    cell = build_cell(tiny_config)
+    cell = settle(build_cell(tiny_config), tiny_config.results_dir)
     assert set(frame["member_id"]) == set(cell.ids)
     assert frame["problem"].to_list() == ["diabetes/mlp"] * 2
     assert set(frame["seed"]) == {0, 1} and set(frame["lr"]) == {0.1} and frame["momentum"].null_count() == 2
@@ -128,7 +129,7 @@ def test_one_line_reads_the_members(tiny, tiny_config):
 
 def test_a_curve_row_per_evaluation(tiny, tiny_config):
     assert run_command(main, tiny) == 0
-    cell = build_cell(tiny_config)
+    cell = settle(build_cell(tiny_config), tiny_config.results_dir)
     curves = Store(tiny_config.results_dir).curves(cell.ids)
     assert curves.group_by("member_id", maintain_order=True).agg("step")["step"].to_list() == [[0, 3, 6]] * 2
     final = curves.filter(pl.col("step") == 6).select("member_id", "val_loss", "test_loss").sort("member_id")
