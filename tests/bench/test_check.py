@@ -147,10 +147,12 @@ def test_leaves_a_model_that_casts(checked, own_model):
     assert "the model's output is torch.float32" in only(checked(*arguments), "leaves")
 
 
-def test_leaves_a_loss_that_is_not_one_number_per_sample(checked, monkeypatch):
+def test_a_loss_that_is_not_one_number_per_sample_is_refused(monkeypatch, capsys):
     monkeypatch.setitem(LOSSES, "entries", lambda output, y: (output - y).abs())
-    text = only(checked("loss=entries", *NETWORK), "leaves")
-    assert "loss=entries of shape (4, 1): allowed is one number for each sample, of shape (4,)" in text
+    assert run_command(main, ["loss=entries", *NETWORK]) == 2
+    out, err = capsys.readouterr()
+    line = "loss=entries of shape (2, 1): allowed is one number for each sample, of shape (2,)"
+    assert out == "" and err.count("\n") == 1 and line in err
 
 
 def test_number_of_members(checked, own_rule):
