@@ -29,7 +29,7 @@ from bench.logger import Logger, make_logger
 from bench.matrix import jobs_of
 from bench.plugins import load_plugins, use_plugins
 from bench.progress import Reporter
-from bench.room import check_room, check_workers
+from bench.room import check_members, check_room, check_workers
 from bench.runner import Failure, StoreWriteError, missing, run_cell, work
 from bench.store import Store
 from bench.suite import Suite, load_suite
@@ -76,6 +76,7 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     for problem, optimizer in suite.pairs():
         suite.tuning_cell(problem, optimizer)  # every configuration is checked before any compute
     check_room([suite.tuning_cell(*pair) for pair in suite.pairs()], config.memory, f"members of suite {suite.name}")
+    check_members(suite.evaluation_seeds, len(suite.pairs()), config.evaluations + 1, "suite.evaluation_seeds")
     check_workers(min(config.workers or 1, len(suite.pairs())))
     store = prepare(config)
     logger = make_logger(config.logger, _warn)

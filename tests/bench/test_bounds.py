@@ -206,6 +206,7 @@ def test_a_claim_is_refused_before_any_compute(tmp_path, capsys, arguments, fiel
         ("memory=17", "memory=17.0", "at most 16: 16.0 GiB are free"),
         ("suite=smoke workers=1000", None, None),
         ("suite=smoke memory=17 steps=1", "memory=17.0", "at most 16"),
+        ("suite=default steps=99999 evaluations=99999", "suite.evaluation_seeds=10", "200 members with 100000 evaluat"),
     ],
 )
 def test_memory_is_asked_for_before_it_is_spent(tmp_path, capsys, arguments, field, allowed, monkeypatch):
