@@ -132,6 +132,8 @@ def read_options(
         if not separator or (name not in defaults and (not name.isidentifier() or Path(argument).exists())):
             given.append(os.path.expanduser(argument))
             continue
+        if not defaults:
+            raise ConfigurationError("option", name, usage)
         kind = type(defaults[choose("option", name, defaults)])
         try:
             options[name] = os.path.expanduser(value) if kind is str else kind(value)

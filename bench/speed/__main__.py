@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.command import make_console, run_command
+from bench.command import make_console, read_options, run_command
 from bench.cost import step_cost
 from bench.environment import cpu_name
 from bench.speed.jax_work import INSTALLED, NOT_INSTALLED
@@ -209,6 +209,7 @@ def _ratio(value: float) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, write."""
+    read_options(arguments, {}, "python -m bench.speed")
     console = make_console()
     document = make_document(measure())
     print_document(document, console)

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from bench.claims.figures.style import COLOURS, RC, make_figure
-from bench.command import make_console, run_command
+from bench.command import make_console, read_options, run_command
 from bench.speed.loop import Loop, Workers
 from bench.speed.work import Work, mlp_work, stacked_round
 from shb.files import replacing
@@ -121,6 +121,7 @@ def measure() -> tuple[dict[str, Curve], dict[str, Curve]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, draw, write."""
+    read_options(arguments, {}, "python -m bench.speed.scaling")
     console = make_console()
     by_members, by_hidden = measure()
     with matplotlib.rc_context({**RC, "svg.hashsalt": "speed"}):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from bench.cell import build_cell
-from bench.command import make_console
+from bench.command import make_console, run_command
 from bench.cost import step_cost
 from bench.engine import kind
-from bench.speed import jax_work
+from bench.speed import __main__ as speed
+from bench.speed import jax_work, scaling
 from bench.speed.__main__ import make_document, make_rows, print_document, rates
 from bench.speed.loop import Loop, Workers
 from bench.speed.memory import needed_bytes, peak_bytes
@@ -273,3 +274,11 @@ def test_the_scaling_figure_has_units_and_logarithmic_axes():
         assert axis.get_xlabel()
         assert [line.get_ydata()[0] for line in axis.get_lines()] == pytest.approx([300, 500])
     assert figure.axes[0].get_ylabel().endswith("[µs]")
+
+
+@pytest.mark.parametrize("main", [speed.main, scaling.main])
+def test_there_is_nothing_to_set(main, capsys):
+    for argument in ("engine=eager", "digits", "--fast"):
+        assert run_command(main, [argument]) == 2
+        error = capsys.readouterr().err
+        assert argument.partition("=")[0] in error and "allowed is python -m bench.speed" in error
