@@ -121,7 +121,7 @@ def test_an_incomplete_suite_says_so(suite, planted, tmp_path, capsys):
     assert (other["coverage"], other["n_seeds"], other["median"], other["hyperparameters"]) == (0.0, 0, None, None)
     assert not board["complete"] and "INCOMPLETE" in caption(suite, board)
     code = run_command(main, ["suite=smoke", *SUITE_SIZE, f"results_dir={planted.folder}"])
-    assert code == 0 and "INCOMPLETE" in capsys.readouterr().out
+    assert code == 1 and "INCOMPLETE" in capsys.readouterr().out
     assert json.loads((planted.folder / "leaderboard.json").read_text())["complete"] is False
     assert "INCOMPLETE" in (planted.folder / "leaderboard.md").read_text()
 

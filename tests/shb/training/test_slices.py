@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from shb.optimizers import OPTIMIZERS
+from shb.optimizers import OPTIMIZERS, Optimizer
 from shb.problems import E1
 from shb.training import ENGINES, Checkpoint, Member, Plan, Stack, stack, why_not
 from shb.training.step import Step
@@ -83,23 +83,19 @@ def test_a_state_that_was_started_is_not_changed_by_another(monkeypatch):
 def test_what_shares_memory_at_the_start_does_not_afterwards(monkeypatch):
     """An update rule may begin with its parameters as its state, or with a number for all members."""
 
-    class Averaging:
-        name, hyperparameters = "averaging", {"lr": None}
+    def init(params, hyperparameters, velocity=None):
+        return {"previous": dict(params), "count": {n: torch.zeros(()).expand(len(p)) for n, p in params.items()}}
 
-        def init(self, params, hyperparameters):
-            return {"previous": dict(params), "count": {n: torch.zeros(()).expand(len(p)) for n, p in params.items()}}
+    def update(params, grads, state, hyperparameters, k):
+        new = {n: p - 0.1 * g - 0.05 * (p - state["previous"][n]) for (n, p), g in zip(params.items(), grads.values())}
+        return new, {"previous": dict(params), "count": {n: c + 1 for n, c in state["count"].items()}}
 
-        def update(self, params, grads, state, hyperparameters, k):
-            new = {
-                n: p - 0.1 * g - 0.05 * (p - state["previous"][n]) for (n, p), g in zip(params.items(), grads.values())
-            }
-            return new, {"previous": dict(params), "count": {n: c + 1 for n, c in state["count"].items()}}
-
+    averaging = Optimizer("averaging", {"lr": None}, init, update)
     results = []
     for size in (100, SLICE):
         monkeypatch.setattr(stack, "_SLICE", dict.fromkeys(ENGINES, size))
         members = [Member(i, {"lr": 0.1}) for i in range(COUNT)]
-        results.append(Stack(E1(), Averaging(), members, Plan(20)).run())
+        results.append(Stack(E1(), averaging, members, Plan(20)).run())
     assert same(*results)
 
 
