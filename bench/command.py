@@ -16,13 +16,13 @@ from typing import Any
 from rich.console import Console
 
 import bench
-from bench.bounds import BOUNDS
-from bench.config import compose_config
-from bench.os_errors import advice, said
-from bench.processes import WorkerError
-from bench.runner import StoreWriteError
-from bench.store import SCHEMAS, Store
-from bench.suite import Suite, load_suite
+from bench.cell.bounds import BOUNDS
+from bench.cell.config import compose_config
+from bench.execution.processes import WorkerError
+from bench.execution.runner import StoreWriteError
+from bench.store.store import SCHEMAS, Store
+from bench.suite.suite import Suite, load_suite
+from bench.terminal.os_errors import advice, said
 from shb.errors import ConfigurationError, choose
 
 PLAIN = {"markup": False, "emoji": False}  # options of every console

@@ -5,9 +5,9 @@ python -m bench.compare A code_commit=X code_commit=Y      members of A computed
 python -m bench.compare A B problem=digits/mlp             only these
 
 A column given once selects on both sides, given twice first on the left side, then on the right one (commits by their
-first digits). Prints which members changed bits, which cells differ beyond their noise (bench/comparison.py), and what
-one side lacks; common=true does not count the last as a difference. Exit codes: 0 equal, 1 different or damaged, 2 bad
-input.
+first digits). Prints which members changed bits, which cells differ beyond their noise (bench/exchange/comparison.py),
+and what one side lacks; common=true does not count the last as a difference. Exit codes: 0 equal, 1 different or
+damaged, 2 bad input.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import polars as pl
 from rich.console import Console
 
 from bench.command import answer, make_console, read_options, read_store, run_command
-from bench.comparison import ALPHA, Comparison, Pair, compare
-from bench.store import complete
-from bench.tables import print_table
+from bench.exchange.comparison import ALPHA, Comparison, Pair, compare
+from bench.store.store import complete
+from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
 
 USAGE = "python -m bench.compare A [B] [column=value ...] [common=true] [show=20]"

@@ -19,22 +19,22 @@ import polars as pl
 import torch
 from omegaconf import DictConfig
 
-from bench.cell import Cell, build_cell
+from bench.cell.cell import Cell, build_cell
+from bench.cell.config import CONF, Config, compose_config, literal, typed
+from bench.cell.matrix import jobs_of
+from bench.cell.plugins import load_plugins, use_plugins
+from bench.cell.room import check_members, check_room, check_workers
 from bench.command import make_console, run_command, split_suite
-from bench.config import CONF, Config, compose_config, literal, typed
-from bench.engine import build_for, settle
-from bench.leaderboard import leaderboard, write_leaderboard
-from bench.leaderboard_text import print_leaderboard
-from bench.logger import Logger, make_logger
-from bench.matrix import jobs_of
-from bench.plugins import load_plugins, use_plugins
-from bench.progress import Reporter
-from bench.room import check_members, check_room, check_workers
-from bench.runner import Failure, StoreWriteError, missing, run_cell, work
-from bench.store import Store
-from bench.suite import Suite, load_suite
-from bench.summary import print_summary
-from bench.workers import PairResult, run_pair, run_pairs, worker_count
+from bench.execution.engine import build_for, settle
+from bench.execution.runner import Failure, StoreWriteError, missing, run_cell, work
+from bench.execution.summary import print_summary
+from bench.leaderboard.document import leaderboard, write_leaderboard
+from bench.leaderboard.text import print_leaderboard
+from bench.logger.logger import Logger, make_logger
+from bench.store.store import Store
+from bench.suite.suite import Suite, load_suite
+from bench.suite.workers import PairResult, run_pair, run_pairs, worker_count
+from bench.terminal.progress import Reporter
 from shb.errors import ConfigurationError
 from shb.training import ENGINES, why_not
 

@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from bench.added import plugin_list
+from bench.cell.added import plugin_list
+from bench.cell.plugins import load_plugins
 from bench.command import answer, make_console, read_options, read_store, run_command
-from bench.foreign import unpack
-from bench.plugins import load_plugins
-from bench.reproduce import LIMIT, PASSED, REFERENCE, Reproduction, print_reproductions, reproduce
-from bench.store import Store
+from bench.exchange.unpacking import unpack
+from bench.reproduction.reproduction import LIMIT, PASSED, REFERENCE, Reproduction, print_reproductions, reproduce
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 
 USAGE = (

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bench.config import compose_config
+from bench.cell.config import compose_config
 from shb.kernels.recording import STRICT
 
 os.environ[STRICT] = "1"  # an error of the recorder is raised, not taken for "not a tape"

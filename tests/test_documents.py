@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 import torch
 
-from bench.environment import cpu_name
-from bench.leaderboard import leaderboard
-from bench.leaderboard_text import markdown
-from bench.store import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, Store
-from bench.suite import load_suite
+from bench.leaderboard.document import leaderboard
+from bench.leaderboard.text import markdown
+from bench.store.environment import cpu_name
+from bench.store.store import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, Store
+from bench.suite.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
 from shb.training import Member, Plan, Stack, why_not

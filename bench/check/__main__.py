@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import torch
 from rich.console import Console
 
+from bench.cell.plugins import use_plugins
 from bench.check import bits, data, fields, leaves, loop, seeds, width
 from bench.check.fault import Fault
 from bench.check.subject import Subject
 from bench.command import make_console, run_command
-from bench.plugins import use_plugins
 from shb.errors import ConfigurationError
 from shb.training import why_not
 

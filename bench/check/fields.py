@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from bench.cell.config import Config
+from bench.cell.space import check_space
 from bench.check.fault import Fault
 from bench.check.subject import Subject
-from bench.config import Config
-from bench.tuning import check_space
 from shb.errors import ConfigurationError
 from shb.training import Trajectory
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.cell.problem import build_model
 from bench.check.fault import Fault
 from bench.check.subject import Subject
-from bench.problem import build_model
 from bench.speed.plain_matrix import check_plain, plain_module, plain_optimizer, plain_squared, step_sizes
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError

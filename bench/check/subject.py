@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from bench.cell import build_cell
-from bench.config import Config, compose_config
-from bench.problem import build_problem, first_rows, learning_problem
+from bench.cell.cell import build_cell
+from bench.cell.config import Config, compose_config
+from bench.cell.problem import build_problem, first_rows, learning_problem
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer

@@ -23,7 +23,11 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from bench.bounds import check_sizes
+from bench.cell.bounds import check_sizes
+from bench.cell.config import CONF, ClaimsConfig, compose_as, literal
+from bench.cell.matrix import jobs_of
+from bench.cell.problem import resolve_device
+from bench.cell.room import check_bytes
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
 from bench.claims.experiment import Experiment
@@ -31,14 +35,10 @@ from bench.claims.figures import draw
 from bench.claims.report import print_table, rows, write
 from bench.claims.workers import compute, plan, worker_count
 from bench.command import make_console, run_command
-from bench.config import CONF, ClaimsConfig, compose_as, literal
-from bench.environment import environment
-from bench.inference import Region
-from bench.matrix import jobs_of
-from bench.problem import resolve_device
-from bench.progress import Reporter
-from bench.room import check_bytes
-from bench.store import Store
+from bench.statistics.inference import Region
+from bench.store.environment import environment
+from bench.store.store import Store
+from bench.terminal.progress import Reporter
 from shb.datasets import check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 

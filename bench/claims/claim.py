@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.verdict import Evidence
-from bench.estimates import Estimate
-from bench.inference import Region
+from bench.statistics.estimates import Estimate
+from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 
 LEVELS = ("quick", "full")

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.cell import canonical
-from bench.environment import environment
-from bench.store import Store
+from bench.cell.cell import canonical
+from bench.store.environment import environment
+from bench.store.store import Store
 from shb.errors import choose
 
 Columns = dict[str, np.ndarray]  # name -> [n] or [n, width], one row per seed

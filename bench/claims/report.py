@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, Part
 from bench.claims.verdict import Judgement, Verdict, judge
-from bench.config import CONF
-from bench.estimates import Exact
+from bench.statistics.estimates import Exact
 from shb.errors import ConfigurationError, choose
 from shb.files import write_whole
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from bench.claims.claim import Control, Part
 from bench.claims.experiment import Columns
-from bench.estimates import Proportion, upper_bound
-from bench.inference import Region
+from bench.statistics.estimates import Proportion, upper_bound
+from bench.statistics.inference import Region
 
 RARE = 1e-3  # largest share that counts as "none", theory.md 5.0
 RESOLUTION = 0.02  # largest half-width of an interval that confirms a probability

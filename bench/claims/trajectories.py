@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.cell import CLOSED_FORM_STEPS, NUMERICS, Cell, build_cell
+from bench.cell.cell import CLOSED_FORM_STEPS, NUMERICS, Cell, build_cell
+from bench.cell.config import compose_config
 from bench.claims.experiment import CHUNK, Columns, Experiment, measure
 from bench.claims.observers import OBSERVERS, objective
-from bench.config import compose_config
 from shb.errors import choose
 from shb.problems import Params, Problem
 from shb.problems.closed_forms import ClosedForm

@@ -9,8 +9,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from bench.estimates import Estimate, Exact
-from bench.inference import Region, holm, p_inside, p_outside
+from bench.statistics.estimates import Estimate, Exact
+from bench.statistics.inference import Region, holm, p_inside, p_outside
 from shb.errors import ConfigurationError, choose
 
 RULES = ("inside", "tost", "contains", "exact")

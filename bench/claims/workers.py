@@ -12,10 +12,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
+from bench.cell.room import check_workers, room_for_workers
 from bench.claims.experiment import Experiment
-from bench.processes import worker_pool
-from bench.room import check_workers, room_for_workers
-from bench.store import Store
+from bench.execution.processes import worker_pool
+from bench.store.store import Store
 
 WORTH = 20.0  # expected seconds from which starting processes (about 3 s of each) pays
 

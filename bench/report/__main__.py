@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.command import answer, make_console, run_command, suite_and_store
-from bench.leaderboard import leaderboard
+from bench.leaderboard.document import leaderboard
 from bench.report.data import gather
 from bench.report.page import LIMIT, build_page
 from bench.report.summary import build_summary

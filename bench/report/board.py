@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard_text import notes, rank_text, setting_text, table_title, value_text
+from bench.leaderboard.text import notes, rank_text, setting_text, table_title, value_text
 from bench.report.data import Report
 from bench.report.strip import scale_of, strip
-from bench.tables import header
+from bench.terminal.tables import header
 
 
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 
 from bench.claims.report import SCHEMA_VERSION as CLAIMS_SCHEMA_VERSION
-from bench.entry import Entry, entries
+from bench.leaderboard.entry import Entry, entries
 from bench.report.curves import Curves, make_curves
-from bench.status import status_rows
-from bench.store import Store
-from bench.suite import Suite
+from bench.store.store import Store
+from bench.suite.coverage import status_rows
+from bench.suite.suite import Suite
 from shb.errors import ConfigurationError
 
 
@@ -84,7 +84,8 @@ class Report:
 
 
 def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
-    """Collect the report of `document`, which `bench.leaderboard.leaderboard` made from the same suite and store.
+    """Collect the report of `document`, which `bench.leaderboard.document.leaderboard` made from the same suite and
+    store.
 
     Raises:
         ConfigurationError: claims.json is damaged or of a newer schema.

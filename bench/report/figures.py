@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 
 from bench.claims.figures.style import RC, make_figure
 from bench.command import answer, make_console, run_command, suite_and_store
-from bench.leaderboard import leaderboard
-from bench.leaderboard_text import rank_text
+from bench.leaderboard.document import leaderboard
+from bench.leaderboard.text import rank_text
 from bench.report.board import ordered
 from bench.report.curves import QUANTILES
 from bench.report.data import Report, gather
 from bench.report.palette import Look, looks
-from bench.tables import header
+from bench.terminal.tables import header
 from shb.files import replacing
 
 _FORMATS = {  # without dates: equal results give equal files

@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from bench.cell import canonical
+from bench.cell.cell import canonical
 from bench.report.columns import column, rounded
-from bench.store import METRICS
+from bench.store.store import METRICS
 
 MOST = 60_000  # members that a page lists
 ENVIRONMENT = ("code_commit", "code_dirty", "python", "torch", "platform", "cpu", "device_name", "threads")

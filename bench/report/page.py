@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bench.cite import Citation
-from bench.leaderboard_text import ACROSS, SENSITIVITY, caption, number, space_lines
+from bench.exchange.citation import Citation
+from bench.leaderboard.text import ACROSS, SENSITIVITY, caption, number, space_lines
 from bench.report.board import boards
 from bench.report.claims import families, fitting_figures
 from bench.report.columns import DIGITS, pack

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bench.leaderboard_text import caption, notes, number
+from bench.leaderboard.text import caption, notes, number
 from bench.report.board import boards
 from bench.report.data import Report
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.command import make_console, read_options, run_command
-from bench.cost import step_cost
-from bench.environment import cpu_name
+from bench.execution.cost import step_cost
 from bench.speed.jax_work import INSTALLED, NOT_INSTALLED
 from bench.speed.peak import E1_BYTES, member_step_flops
 from bench.speed.work import WORKS, Work
+from bench.store.environment import cpu_name
 from shb.files import write_whole
 from shb.training import ENGINES
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.claims.experiment import MEASURES
 from bench.claims.trajectories import trajectories
-from bench.estimates import upper_bound
+from bench.statistics.estimates import upper_bound
 
 MEMBERS, STEPS = 1_000_000, 1000
 

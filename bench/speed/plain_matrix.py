@@ -33,15 +33,15 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from bench.bounds import BOUNDS
-from bench.cell import Cell
+from bench.cell.bounds import BOUNDS
+from bench.cell.cell import Cell
+from bench.cell.config import compose_config
 from bench.command import make_console, run_command
-from bench.config import compose_config
-from bench.environment import environment
 from bench.run import report, run_suite
-from bench.store import Store
-from bench.suite import Suite, load_suite
-from bench.tables import print_table
+from bench.store.environment import environment
+from bench.store.store import Store
+from bench.suite.suite import Suite, load_suite
+from bench.terminal.tables import print_table
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
 from shb.files import write_whole

@@ -18,15 +18,15 @@ from contextlib import contextmanager
 import torch
 from rich.console import Console
 
-import bench.runner
+import bench.execution.runner
 import shb.training.stack
+from bench.cell.config import compose_config
 from bench.command import make_console, run_command
-from bench.config import compose_config
-from bench.environment import environment
 from bench.run import report, run_suite
-from bench.store import Store
-from bench.suite import load_suite
-from bench.tables import print_table
+from bench.store.environment import environment
+from bench.store.store import Store
+from bench.suite.suite import load_suite
+from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
 from shb.problems import LearningProblem
 from shb.training import Stack
@@ -41,7 +41,7 @@ PARTS = {  # where it happens -> part of the time
     (Stack, "_evaluate"): "evaluation",
     (Stack, "start"): "initialisation",
     (Stack, "_results"): "recording",
-    (bench.runner, "computed_rows"): "recording",
+    (bench.execution.runner, "computed_rows"): "recording",
     (Store, "write"): "store",
 }
 REST = "the rest: composing, tuning, tables"

@@ -8,17 +8,17 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-import bench.config
-import bench.engine
+import bench.cell.config
+import bench.execution.engine
 import bench.run
-import bench.suite
-from bench import added, plugins
-from bench.cell import build_cell
+import bench.suite.suite
+from bench.cell import added, plugins
+from bench.cell.cell import build_cell
+from bench.cell.config import compose_config
 from bench.command import run_command
-from bench.config import compose_config
-from bench.record import computed_rows
-from bench.store import Store
-from bench.wandb_logger import wandb
+from bench.execution.record import computed_rows
+from bench.logger.wandb_logger import wandb
+from bench.store.store import Store
 from shb import datasets
 from shb.datasets import DATASETS
 from shb.models import MODELS
@@ -53,7 +53,7 @@ def finished_eager(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("finished_eager") / "results"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench.engine, "built", lambda: False)
+        patch.setattr(bench.execution.engine, "built", lambda: False)
         assert run_command(bench.run.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={folder}"]) == 0
     return folder
 
@@ -67,9 +67,9 @@ def finished_copy(finished, tmp_path):
 @pytest.fixture
 def write_suite(tmp_path, monkeypatch):
     """Writes conf/suite/NAME.yaml, the smoke suite with changes, in a copy of conf/ that bench then uses."""
-    conf = Path(shutil.copytree(bench.config.CONF, tmp_path / "conf"))
-    monkeypatch.setattr(bench.config, "CONF", conf)
-    monkeypatch.setattr(bench.suite, "CONF", conf)
+    conf = Path(shutil.copytree(bench.cell.config.CONF, tmp_path / "conf"))
+    monkeypatch.setattr(bench.cell.config, "CONF", conf)
+    monkeypatch.setattr(bench.suite.suite, "CONF", conf)
 
     def write(name, **changes):
         smoke = OmegaConf.to_container(OmegaConf.load(conf / "suite" / "smoke.yaml"))

@@ -1,6 +1,6 @@
 """Members written into a store as if they had been computed."""
 
-from bench.record import failed_rows
+from bench.execution.record import failed_rows
 
 
 def curve_of(rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import CONF
+from bench.cell.config import CONF
 from tests.bench.conftest import ROOT
 
 SHB = sorted((ROOT / "shb").rglob("*.py"))
@@ -23,7 +23,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names) if module == "shb" else (module,)
+            yield from (f"{module}.{alias.name}" for alias in node.names) if module in ("shb", "bench") else (module,)
 
 
 def name_of(path):
@@ -80,3 +80,72 @@ def test_every_option_has_the_name_of_its_file():
     for path in CONF.rglob("*.yaml"):
         if path.parent != CONF:
             assert path.read_text().startswith(f"name: {path.stem}  # "), path
+
+
+ALLOWED = {  # room -> rooms that it imports; all of these stand above it, so that there is no circle
+    "cell": [],
+    "statistics": [],
+    "store": [],
+    "terminal": [],
+    "execution": ["cell", "statistics", "store", "terminal"],
+    "leaderboard.ranking": ["statistics"],
+    "reproduction": ["cell", "store", "terminal", "execution"],
+    "suite": ["cell", "statistics", "store", "terminal", "execution"],
+    "command": ["cell", "store", "terminal", "execution", "suite"],
+    "claims": ["cell", "statistics", "store", "terminal", "execution", "command"],
+    "leaderboard": ["statistics", "store", "terminal", "leaderboard.ranking", "suite", "command"],
+    "published": ["cell", "statistics", "store", "terminal", "suite", "command"],
+    "reproduce": ["cell", "store", "reproduction", "command"],
+    "status": ["suite", "command"],
+    "exchange": ["cell", "statistics", "store", "suite", "leaderboard"],
+    "logger": ["cell", "store", "terminal", "suite", "leaderboard"],
+    "archive": ["command", "exchange"],
+    "cite": ["command", "exchange"],
+    "compare": ["store", "terminal", "command", "exchange"],
+    "merge": ["terminal", "command", "exchange"],
+    "report": ["cell", "store", "terminal", "suite", "command", "claims", "leaderboard", "exchange"],
+    "run": ["cell", "store", "terminal", "execution", "suite", "command", "leaderboard", "logger"],
+    "verify": ["cell", "store", "reproduction", "command", "exchange"],
+    "speed": ["cell", "statistics", "store", "terminal", "execution", "suite", "command", "claims", "run"],
+    "check": ["cell", "command", "speed"],
+}
+NESTED = {"leaderboard.ranking"}  # folders that are rooms inside a room
+
+
+def rooms_of(name):
+    """The room of a module "bench.a.b": a folder, or a command of one file; none for `bench` itself."""
+    parts = name.split(".")[1:]
+    return [".".join(parts[:2])] if ".".join(parts[:2]) in NESTED else parts[:1]
+
+
+def rooms():
+    """Every room with the rooms that its files import, functions and types included."""
+    found = {}
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in rooms_of(name.removesuffix(".__init__")):
+            inside = (imported for imported in imports(path) if imported.split(".")[0] == "bench")
+            others = {other for imported in inside for other in rooms_of(imported)}
+            found.setdefault(room, set()).update(others - {room})
+    return found
+
+
+def test_a_room_imports_the_rooms_that_it_may():
+    found = rooms()
+    assert found.keys() == ALLOWED.keys()
+    for room, imported in found.items():
+        assert imported == set(ALLOWED[room]), f"{room}: one more, or one that is not needed any more"
+
+
+def test_no_room_imports_one_below_it():
+    known = list(ALLOWED)
+    for place, room in enumerate(known):
+        assert not set(ALLOWED[room]) - set(known[:place]), room
+
+
+def test_every_room_is_in_the_document():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for room in ALLOWED:
+        path = f"bench/{room.replace('.', '/')}"
+        name = f"`{room.replace('.', '/')}/`" if (ROOT / path).is_dir() else f"`{room}.py`"
+        assert name in text, name

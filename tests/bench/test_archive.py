@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from bench.archive import MANIFEST, main, pack, write_archive
+from bench.archive import main
+from bench.cell.config import CONF
 from bench.command import run_command
-from bench.config import CONF
-from bench.content_hash import content_hash
-from bench.store import Store
-from bench.suite import load_suite
+from bench.exchange.packing import MANIFEST, pack, write_archive
+from bench.store.content_hash import content_hash
+from bench.store.store import Store
+from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
 
 

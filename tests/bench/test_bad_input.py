@@ -10,7 +10,7 @@ import torch
 
 from bench.command import run_command
 from bench.run import main
-from bench.store import MEMBER_SCHEMA, SCHEMA_VERSION, Store
+from bench.store.store import MEMBER_SCHEMA, SCHEMA_VERSION, Store
 from tests.bench.conftest import ROOT
 from tests.bench.shards import write_shard
 

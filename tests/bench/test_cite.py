@@ -7,12 +7,13 @@ import tomllib
 import polars as pl
 import pytest
 
-from bench.cite import citation_file, citation_of, main
+from bench.cite import main
 from bench.command import run_command
-from bench.content_hash import content_hash
-from bench.leaderboard import leaderboard_rows
-from bench.store import MEMBER_SCHEMA, METRICS, Store
-from bench.suite import load_suite
+from bench.exchange.citation import citation_file, citation_of
+from bench.leaderboard.document import leaderboard_rows
+from bench.store.content_hash import content_hash
+from bench.store.store import MEMBER_SCHEMA, METRICS, Store
+from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
 from tests.bench.planted import curve_of
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from bench.command import make_console, run_command, split_suite, suite_and_store
-from bench.runner import StoreWriteError
-from bench.tables import print_table
+from bench.execution.runner import StoreWriteError
+from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
 
 

@@ -7,14 +7,15 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-import bench.merge
-from bench.cell import canonical, identity
+import bench.exchange.merging
+from bench.cell.cell import canonical, identity
 from bench.command import run_command
-from bench.merge import main, merge
-from bench.store import Store
+from bench.exchange.merging import merge
+from bench.merge import main
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
-from tests.bench.test_store import flip_a_byte
+from tests.bench.store.test_store import flip_a_byte
 
 HERE = {"cpu": "A", "torch": "2.14", "threads": 1, "device_name": "cpu", "device": "cpu"}
 THERE = {**HERE, "cpu": "B"}
@@ -261,14 +262,14 @@ def test_an_interrupted_merge_leaves_nothing(make, target, contents, tmp_path, m
     make("a", member(1), member(2))
     make("b", member(2, day=2), member(3))
     before = contents(tmp_path)
-    write = bench.merge._write
+    write = bench.exchange.merging._write
 
     def fails(sources, kind, kept, store):
         write(sources, kind, kept, store)
         if kind == "members":
             raise fault
 
-    monkeypatch.setattr(bench.merge, "_write", fails)
+    monkeypatch.setattr(bench.exchange.merging, "_write", fails)
     arguments = [str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(target)]
     assert run_command(main, arguments) == (1 if isinstance(fault, OSError) else 130)
     assert "nothing was written" in capsys.readouterr().out

@@ -9,7 +9,7 @@ import pytest
 
 from bench.command import run_command
 from bench.run import main
-from bench.store import Store
+from bench.store.store import Store
 from shb.training import Stack
 from tests.bench.conftest import EXAMPLE, ROOT
 from tests.conftest import TINY

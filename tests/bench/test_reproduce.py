@@ -5,14 +5,15 @@ import json
 import polars as pl
 import pytest
 
-import bench.rerun
-from bench.cell import build_cell, canonical, identity
+import bench.reproduction.rerun
+from bench.cell.cell import build_cell, canonical, identity
+from bench.cell.config import compose_config
 from bench.command import run_command
-from bench.config import compose_config
-from bench.content_hash import number_bits
-from bench.reproduce import main, reproduce, same_bits
-from bench.rerun import alone, stored_run
-from bench.store import METRICS, Store
+from bench.reproduce import main
+from bench.reproduction.reproduction import reproduce, same_bits
+from bench.reproduction.rerun import alone, stored_run
+from bench.store.content_hash import number_bits
+from bench.store.store import METRICS, Store
 from shb.errors import ConfigurationError
 from shb.training import why_not
 from tests.bench.conftest import ROOT
@@ -164,17 +165,17 @@ def test_another_machine_has_a_tolerance_and_no_more(stored):
 
 def test_older_numerics_are_compared_within_the_tolerance(stored, monkeypatch):
     _, row, curve = stored("mlp")
-    monkeypatch.setitem(bench.reproduce.NUMERICS, "eager", 2)
-    monkeypatch.setitem(bench.cell.NUMERICS, "eager", 2)
+    monkeypatch.setitem(bench.reproduction.reproduction.NUMERICS, "eager", 2)
+    monkeypatch.setitem(bench.cell.cell.NUMERICS, "eager", 2)
     done = reproduce(row, curve)
     assert done.result == "bits" and not done.exact and "numerics 1, this code has 2" in done.agreement.reason
 
 
 def test_compiled_members_run_eager_where_nothing_can_be_compiled(stored, monkeypatch):
     _, row, curve = stored("mlp")
-    spec = {**json.loads(row["spec"]), "engine": "compiled", "numerics": bench.cell.NUMERICS["compiled"]}
+    spec = {**json.loads(row["spec"]), "engine": "compiled", "numerics": bench.cell.cell.NUMERICS["compiled"]}
     row = {**row, "engine": "compiled", "spec": canonical(spec), "member_id": identity(spec)}
-    monkeypatch.setattr(bench.reproduce, "why_not", lambda: "no compiler")
+    monkeypatch.setattr(bench.reproduction.reproduction, "why_not", lambda: "no compiler")
     done = reproduce(row, curve)
     assert done.result == "bits" and not done.exact and "runs eager" in done.agreement.reason
 
@@ -214,7 +215,7 @@ def test_a_member_that_cannot_be_run_is_not_checked_and_not_called_different(
         raise error
 
     store, row, curve = stored("mlp")
-    monkeypatch.setattr(bench.reproduce, "alone", broken)
+    monkeypatch.setattr(bench.reproduction.reproduction, "alone", broken)
     done = reproduce(row, curve)
     assert (done.result, done.broken) == ("not checked", True) and words in done.reason
     code, out, _ = command(row["member_id"], f"results_dir={store.folder}")
@@ -242,8 +243,8 @@ def test_a_member_that_costs_too_much_is_asked_for(stored, monkeypatch, change, 
     spec = {**json.loads(row["spec"]), **change}
     row = {**row, "spec": canonical(spec), "member_id": identity(spec), "steps": spec["steps"]}
     if change:
-        monkeypatch.setattr(bench.reproduce, "alone", lambda cell: pytest.fail("run"))
-        monkeypatch.setattr(bench.reproduce, "_check_curve", lambda stored, cell: None)
+        monkeypatch.setattr(bench.reproduction.reproduction, "alone", lambda cell: pytest.fail("run"))
+        monkeypatch.setattr(bench.reproduction.reproduction, "_check_curve", lambda stored, cell: None)
     done = reproduce(row, curve)
     assert words in done.reason and (done.result == "not checked") == bool(change)
 
@@ -254,8 +255,8 @@ def test_a_member_that_needs_too_much_memory_is_not_run(stored, monkeypatch):
     spec["problem"]["model"]["hidden"] = [1000000, 100000]
     spec |= {"steps": 1, "evaluate_at": [0, 1]}
     row = {**row, "spec": canonical(spec), "member_id": identity(spec), "steps": 1}
-    monkeypatch.setattr(bench.reproduce, "_check_curve", lambda stored, cell: None)
-    monkeypatch.setattr(bench.reproduce, "alone", lambda cell: pytest.fail("run"))
+    monkeypatch.setattr(bench.reproduction.reproduction, "_check_curve", lambda stored, cell: None)
+    monkeypatch.setattr(bench.reproduction.reproduction, "alone", lambda cell: pytest.fail("run"))
     done = reproduce(row, curve, limit=1e9)
     assert done.result == "not checked" and "GiB" in done.reason
 

@@ -3,10 +3,11 @@
 import pytest
 
 from bench.command import run_command
-from bench.record import failed_rows
-from bench.status import main, status_rows
-from bench.store import Store
-from bench.suite import load_suite
+from bench.execution.record import failed_rows
+from bench.status import main
+from bench.store.store import Store
+from bench.suite.coverage import status_rows
+from bench.suite.suite import load_suite
 from tests.bench.conftest import SUITE_SIZE
 from tests.bench.planted import curve_of
 

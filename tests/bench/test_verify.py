@@ -5,13 +5,13 @@ import json
 import polars as pl
 import pytest
 
-import bench.reproduce
+import bench.reproduction.reproduction
 import bench.verify
-from bench.archive import pack, write_archive
-from bench.cell import canonical, identity
+from bench.cell.cell import canonical, identity
 from bench.command import run_command
-from bench.store import Store
-from bench.suite import load_suite
+from bench.exchange.packing import pack, write_archive
+from bench.store.store import Store
+from bench.suite.suite import load_suite
 from bench.verify import main, sample
 from tests.bench.conftest import ROOT, SUITE_SIZE
 from tests.bench.planted import curve_of
@@ -83,8 +83,8 @@ def test_what_fails_to_run_is_no_accusation_and_no_success(verify, finished, mon
             raise OSError(28, "No space left on device")
         return original(cell)
 
-    calls, original = [], bench.reproduce.alone
-    monkeypatch.setattr(bench.reproduce, "alone", second_fails)
+    calls, original = [], bench.reproduction.reproduction.alone
+    monkeypatch.setattr(bench.reproduction.reproduction, "alone", second_fails)
     code, out, _ = verify(f"results_dir={finished}", "n=3")
     assert code == 1 and "2 of 3 checked: 2 equal to the bit; 1 could not be run here" in out
     assert "DIFFERENT" not in out and "No space left on device" in out

@@ -21,8 +21,8 @@ import torch
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.share import always, count, never, probability
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
 from shb.problems import CLOSED_FORMS
 from shb.training import Member, Plan, Stack

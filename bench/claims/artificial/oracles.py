@@ -21,8 +21,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import never
 from bench.claims.trajectories import trajectories
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.problems import CLOSED_FORMS
 
 FORMS = ("relu", "maximum", "max_pool_zero_last", "relu_2", "relu_3", "sort", "median")

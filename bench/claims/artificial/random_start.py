@@ -19,8 +19,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.share import count, never, shown
 from bench.claims.trajectories import cell_of, trajectories
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.problems import E1
 from shb.streams import BLOCK
 from shb.training import Member, Stack

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.problems import CLOSED_FORMS
 from shb.streams import normal, words
 

@@ -16,8 +16,8 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.estimates import Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Proportion
+from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
 from shb.problems import E1
 from shb.streams import words

@@ -21,8 +21,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, hessian_of, problem_of, run
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Proportion
+from bench.statistics.inference import Region
 from shb.problems.closed_forms import MaxAffinePlane
 
 FAILURES = Region(0.0, 0.01)

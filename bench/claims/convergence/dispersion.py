@@ -29,8 +29,8 @@ from bench.claims.convergence.gap import (
 from bench.claims.convergence.kolmogorov import KolmogorovDistance, weighted_chi2_cdf
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean
-from bench.inference import Bootstrap, Region, p_outside
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Bootstrap, Region, p_outside
 
 GROUP = 200  # seeds whose spread is one observation
 SLOPE, DISTANCE, VARIANCE = Region(0.9, 1.1), Region(0.0, 0.05), Region(0.9**2, 1.1**2)

@@ -15,8 +15,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded, worst
-from bench.estimates import Mean, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Mean, PairedMean
+from bench.statistics.inference import Region
 
 RADIUS, DELTA, Q, EFFECTIVE = 0.1, 0.5, 0.6, 1.0
 LIMIT, LIMIT_STEPS = 0.05, 2**18  # predicted share, at this K

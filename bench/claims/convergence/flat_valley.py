@@ -15,8 +15,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, power, power_steps, unbounded
-from bench.estimates import Exact, Mean
-from bench.inference import Region
+from bench.statistics.estimates import Exact, Mean
+from bench.statistics.inference import Region
 
 LR, BETA = 0.05, 0.9
 SQUARE_SUMMABLE, NOT_SQUARE_SUMMABLE = 0.75, 0.4

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtr
 
-from bench.estimates import Estimate, sample
+from bench.statistics.estimates import Estimate, sample
 
 
 class KolmogorovDistance(Estimate):

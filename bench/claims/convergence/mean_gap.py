@@ -19,8 +19,8 @@ from bench.claims.convergence.gap import (
     run,
 )
 from bench.claims.experiment import Experiment
-from bench.estimates import Mean
-from bench.inference import Region, p_outside
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region, p_outside
 
 PREDICTED = Region(0.9, 1.1)
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.cell import build_cell
+from bench.cell.cell import build_cell
+from bench.cell.config import compose_config
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.step_sizes.constant_step import variance
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, worst
 from bench.claims.trajectories import advance
-from bench.config import compose_config
-from bench.estimates import Exact, Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Exact, Proportion
+from bench.statistics.inference import Region
 from shb.streams import stream
 from shb.training import Member, Stack
 

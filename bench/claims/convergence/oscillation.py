@@ -24,8 +24,8 @@ from bench.claims.convergence.gap import mean_gap
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.problems.closed_forms import E1
 from shb.schedules import schedule_table
 

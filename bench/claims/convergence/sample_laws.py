@@ -16,8 +16,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
-from bench.estimates import Mean, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Mean, PairedMean
+from bench.statistics.inference import Region
 
 Q, FIRST = 0.75, 64  # exponent of the step size; first window, when the start is forgotten
 COVERED = ("finite 2", "finite 10", "finite 1000", "uniform", "triangular", "mixture")

@@ -20,8 +20,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, power, power_steps, unbounded, worst
 from bench.claims.trajectories import trajectories
-from bench.estimates import Estimate, Mean, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Estimate, Mean, PairedMean
+from bench.statistics.inference import Region
 
 RS, LR, Q, EVERY = (0.5, 1.0, 2.0), 0.02, 0.75, 1.0
 NOISE = {"e1": 1.0, "absolute": 0.25}  # problem -> sigma^2

@@ -20,8 +20,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, MOMENTUM, effective_steps, problem_of, recorded_steps, run
 from bench.claims.experiment import Experiment
-from bench.estimates import Mean
-from bench.inference import Region, p_outside
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region, p_outside
 
 GROUP = 200  # seeds whose mean is one observation
 SHARP, SMOOTH, RATIO = Region(0.95, 1.05), Region(0.45, 0.55), Region(0.9, 1.1)

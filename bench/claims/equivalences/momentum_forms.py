@@ -16,8 +16,8 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.optimizers import conversions, get_optimizer
 from shb.streams import stream
 

@@ -17,8 +17,8 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.datasets import load_dataset
 from shb.problems.closed_forms import E6
 from shb.streams import stream

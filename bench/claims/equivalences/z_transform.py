@@ -15,8 +15,8 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
 from shb.optimizers.conversions import constant_momentum_step, effective_step, z_weights
 from shb.streams import stream

@@ -13,7 +13,7 @@ from bench.claims.figures.style import COLOURS, MARKERS, NAMES, make_figure
 from bench.claims.precision.bifurcation import DEPTHS
 from bench.claims.precision.published import measured, published
 from bench.claims.precision.trap_share import EPS, FORMATS, share
-from bench.estimates import Proportion
+from bench.statistics.estimates import Proportion
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:

@@ -19,8 +19,8 @@ from bench.claims.experiment import Experiment
 from bench.claims.inclusion.paths import heavy_ball
 from bench.claims.observers import observer
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.problems import Params
 from shb.problems.closed_forms import ClosedForm
 from shb.training import Plan, StackStep

@@ -18,8 +18,8 @@ import torch
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.optimizers.conversions import z_weights
 
 BETA, EFFECTIVE = 0.9, 0.02

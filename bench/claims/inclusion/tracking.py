@@ -21,8 +21,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.nonsmooth import PiecewiseField
 from shb.nonsmooth.interpolation import clock, tracking_error
 from shb.optimizers.conversions import effective_step

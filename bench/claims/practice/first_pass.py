@@ -24,8 +24,8 @@ from bench.claims.convergence.gap import hessian_of
 from bench.claims.experiment import Experiment
 from bench.claims.observers import observer
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Proportion
+from bench.statistics.inference import Region
 from shb.datasets import load_dataset
 from shb.problems import Params
 from shb.problems.closed_forms import E1, E3, E6, ClosedForm, MaxAffinePlane

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.cell import build_cell
+from bench.cell.cell import build_cell
+from bench.cell.config import compose_config
 from bench.claims.experiment import Columns, measure
 from bench.claims.trajectories import advance
-from bench.config import compose_config
 from shb.training import Member, Stack
 
 FACTORS = ("init", "momentum", "q", "lr")  # order of the axes

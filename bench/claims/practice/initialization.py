@@ -19,8 +19,8 @@ from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always, never, probability
 from bench.claims.trajectories import trajectories
-from bench.estimates import PairedMean
-from bench.inference import Region, fisher_exact
+from bench.statistics.estimates import PairedMean
+from bench.statistics.inference import Region, fisher_exact
 
 PROBLEMS = ("e1", "e5", "e6")
 MOMENTUM = {"sgd": 0.0, "shb": 0.9}

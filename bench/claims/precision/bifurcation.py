@@ -30,9 +30,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.cell.problem import DTYPES
 from bench.claims.claim import Protocol
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.problem import DTYPES
 from shb.datasets import load_dataset
 from shb.models import draw_parameters
 from shb.nonsmooth import relu

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.cell.problem import DTYPES
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
 from bench.claims.precision.published import measured, percent, published, summary, table
-from bench.estimates import Exact, PairedMean, Proportion
-from bench.inference import Region
-from bench.problem import DTYPES
+from bench.statistics.estimates import Exact, PairedMean, Proportion
+from bench.statistics.inference import Region
 from shb.models import cnn, draw_parameters
 from shb.streams import stream
 

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.estimates import Exact
-from bench.inference import Region
+from bench.statistics.estimates import Exact
+from bench.statistics.inference import Region
 from shb.nonsmooth import min_norm_point, relu
 from shb.streams import stream
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.pool_accuracy import pooled
-from bench.estimates import PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import PairedMean
+from bench.statistics.inference import Region
 
 MARGIN = 0.02  # 7 of the 360 test images
 BETAS = {  # format -> form -> b

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from bench.claims.claim import Results
 from bench.claims.precision.bifurcation import DEPTHS
-from bench.estimates import Proportion
+from bench.statistics.estimates import Proportion
 
 INITIALISATIONS = 1000
 SHARES = {  # storage format -> hits by depth, DEPTHS = 1, 2, 3, 5, 6

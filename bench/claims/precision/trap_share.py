@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 import bench.claims.precision.lattice  # noqa: F401  registers the observer
+from bench.cell.problem import DTYPES
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
-from bench.estimates import Proportion
-from bench.inference import Bootstrap, Region
-from bench.problem import DTYPES
+from bench.statistics.estimates import Proportion
+from bench.statistics.inference import Bootstrap, Region
 
 EPS = {name: torch.finfo(dtype).eps for name, dtype in DTYPES.items()}
 FORMATS = ("bfloat16", "float16", "float32", "float64")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bench.cell.problem import DTYPES
 from bench.claims.observers import observer
 from bench.claims.precision.bifurcation import preactivations
-from bench.problem import DTYPES
 from shb.problems import Params
 from shb.problems.learning import LearningProblem
 from shb.training import Plan, StackStep

@@ -18,8 +18,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.bifurcation import DEPTHS, ensembles
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Mean, PairedMean
+from bench.statistics.inference import Region
 
 ARMS = {"chain_0": (0.0, "chain"), "chain_half": (0.5, "chain"), "chain_1": (1.0, "chain")}
 ARMS |= {"injected_half": (0.5, "injected"), "injected_1": (1.0, "injected")}

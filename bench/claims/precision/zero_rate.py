@@ -19,8 +19,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.precision.bifurcation import ensembles
 from bench.claims.trajectories import trajectories
-from bench.estimates import Mean, PairedMean, Poisson
-from bench.inference import Region
+from bench.statistics.estimates import Mean, PairedMean, Poisson
+from bench.statistics.inference import Region
 
 UNDERFLOW = 2.0**-24
 

@@ -11,7 +11,7 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
-from bench.inference import fisher_exact
+from bench.statistics.inference import fisher_exact
 
 PROBLEMS = ("e1", "e2", "e5", "e6")
 

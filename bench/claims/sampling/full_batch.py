@@ -16,8 +16,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
-from bench.estimates import Exact, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Exact, PairedMean
+from bench.statistics.inference import Region
 
 PROBLEM = {"E1": ("problem=e1",), "E6": ("problem=e6", "problem.data=diabetes")}
 MOMENTUM = {"sgd": 0.0, "shb": 0.9}

@@ -20,8 +20,8 @@ from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks
 from bench.claims.sampling.ratio import ratio_of_means
 from bench.claims.trajectories import trajectories
-from bench.estimates import PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import PairedMean
+from bench.statistics.inference import Region
 from shb.datasets import load_dataset
 from shb.problems.closed_forms import E6
 from shb.schedules import schedule_table

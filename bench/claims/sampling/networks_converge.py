@@ -24,8 +24,8 @@ from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks, out_of_scope, worst
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
-from bench.estimates import Exact, Mean, Poisson
-from bench.inference import Region, p_inside
+from bench.statistics.estimates import Exact, Mean, Poisson
+from bench.statistics.inference import Region, p_inside
 
 MOMENTUM = 0.9
 POINTS = 16  # evaluations of F in a window

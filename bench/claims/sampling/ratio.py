@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.estimates import Mean
+from bench.statistics.estimates import Mean
 
 
 def ratio_of_means(first: np.ndarray, second: np.ndarray) -> Mean:

@@ -15,8 +15,8 @@ from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, worst
 from bench.claims.trajectories import trajectories
 from bench.claims.verdict import Evidence, Verdict, judge
-from bench.estimates import Exact, Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Exact, Proportion
+from bench.statistics.inference import Region
 
 LIMIT = 1e6  # |w| beyond which a run counts as unbounded
 RARE = Region(0.0, 1e-3)

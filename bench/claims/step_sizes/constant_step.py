@@ -18,8 +18,8 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
 from bench.claims.verdict import Evidence, Verdict, judge
-from bench.estimates import Mean, PairedMean
-from bench.inference import Region
+from bench.statistics.estimates import Mean, PairedMean
+from bench.statistics.inference import Region
 
 ALPHAS, BETAS = (0.2, 0.1, 0.05, 0.025, 0.0125), (0.0, 0.9)
 RADIUS = 0.25  # of the neighbourhood

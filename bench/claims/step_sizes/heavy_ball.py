@@ -12,8 +12,8 @@ from bench.claims.claim import Protocol
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.observers import dyadic
 from bench.claims.trajectories import trajectories
-from bench.estimates import Estimate
-from bench.inference import Region, p_inside
+from bench.statistics.estimates import Estimate
+from bench.statistics.inference import Region, p_inside
 from shb.schedules import schedule_table
 
 

@@ -31,8 +31,8 @@ from bench.claims.step_sizes.heavy_ball import (
     window_ends,
     worst,
 )
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 
 BETAS, QS = (0.0, 0.9), (0.4, 0.6, 0.75)
 C = 0.3  # of c / (1 - beta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.estimates import Estimate, Proportion
+from bench.statistics.estimates import Estimate, Proportion
 from shb.errors import ConfigurationError
 
 

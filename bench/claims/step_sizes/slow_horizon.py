@@ -18,8 +18,8 @@ from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, late_slopes, power, unbounded
 from bench.claims.step_sizes.partial import PartlyIdentified
 from bench.claims.verdict import Evidence, Verdict, judge
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 
 START, TOLERANCE, STALL = 2.0, 0.15, -0.05
 EFFECTIVE = 0.2  # a / (1 - beta)

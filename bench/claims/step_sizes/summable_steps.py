@@ -16,8 +16,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, power, power_steps
-from bench.estimates import Exact, Mean
-from bench.inference import Region
+from bench.statistics.estimates import Exact, Mean
+from bench.statistics.inference import Region
 
 START, LR, BETA = 10.0, 1.0, 0.5
 LIMIT = START - math.pi**2 / 6 / (1 - BETA)

@@ -12,7 +12,7 @@ from bench.claims.artificial.unique_preimage import run as phase_points
 from bench.claims.catalogue import CLAIMS
 from bench.claims.claim import Protocol
 from bench.claims.verdict import Verdict, judge
-from bench.store import Store
+from bench.store.store import Store
 
 N = 10_000
 

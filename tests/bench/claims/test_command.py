@@ -5,13 +5,13 @@ import json
 import pytest
 
 import bench.claims.__main__ as command
+from bench.cell.config import CONF, ClaimsConfig, compose_as
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, LEVELS
 from bench.claims.report import expectations
 from bench.claims.trajectories import cell_of
 from bench.command import run_command
-from bench.config import CONF, ClaimsConfig, compose_as
-from bench.store import Store
+from bench.store.store import Store
 
 SMALL = ["claim.quick.seeds=300", "claim.quick.steps=10", "figures=false"]
 FIXED_FIELDS = {

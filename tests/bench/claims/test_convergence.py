@@ -5,6 +5,7 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.stats import chi2
 
+from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS
 from bench.claims.claim import Protocol
 from bench.claims.convergence import dispersion, gap, oscillation, sharpness
@@ -12,9 +13,8 @@ from bench.claims.convergence.kolmogorov import KolmogorovDistance, weighted_chi
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.figures import convergence as figures
 from bench.claims.verdict import judge
-from bench.config import CONF
-from bench.inference import Region, p_inside
-from bench.store import Store
+from bench.statistics.inference import Region, p_inside
+from bench.store.store import Store
 
 N = 4000
 SIZES = Protocol(

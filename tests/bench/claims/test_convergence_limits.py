@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from bench.cell import build_cell
+from bench.cell.cell import build_cell
+from bench.cell.config import compose_config
 from bench.claims.convergence import essential_accumulation, flat_valley, momentum_range, sample_laws, second_order
 from bench.claims.experiment import MEASURES
 from bench.claims.step_sizes.constant_step import variance
 from bench.claims.step_sizes.heavy_ball import power_steps, window_ends
 from bench.claims.trajectories import trajectories
-from bench.config import compose_config
 from shb.errors import ConfigurationError
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 

@@ -10,8 +10,8 @@ import bench.claims.__main__ as command
 import bench.claims.report as report
 from bench.claims.claim import Control, Part
 from bench.command import run_command
-from bench.estimates import Mean
-from bench.inference import Region
+from bench.statistics.estimates import Mean
+from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 from tests.bench.claims.precision.columns import BORDER, init_results, pool_results, split_columns, verdicts
 

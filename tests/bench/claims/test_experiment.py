@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell import NUMERICS
+from bench.cell.cell import NUMERICS
 from bench.claims import experiment as module
 from bench.claims.experiment import Experiment, measure
 from bench.claims.observers import dyadic
 from bench.claims.trajectories import run, trajectories
-from bench.store import Store
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 from shb.problems import E1
 from shb.training import Plan

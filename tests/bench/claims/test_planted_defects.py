@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import bench.cell.problem
 import bench.claims.trajectories
-import bench.problem
 import shb.optimizers
 import shb.schedules
 import shb.training.stack
-from bench.problem import DTYPES, build_problem
+from bench.cell.problem import DTYPES, build_problem
 from shb.optimizers import OPTIMIZERS, adam
 from shb.problems import ClosedForm, closed_forms
 from shb.training.step import forget_programs
@@ -121,7 +121,7 @@ def seeds_reused(world):
 
 
 def random_velocity_where_zero_is_claimed(world):
-    world.setattr(bench.cell, "_velocity_std", lambda config, optimizer: 1.0 if optimizer.takes_velocity else 0.0)
+    world.setattr(bench.cell.cell, "_velocity_std", lambda config, optimizer: 1.0 if optimizer.takes_velocity else 0.0)
 
 
 def float32_where_float64_is_claimed(world):

@@ -11,8 +11,8 @@ from bench.claims.figures import step_sizes as figures
 from bench.claims.step_sizes import boundedness, constant_step, logarithmic_steps, slow_horizon, summable_steps
 from bench.claims.step_sizes.heavy_ball import late_slopes, unbounded, window_ends, worst
 from bench.claims.step_sizes.partial import PartlyIdentified
-from bench.estimates import Mean, Proportion
-from bench.inference import Region
+from bench.statistics.estimates import Mean, Proportion
+from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 

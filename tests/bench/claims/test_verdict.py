@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bench.claims.verdict import Evidence, Verdict, judge
-from bench.estimates import Exact, Mean, Poisson, Proportion
-from bench.inference import Bootstrap, Region
+from bench.statistics.estimates import Exact, Mean, Poisson, Proportion
+from bench.statistics.inference import Bootstrap, Region
 from shb.errors import ConfigurationError
 
 # mean 0 and standard error 1, so that the ends of the 95 % interval are +-EDGE

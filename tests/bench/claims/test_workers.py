@@ -5,12 +5,12 @@ import json
 import pytest
 
 import bench.claims.__main__ as command
+from bench.cell.config import ClaimsConfig, compose_as
 from bench.claims.catalogue import CLAIMS
 from bench.claims.experiment import Experiment
 from bench.claims.workers import WORTH, plan, worker_count
 from bench.command import run_command
-from bench.config import ClaimsConfig, compose_as
-from bench.store import Store
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 
 SIZES = ("claim.quick.seeds=64", "claim.quick.steps=10", "figures=false")

@@ -1,0 +1,182 @@
+"""A cell: one problem, one optimizer, its settings (hyperparameters) and seeds; its members and their identities.
+
+A member's identity is a hash of everything that determines its bits and what is recorded of it, but of nothing
+else: not of the machine, not of the stack, not of the suite that asked for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.cell.added import source_of
+from bench.cell.bounds import LARGEST, MOST_STEPS
+from bench.cell.config import Config, numbers
+from bench.cell.plugins import names_of, plugin_record
+from bench.cell.problem import build_problem, problem_spec, try_optimizer
+from bench.cell.room import check_members
+from bench.cell.settings import check_schedule, is_unstable, settings_grid
+from shb.errors import ConfigurationError, choose
+from shb.optimizers import Optimizer, get_optimizer
+from shb.problems import Problem
+from shb.training import ENGINES, Member, Plan, why_not
+
+NUMERICS = {"eager": 1, "compiled": 3}  # raised when a change of shb changes the bits of members
+CLOSED_FORM_STEPS, DEFAULT_EPOCHS = 1000, 10
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything needed to compute and to find the members of one cell.
+
+    Attributes:
+        label: name of the problem in tables: "dataset/model", or the closed form's name.
+        problem_spec: JSON-like description from which `build_problem` makes the problem.
+        optimizer: the update rule.
+        plan: steps, schedules, evaluations.
+        members, ids: trajectories and their identities, in the same order.
+        specs: what each identity is the hash of.
+        engine: "eager" or "compiled".
+        engine_open: True if a run may choose the engine (engine=auto); see `bench.execution.engine.settle`.
+        unstable: per member, True if its momentum leaves (-1, 1) (allowed by a flag, and marked).
+    """
+
+    label: str
+    problem_spec: Mapping[str, Any]
+    optimizer: Optimizer
+    plan: Plan
+    members: tuple[Member, ...]
+    ids: tuple[str, ...]
+    specs: tuple[dict[str, Any], ...]
+    unstable: tuple[bool, ...]
+    data_root: str | None
+    engine: str = "eager"
+    engine_open: bool = False
+
+    @property
+    def name(self) -> str:
+        """The cell in one phrase, for progress and errors."""
+        return f"{self.label} {self.optimizer.name}"
+
+    def problem(self) -> Problem:
+        """The problem on its device; the same object for cells that share it."""
+        return build_problem(json.dumps(self.problem_spec, sort_keys=True), self.data_root)
+
+    def under(self, engine: str, engine_open: bool = False) -> Cell:
+        """The same members under another engine, which gives them other identities."""
+        specs = tuple({**spec, "engine": engine, "numerics": NUMERICS[engine]} for spec in self.specs)
+        return replace(self, specs=specs, ids=_ids(specs), engine=engine, engine_open=engine_open)
+
+    def spec_json(self, index: int) -> str:
+        return canonical(self.specs[index])
+
+
+def canonical(spec: Mapping[str, Any]) -> str:
+    """JSON with sorted keys: the text whose hash is a member's identity."""
+    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
+
+
+def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None, *, rule_tried: bool = True) -> Cell:
+    """Check a configuration and expand it into members. It opens no store: see `bench.execution.engine.settle`.
+
+    Args:
+        config: one composed cell.
+        trials: settings to use instead of the optimizer's numbers (from the tuner).
+        rule_tried: False leaves it to the caller to try an own rule.
+
+    Raises:
+        ConfigurationError: before any compute, for any value that cannot be used.
+    """
+    if config.seed_offset + config.seeds > LARGEST:
+        field = "seeds" if config.seeds > config.seed_offset else "seed_offset"
+        allowed = "a whole number with seed_offset + seeds <= 2^63 - 1, which the store can hold"
+        raise ConfigurationError(field, getattr(config, field), allowed)
+    if config.suite.get("optimizers") is not None:
+        raise ConfigurationError("suite.optimizers", config.suite["optimizers"], "given together with suite=NAME only")
+    choose("engine", config.engine, ("auto", *ENGINES))
+    spec, label, train_size = problem_spec(config)
+    optimizer = get_optimizer(config.optimizer["name"])
+    velocity_std = _velocity_std(config, optimizer)
+    plan = Plan.with_evaluations(
+        _steps(config, train_size),
+        config.evaluations,
+        schedule=config.schedule["name"],
+        momentum_schedule=config.momentum_schedule["name"],
+        velocity_std=velocity_std,
+    )
+    grid = settings_grid(config, optimizer, trials)
+    check_members(config.seeds, max(1, len(grid)), len(plan.evaluate_at))
+    if source_of("schedule", plan.schedule) is not None:  # shipped ones are tested
+        check_schedule(plan.schedule, grid, plan.steps)
+    if rule_tried:
+        try_optimizer(optimizer, spec, config.data_root)
+    seeds = range(config.seed_offset, config.seed_offset + config.seeds)
+    members = tuple(Member(seed, setting) for setting in grid for seed in seeds)
+    shared = {
+        "numerics": NUMERICS["eager"],
+        "problem": spec,
+        "optimizer": optimizer.name,
+        "steps": plan.steps,
+        "evaluate_at": list(plan.evaluate_at),
+        "schedule": plan.schedule,
+        "momentum_schedule": plan.momentum_schedule,
+        "velocity_std": plan.velocity_std,
+        "engine": "eager",
+    }
+    shared |= plugin_record(names_of(shared))
+    specs = tuple({**shared, "seed": m.seed, "hyperparameters": dict(m.hyperparameters)} for m in members)
+    cell = Cell(
+        label=label,
+        problem_spec=spec,
+        optimizer=optimizer,
+        plan=plan,
+        members=members,
+        ids=_ids(specs),
+        specs=specs,
+        unstable=tuple(is_unstable(m.hyperparameters, plan.momentum_schedule) for m in members),
+        data_root=config.data_root,
+        engine_open=config.engine == "auto",
+    )
+    return cell.under("compiled") if config.engine == "compiled" and why_not() is None else cell
+
+
+def identity(spec: Mapping[str, Any]) -> str:
+    """A member's id: the first 16 digits of the SHA-256 of its canonical spec."""
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()[:16]
+
+
+def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(map(identity, specs))
+
+
+def _velocity_std(config: Config, optimizer: Optimizer) -> float:
+    """Standard deviation of the initial velocity, 0 for velocity=zero."""
+    name = choose("velocity", config.velocity["name"], ("zero", "normal"))
+    if name == "zero":
+        return 0.0
+    if not optimizer.takes_velocity:
+        raise ConfigurationError("velocity", name, f"zero for optimizer={optimizer.name}; only shb has a velocity")
+    (std,) = numbers("velocity.std", [config.velocity.get("std")])
+    if not std > 0:
+        raise ConfigurationError("velocity.std", std, "a number > 0 (velocity=zero for 0)")
+    return std
+
+
+def _steps(config: Config, train_size: int | None) -> int:
+    if config.steps is not None and config.epochs is not None:
+        raise ConfigurationError("epochs", config.epochs, f"null when steps is given (steps={config.steps})")
+    if config.steps is not None:
+        return config.steps
+    if train_size is None:
+        if config.epochs is not None:
+            raise ConfigurationError("epochs", config.epochs, "null for closed forms, which have no data: use steps")
+        return CLOSED_FORM_STEPS
+    epochs = DEFAULT_EPOCHS if config.epochs is None else config.epochs
+    steps = epochs * train_size / config.batch_size
+    if steps > MOST_STEPS:
+        raise ConfigurationError("epochs", epochs, f"a number that makes at most {MOST_STEPS:g} steps")
+    return math.ceil(steps)

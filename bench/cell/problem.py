@@ -1,0 +1,221 @@
+"""The problem of a cell: from the configuration to a JSON-like spec, and from the spec to the problem itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.cell.config import Config, numbers
+from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
+from shb.errors import ConfigurationError, choose
+from shb.models import MODELS, check_initialization, check_module, cnn, lenet, mlp, vgg
+from shb.nonsmooth.relu import check_derivative, check_rule
+from shb.optimizers import OPTIMIZERS, Optimizer
+from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
+from shb.problems.learning import settled_initialization
+from shb.training import check_optimizer, check_trainable
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DEVICES = ("auto", "cpu", "cuda")
+_TESTED = (cnn, lenet, mlp, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
+
+
+def resolve_device(device: str) -> str:
+    """ "cpu" or "cuda" for auto, cpu, cuda; raises if CUDA is asked for and absent."""
+    choose("device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError("device", device, "auto or cpu: torch finds no CUDA device here")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
+    """Description of the problem, its label, and the size of its training part (None for closed forms).
+
+    Raises a ConfigurationError for any value that cannot be used; files are checked, nothing is computed.
+    """
+    choose("dtype", config.dtype, DTYPES)
+    kind = choose("problem", config.problem["name"], ("learning", *CLOSED_FORMS))
+    closed = kind != "learning"
+    init = dict(config.init)
+    if init["name"] == "auto":
+        init = {"name": "normal", "std": None} if closed else {"name": "auto"}  # a model's is settled with its module
+    if "std" in init and init["std"] is None:
+        init["std"] = 2.0 if closed else 0.1
+    for name in ("std", "value", "low", "high"):
+        if name in init:
+            values = numbers(f"init.{name}", init[name])
+            init[name] = values[0] if len(values) == 1 else values
+            if len(values) > 1 and not (closed and name == "value"):
+                raise ConfigurationError(f"init.{name}", values, "one number")
+    if not closed:
+        check_initialization(init["name"], init.get("std", 1.0))
+    check_derivative(config.relu_derivative)
+    check_rule(config.relu_rule)
+    choose("loss", config.loss, ("auto", *LOSSES))
+    choose("sampling", config.sampling, SAMPLINGS)
+    spec = {
+        "name": kind,
+        "init": init,
+        "relu_derivative": config.relu_derivative,
+        "relu_rule": config.relu_rule,
+        "dtype": config.dtype,
+        "device": resolve_device(config.device),
+    }
+    return _closed_form_spec(config, spec) if closed else _learning_spec(config, spec)
+
+
+def _closed_form_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, None]:
+    kind = spec["name"]
+    defaults = inspect.signature(CLOSED_FORMS[kind]).parameters
+    for name, value in config.problem.items():
+        if name in defaults and isinstance(defaults[name].default, int | float):
+            (value,) = numbers(f"problem.{name}", [value])
+        if name != "name":
+            spec[name] = value
+    if "data" in spec and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
+        spec["checksum"] = load_dataset("diabetes").checksum
+    build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks
+    return spec, kind, None
+
+
+def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
+    dataset = choose("dataset", config.dataset["name"], DATASETS)
+    facts = DATASETS[dataset]
+    loss = config.loss
+    if loss == "auto":
+        loss = "cross_entropy" if facts.task == "classification" else "squared"
+    check_loss(loss, facts.task)
+    if not 1 <= config.batch_size <= facts.train_size:
+        allowed = f"1..{facts.train_size}, the training part of {dataset}"
+        raise ConfigurationError("batch_size", config.batch_size, allowed)
+    spec |= {
+        "model": dict(config.model),
+        "dataset": dataset,
+        "loss": loss,
+        "batch_size": config.batch_size,
+        "sampling": config.sampling,
+    }
+    with torch.device("meta"):  # the model's own checks, without memory
+        module = _made(spec["model"]["name"], build_model(spec), facts.feature_shape, facts.outputs)
+    spec["init"]["name"] = settled_initialization(spec["init"]["name"], check_module(module))
+    check_files(dataset, config.data_root, config.download)
+    data = load_dataset(dataset, config.data_root, config.download)
+    spec["checksum"] = data.checksum
+    if build_model(spec).func not in _TESTED or LOSSES[loss] not in _TESTED:
+        _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
+    return spec, f"{dataset}/{config.model['name']}", facts.train_size
+
+
+def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:
+    """The module; whatever else than a wrong setting keeps it from being made, in one line."""
+    try:
+        return model(feature_shape, outputs)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split())[:200]
+        allowed = f"a model that can be made without data, on the meta device ({type(error).__name__}: {cause})"
+        raise ConfigurationError("model", name, allowed) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _check_trainable(spec_json: str, data_root: str | None) -> None:
+    spec = json.loads(spec_json)
+    own = build_model(spec).func not in _TESTED
+    field, name = ("model", spec["model"]["name"]) if own else ("loss", spec["loss"])
+    check_trainable(_tiny_problem(spec_json, data_root), field, name)
+
+
+def try_optimizer(optimizer: Optimizer, spec: Mapping[str, Any], data_root: str | None) -> None:
+    """Try an own rule on the problem that `spec` describes.
+
+    Raises:
+        ConfigurationError: a rule that cannot train it (see `shb.training.check_optimizer`).
+    """
+    if optimizer not in _TESTED:
+        _try_optimizer(optimizer, json.dumps(spec, sort_keys=True), data_root)
+
+
+@functools.lru_cache(maxsize=64)
+def _try_optimizer(optimizer: Optimizer, spec_json: str, data_root: str | None) -> None:
+    check_optimizer(optimizer, _tiny_problem(spec_json, data_root))
+
+
+def _tiny_problem(spec_json: str, data_root: str | None) -> Problem:
+    """The problem that a `problem_spec` describes, on the CPU and on very few samples."""
+    spec = {**json.loads(spec_json), "device": "cpu"}
+    if spec["name"] != "learning":
+        return build_problem.__wrapped__(json.dumps(spec), data_root)
+    few = dict(spec, batch_size=min(spec["batch_size"], 2))
+    return learning_problem(few, first_rows(load_dataset(spec["dataset"], data_root), 2))
+
+
+def first_rows(dataset: Dataset, rows: int) -> Dataset:
+    """The same data with at most `rows` samples in each part."""
+    parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
+    few = {name: Split(part.x[:rows], part.y[:rows]) for name, part in parts.items()}
+    return dataclasses.replace(dataset, **few)
+
+
+def learning_problem(spec: Mapping[str, Any], dataset: Dataset) -> LearningProblem:
+    """What a `problem_spec` with a model describes, on `dataset`."""
+    init = dict(spec["init"])
+    return LearningProblem(
+        build_model(spec),
+        dataset,
+        loss=spec["loss"],
+        batch_size=spec["batch_size"],
+        sampling=spec["sampling"],
+        init=init.pop("name"),
+        **init,
+        dtype=DTYPES[spec["dtype"]],
+        device=spec["device"],
+    )
+
+
+def build_model(spec: Mapping[str, Any]) -> functools.partial:
+    """`(feature_shape, outputs) -> torch.nn.Module` of the network that a `problem_spec` names."""
+    options = {name: value for name, value in spec["model"].items() if name != "name"}
+    model = MODELS[choose("model", spec["model"]["name"], MODELS)]
+    parameters = inspect.signature(model).parameters
+    defaults = {name: p.default for name, p in parameters.items()}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in () if takes_any else options:
+        choose(f"option of model={spec['model']['name']}", name, parameters)
+    for name in {"hidden", "channels", "kernel"} & options.keys():
+        values, many = options[name], isinstance(defaults.get(name), Sequence)
+        items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
+        if any(isinstance(item, bool) or not isinstance(item, int) for item in items):
+            raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
+    if "pool_beta" in options:
+        (options["pool_beta"],) = numbers("model.pool_beta", [options["pool_beta"]])
+    for name, default in (("relu_derivative", 0.0), ("relu_rule", "chain")):
+        if takes_any or name in parameters:
+            options[name] = spec[name]
+        elif spec[name] != default:
+            allowed = f"{default}: model={spec['model']['name']} has no argument {name}"
+            raise ConfigurationError(name, spec[name], allowed)
+    return functools.partial(model, **options)
+
+
+@functools.lru_cache(maxsize=4)
+def build_problem(spec_json: str, data_root: str | None) -> Problem:
+    """The problem that a `problem_spec` describes, with its data on the device."""
+    spec = json.loads(spec_json)
+    if spec["name"] == "learning":
+        return learning_problem(spec, load_dataset(spec["dataset"], data_root))
+    init = dict(spec["init"])
+    shared = {"init": init.pop("name"), **init, "dtype": DTYPES[spec["dtype"]], "device": spec["device"]}
+    shared |= {"relu_derivative": spec["relu_derivative"], "relu_rule": spec["relu_rule"]}
+    options = {name: value for name, value in spec.items() if name not in ("name", "init", "checksum", *shared)}
+    if options.pop("data", "pair") == "diabetes":
+        train = load_dataset("diabetes", data_root).train
+        options |= {"x": train.x, "y": train.y[:, 0]}
+    return CLOSED_FORMS[spec["name"]](**options, **shared)

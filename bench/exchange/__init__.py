@@ -1,0 +1,1 @@
+"""Results that leave or enter: comparison of stores, citations, archives."""

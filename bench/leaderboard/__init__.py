@@ -1,0 +1,1 @@
+"""The leaderboard: a pure function of the stored members and the suite."""

@@ -1,0 +1,94 @@
+"""An entry of the leaderboard: what is stored of one optimizer on one problem of a suite."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from bench.statistics.medians import seed_values
+from bench.store.store import Store
+from bench.suite.suite import Suite, Target
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One optimizer on one problem.
+
+    Attributes:
+        best: winner of the tuning (bench.suite.tuning.best_setting); None while a trial is missing.
+        tuning, evaluation: member rows, failed ones left out; those of the evaluation sorted by seed.
+        coverage: share of the planned members, tuning and evaluation, that are stored.
+        values: metric -> its values over the evaluation seeds, in the order of `evaluation`. The first metric is the
+            one that the table of the problem is ranked by.
+        untrained: validation counterpart of the first metric at step 0, per evaluation seed where it is known.
+    """
+
+    problem: str
+    optimizer: str
+    best: dict[str, Any] | None
+    tuning: pl.DataFrame
+    evaluation: pl.DataFrame
+    coverage: float
+    values: dict[str, list[float]]
+    untrained: list[float]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned member is stored: only then is the entry compared with others, seed by seed."""
+        return self.coverage == 1
+
+    @property
+    def members(self) -> pl.DataFrame:
+        """All rows, tuning and evaluation."""
+        return pl.concat([self.tuning, self.evaluation])
+
+    @property
+    def hyperparameters(self) -> dict[str, float] | None:
+        return json.loads(self.best["hyperparameters"]) if self.best else None
+
+
+def entries(suite: Suite, store: Store) -> dict[str, list[Entry]]:
+    """Problem -> one entry per optimizer, in the order of the suite."""
+    members = store.members().filter(pl.col("status") != "failed")
+    return {
+        problem: [_entry(suite, store, members, problem, optimizer) for optimizer in suite.optimizers]
+        for problem in suite.problems
+    }
+
+
+def _entry(suite: Suite, store: Store, members: pl.DataFrame, problem: str, optimizer: str) -> Entry:
+    planned = suite.tuning_cell(problem, optimizer).ids
+    tuning = members.filter(pl.col("member_id").is_in(list(planned)))
+    best = suite.best(problem, optimizer, members)
+    evaluation = members.clear()
+    if best:
+        ids = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"])).ids
+        evaluation = members.filter(pl.col("member_id").is_in(list(ids))).sort("seed")
+    score, target = suite.score(problem), suite.targets.get(problem)
+    curves = store.curves(evaluation["member_id"].to_list())
+    metrics = dict.fromkeys([score.replace("val_", "test_"), "train_loss"])
+    values = {metric: seed_values(evaluation, metric) for metric in metrics}
+    if target is not None:
+        values["steps_to_target"] = _steps_to_target(evaluation, curves, target)
+    return Entry(
+        problem=problem,
+        optimizer=optimizer,
+        best=best,
+        tuning=tuning,
+        evaluation=evaluation,
+        coverage=(len(tuning) + len(evaluation)) / (len(planned) + suite.evaluation_seeds),
+        values=values,
+        untrained=curves.filter(pl.col("step") == 0)[score].drop_nulls().to_list(),
+    )
+
+
+def _steps_to_target(members: pl.DataFrame, curves: pl.DataFrame, target: Target) -> list[float]:
+    """First evaluated step of each seed at which the target is reached; infinity if it never is."""
+    value = pl.col(target.metric)
+    reached = curves.filter(value >= target.value if "accuracy" in target.metric else value <= target.value)
+    first = dict(reached.group_by("member_id").agg(pl.col("step").min()).iter_rows())
+    return [float(first.get(member_id, math.inf)) for member_id in members["member_id"]]

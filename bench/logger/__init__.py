@@ -1,0 +1,1 @@
+"""W&B, beside the store."""

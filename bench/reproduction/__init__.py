@@ -1,0 +1,1 @@
+"""A stored member computed again, and how far it may be from the stored one."""

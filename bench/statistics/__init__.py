@@ -1,0 +1,1 @@
+"""Estimates over seeds with their intervals; tests."""

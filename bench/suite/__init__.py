@@ -1,0 +1,1 @@
+"""A suite: its cells, its tuning, its pairs in several processes."""

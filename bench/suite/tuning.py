@@ -1,0 +1,68 @@
+"""Equal-budget tuning: the same number of trials for every optimizer, scored on the validation part.
+
+Trials are scrambled Sobol points in the optimizer's search space (conf/optimizer/*.yaml, `space`):
+    log            log-uniform between low and high
+    one_minus_log  1 - value log-uniform, for momenta
+    linear         uniform
+Their seeds are disjoint from the evaluation seeds. The score of a setting is the median over tuning seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+SOBOL_SEED = 2304  # fixed: every optimizer with the same number of hyperparameters gets the same points
+
+
+def sobol_trials(space: Mapping[str, Mapping], count: int) -> list[dict[str, float]]:
+    """`count` settings of `space` (name -> low, high, scale), rounded to four significant digits."""
+    from scipy.stats import qmc  # slow to import, and few commands need it
+
+    names = list(space)
+    points = qmc.Sobol(len(names), seed=np.random.default_rng(SOBOL_SEED)).random_base2((count - 1).bit_length())
+    return [{name: _value(space[name], float(u)) for name, u in zip(names, point)} for point in points[:count]]
+
+
+def _value(axis: Mapping, u: float) -> float:
+    low, high = axis["low"], axis["high"]
+    if axis["scale"] == "linear":
+        return float(f"{low + u * (high - low):.4g}")
+    if axis["scale"] == "log":
+        return float(f"{low * (high / low) ** u:.4g}")
+    rest = float(f"{(1 - low) * ((1 - high) / (1 - low)) ** u:.4g}")  # 1 - value, from 1 - low down to 1 - high
+    return round(1 - rest, 8)
+
+
+def best_setting(tuning: pl.DataFrame, score: str) -> dict | None:
+    """The row of the winning setting: its `hyperparameters` (JSON), `score` (median over seeds), `n_seeds`.
+
+    Args:
+        tuning: member rows of every trial and tuning seed of one optimizer on one problem.
+        score: column, an accuracy (higher is better) or a loss (lower is better). Ties go to the lower
+            median of val_loss, then to the first in the order of the settings' text. A diverged seed counts
+            as the worst score.
+
+    Returns None if there are no rows.
+    """
+    if tuning.is_empty():
+        return None
+    sign = -1.0 if "accuracy" in score else 1.0
+    worst = pl.lit(float("inf"))
+    ranked = (
+        tuning.group_by("hyperparameters")
+        .agg(
+            (sign * pl.col(score)).fill_null(worst).fill_nan(worst).median().alias("objective"),
+            pl.col("val_loss").fill_null(worst).fill_nan(worst).median().alias("tie_break"),
+            pl.len().alias("n_seeds"),
+        )
+        .sort("objective", "tie_break", "hyperparameters")
+    )
+    row = ranked.row(0, named=True)
+    return {
+        "hyperparameters": row["hyperparameters"],
+        "score": sign * row["objective"],
+        "n_seeds": row["n_seeds"],
+    }
