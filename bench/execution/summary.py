@@ -9,8 +9,9 @@ from rich.console import Console
 
 from bench.cell.cell import Cell
 from bench.statistics.medians import median_interval, seed_values
+from bench.statistics.metric import Metric
 from bench.store.store import METRICS, Store
-from bench.terminal.tables import header, interval_text, print_table
+from bench.terminal.tables import print_table
 
 _LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line
 _SHARES = ("touched", "trapped")  # of the seeds that did not diverge: a yes or no per seed has no median
@@ -39,7 +40,7 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
         line = [f"{values[name]:g}" for name in varying] + [str(len(own)), str((own["status"] == "diverged").sum())]
         lines.append(line + [_text(own, metric) for metric in metrics])
     title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
-    print_table(console, title, [*varying, "seeds", "diverged", *map(header, metrics)], lines)
+    print_table(console, title, [*varying, "seeds", "diverged", *(Metric(metric).header for metric in metrics)], lines)
     if not metrics and len(last := members["diverged_step"].drop_nulls()):
         console.print(
             f"No metrics: every seed diverged, the last one at step {last.max()}. Try a smaller optimizer.lr."
@@ -55,4 +56,4 @@ def _text(members: pl.DataFrame, metric: str) -> str:
     if metric in _SHARES:
         known = members[metric].drop_nulls()
         return f"{known.sum():g} of {len(known)}" if len(known) else "-"
-    return interval_text(metric, *median_interval(seed_values(members, metric))) if len(members) else "-"
+    return Metric(metric).interval_text(*median_interval(seed_values(members, metric))) if len(members) else "-"

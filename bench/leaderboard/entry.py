@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from bench.statistics.medians import seed_values
+from bench.statistics.metric import Metric
 from bench.store.store import Store
 from bench.suite.suite import Suite, Target
 
@@ -89,6 +90,6 @@ def _entry(suite: Suite, store: Store, members: pl.DataFrame, problem: str, opti
 def _steps_to_target(members: pl.DataFrame, curves: pl.DataFrame, target: Target) -> list[float]:
     """First evaluated step of each seed at which the target is reached; infinity if it never is."""
     value = pl.col(target.metric)
-    reached = curves.filter(value >= target.value if "accuracy" in target.metric else value <= target.value)
+    reached = curves.filter(value >= target.value if Metric(target.metric).higher_is_better else value <= target.value)
     first = dict(reached.group_by("member_id").agg(pl.col("step").min()).iter_rows())
     return [float(first.get(member_id, math.inf)) for member_id in members["member_id"]]

@@ -12,8 +12,9 @@ from rich.console import Console
 from bench.leaderboard.ranking.power import MOST_SEEDS, POWER
 from bench.leaderboard.ranking.profiles import LARGEST_FACTOR
 from bench.leaderboard.ranking.sensitivity import AXES, NEAR_BEST
+from bench.statistics.metric import Metric
 from bench.suite.suite import Suite, Target
-from bench.terminal.tables import header, interval_text, print_table
+from bench.terminal.tables import print_table
 
 Lines = list[list[str]]
 _WITHIN = 2.0  # the factor at which the table across problems shows the profile, besides 1
@@ -41,7 +42,7 @@ def value_text(row: Mapping[str, Any], names: tuple[str, str, str]) -> str:
         return f"{value:.0f} [{number(low)}, {number(high) if high is not None else 'missed'}]"
     if value is None:
         return "diverged"
-    return interval_text(row["metric"], *(math.inf if end is None else end for end in (value, low, high)))
+    return Metric(row["metric"]).interval_text(*(math.inf if end is None else end for end in (value, low, high)))
 
 
 def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str], Lines]]:
@@ -57,8 +58,8 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
         firsts = sorted(
             (row for row in own if row["metric"] == metrics[0]), key=lambda row: row["tie_group"] or math.inf
         )
-        names = ["optimizer", "rank", "group", *map(header, metrics)]
-        names[4:4] = ["IQM" + header(metrics[0])[len(metrics[0]) :]]
+        names = ["optimizer", "rank", "group", *(Metric(metric).header for metric in metrics)]
+        names[4:4] = ["IQM" + Metric(metrics[0]).unit]
         names += ["seeds", "diverged", "coverage", _setting_name(suite)]
         lines = []
         for row in firsts:
@@ -84,8 +85,7 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
 def table_title(problem: str, target: Target | None) -> str:
     if target is None:
         return problem
-    relation = ">=" if "accuracy" in target.metric else "<="
-    return f"{problem} (target: {target.metric.replace('_', ' ')} {relation} {target.value:g})"
+    return f"{problem} (target: {target.metric.replace('_', ' ')} {Metric(target.metric).relation} {target.value:g})"
 
 
 def notes(board: Mapping[str, Any], problem: str) -> list[str]:
@@ -102,13 +102,13 @@ def notes(board: Mapping[str, Any], problem: str) -> list[str]:
 def _seeds_line(needed: Mapping[str, Any]) -> str:
     if needed["pair"] is None:
         return "Closest pair: unknown, no two optimizers have complete and finite results."
-    scale, unit = (100, " points") if "accuracy" in needed["metric"] else (1, "")
-    difference, spread = (f"{scale * needed[name]:.2g}" for name in ("difference", "spread"))
+    metric = Metric(needed["metric"])
+    difference, spread = (f"{metric.scale * needed[name]:.2g}" for name in ("difference", "spread"))
     seeds = f"more than {MOST_SEEDS:,}" if needed["seeds"] is None else f"about {needed['seeds']:,}"
     pair = " - ".join(needed["pair"])
     return (
-        f"Closest pair: {pair} = {difference}{unit} (spread {spread}, {needed['n_seeds']} seeds); "
-        f"{seeds} seeds separate them with power {POWER:g}."
+        f"Closest pair: {pair} = {difference}{metric.unit_of_differences} "
+        f"(spread {spread}, {needed['n_seeds']} seeds); {seeds} seeds separate them with power {POWER:g}."
     )
 
 

@@ -27,6 +27,7 @@ from wandb.sdk import wandb_setup
 from bench.cell.cell import Cell
 from bench.leaderboard.document import COLUMNS, is_complete
 from bench.logger.logger import check_writable, one_line
+from bench.statistics.metric import Metric
 from bench.store.store import METRICS, member_spec
 from bench.suite.suite import Suite
 
@@ -217,7 +218,7 @@ def seed_quantiles(curves: pl.DataFrame) -> list[dict[str, float]]:
         curves: rows of CURVE_SCHEMA, for all seeds of the setting.
     """
     values = curves.unpivot(list(CURVES), index=["member_id", "step"], variable_name="metric").drop_nulls().drop_nans()
-    worst = pl.when(pl.col("metric").str.contains("accuracy")).then(0.0).otherwise(math.inf)
+    worst = pl.col("metric").replace_strict({name: Metric(name).worst for name in CURVES}, return_dtype=pl.Float64)
     quantiles = (
         values.select("step", "metric")
         .unique()
@@ -241,7 +242,7 @@ def seed_summary(members: pl.DataFrame) -> dict[str, float]:
     for metric in METRICS:
         values = members[metric].fill_nan(None)
         if values.is_not_null().any():
-            medians[metric] = values.fill_null(0.0 if "accuracy" in metric else math.inf).median()
+            medians[metric] = values.fill_null(Metric(metric).worst).median()
     return {**_finite(medians), "n_seeds": len(members), "n_diverged": (members["status"] == "diverged").sum()}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.published.publication import LEVEL, Publication
+from bench.statistics.metric import Metric
 from bench.store.store import Store
 from bench.suite.suite import Suite
 from shb.files import write_whole
@@ -34,10 +35,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
     names = ["metric", "optimizer", "published (sd), n", "measured (sd), n", "difference [95 %]", "p Holm", "verdict"]
     lines = []
     for row in rows:
-        percent = "accuracy" in row["metric"]
-        scale, digits = (100, 2) if percent else (1, 4)
+        metric = Metric(row["metric"])
 
-        def text(*numbers: float | None, scale: float = scale, digits: int = digits) -> list[str]:
+        def text(
+            *numbers: float | None, scale: int = metric.scale, digits: int = 2 if metric.higher_is_better else 4
+        ) -> list[str]:
             return ["-" if x is None else f"{scale * x:.{digits}f}" for x in numbers]
 
         published = text(row["published_mean"], row["published_sd"])
@@ -45,7 +47,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
         difference = text(row["difference"], row["ci_low"], row["ci_high"])
         lines.append(
             [
-                row["label"] + (" %" if percent else ""),
+                row["label"] + metric.unit,
                 row["optimizer"],
                 f"{published[0]} ({published[1]}), {row['published_n']}",
                 f"{measured[0]} ({measured[1]}), {row['measured_n']}",

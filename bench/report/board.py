@@ -9,7 +9,7 @@ from typing import Any
 from bench.leaderboard.text import notes, rank_text, setting_text, table_title, value_text
 from bench.report.data import Report
 from bench.report.strip import scale_of, strip
-from bench.terminal.tables import header
+from bench.statistics.metric import Metric
 
 
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -56,7 +56,7 @@ def boards(report: Report) -> list[dict[str, Any]]:
                 text, _, interval = value_text(row, ("median", "ci_low", "ci_high")).partition(" [")
                 cells.append(
                     {
-                        "label": header(metric),
+                        "label": Metric(metric).header,
                         "median": row["median"],
                         "text": text,
                         "interval": f"[{interval}" if interval else "",
@@ -84,7 +84,9 @@ def boards(report: Report) -> list[dict[str, Any]]:
             {
                 "problem": problem,
                 "title": table_title(problem, report.suite.targets.get(problem)),
-                "metrics": [{"name": m, "label": header(m), "higher": "accuracy" in m} for m in metrics],
+                "metrics": [
+                    {"name": m, "label": Metric(m).header, "higher": Metric(m).higher_is_better} for m in metrics
+                ],
                 "ranked": any(line["rank"] != "-" for line in lines),
                 "covered": all(line["coverage"] == 1 for line in lines),
                 "lines": lines,

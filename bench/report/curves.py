@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
+from bench.statistics.metric import Metric
 from bench.store.store import METRICS
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -37,11 +37,6 @@ class Curves:
     def numbers(self) -> int:
         """How many numbers it consists of."""
         return self.lines.size + 2 * self.steps.size + sum(2 * len(own) for own, _ in self.seeds.values())
-
-
-def worst(metric: str) -> float:
-    """What a diverged seed counts as from there on (as in the leaderboard)."""
-    return 0.0 if "accuracy" in metric else math.inf
 
 
 def quantile_lines(values: np.ndarray) -> np.ndarray:
@@ -87,14 +82,14 @@ def make_curves(problem: str, optimizer: str, members: pl.DataFrame, curves: pl.
         for row, (member_id, seed, status) in enumerate(members.select("member_id", "seed", "status").iter_rows()):
             part = rows.get(member_id, own.clear()).sort("step")
             at, measured = part["step"].to_numpy(), part[metric].to_numpy()
-            measured = np.where(np.isfinite(measured), measured, worst(metric))
+            measured = np.where(np.isfinite(measured), measured, Metric(metric).worst)
             values[row, np.searchsorted(steps, at)] = measured
             if status == "diverged":
                 ended[row] = steps > (at[-1] if len(at) else -1)
             if len(at):
                 seeds[seed] = at, measured
         measured = (~np.isnan(values)).sum(axis=0)
-        values[ended] = worst(metric)
+        values[ended] = Metric(metric).worst
         result.append(Curves(problem, optimizer, metric, steps, quantile_lines(values), measured, seeds))
     return result
 

@@ -25,7 +25,7 @@ from bench.report.board import ordered
 from bench.report.curves import QUANTILES
 from bench.report.data import Report, gather
 from bench.report.palette import Look, looks
-from bench.terminal.tables import header
+from bench.statistics.metric import Metric
 from shb.files import replacing
 
 _FORMATS = {  # without dates: equal results give equal files
@@ -104,7 +104,7 @@ def _leaderboard(report: Report, look: dict[str, Look]) -> Figure:
     for axis, problem in zip(axes, problems):
         metric = next(s.metric for s in report.seeds if s.problem == problem)
         rows = ordered(report.rows(problem, metric))
-        scale = 100 if "accuracy" in metric else 1
+        scale = Metric(metric).scale
         names = []
         for place, row in enumerate(rows):
             one, rank = look[row["optimizer"]], rank_text(row)
@@ -117,7 +117,7 @@ def _leaderboard(report: Report, look: dict[str, Look]) -> Figure:
                 axis.plot(ends, [place + 0.25] * 2, color=one.colour, linewidth=2)
                 axis.plot([scale * row["median"]], [place + 0.25], "|", color="black", markersize=11)
         axis.set_yticks(range(len(rows)), names)
-        axis.set(xlabel=header(metric), ylim=(len(rows) - 0.4, -0.6))
+        axis.set(xlabel=Metric(metric).header, ylim=(len(rows) - 0.4, -0.6))
         axis.set_title(_plain(problem), fontsize=11)
     return figure
 
@@ -131,7 +131,7 @@ def _curves(report: Report, look: dict[str, Look], problem: str) -> Figure:
     figure, axes = _panels(len(metrics), problem)
     low, middle, high = (QUANTILES.index(share) for share in (0.25, 0.5, 0.75))
     for axis, metric in zip(axes, metrics):
-        scale = 100 if "accuracy" in metric else 1
+        scale = Metric(metric).scale
         for curves in (c for c in own if c.metric == metric):
             one = look[curves.optimizer]
             lines = np.where(np.isfinite(curves.lines), scale * curves.lines, np.nan)
@@ -139,7 +139,7 @@ def _curves(report: Report, look: dict[str, Look], problem: str) -> Figure:
             axis.fill_between(curves.steps, lines[low], lines[high], color=one.colour, alpha=0.2, linewidth=0)
         if "loss" in metric:
             axis.set_yscale("log")
-        axis.set(xlabel="step", ylabel=header(metric))
+        axis.set(xlabel="step", ylabel=Metric(metric).header)
     axes[0].legend(fontsize=9)
     return figure
 

@@ -28,6 +28,7 @@ import torch
 
 from bench.cell.problem import DTYPES
 from bench.reproduction.rerun import COLUMNS, Run
+from bench.statistics.metric import Metric
 from bench.store.store import METRICS
 
 RELATIVE, ABSOLUTE = 1e4, 10.0  # of a loss or a distance, in units of eps (float32: 1.2e-3 and 1.2e-6)
@@ -53,7 +54,7 @@ class Rounding:
         """The largest `distance` that is rounding: relative for losses, samples for accuracies, none for yes or no."""
         if metric in ("touched", "trapped"):
             return 0.0
-        if metric.endswith("accuracy"):
+        if Metric(metric).higher_is_better:
             return max(SAMPLES / self.samples[metric.split("_")[0]], SHARE)
         return min(RELATIVE * self._eps, LARGEST)
 
@@ -62,7 +63,7 @@ class Rounding:
         with c = ABSOLUTE eps; of all others |a - b|. Infinite where one is missing and the other is not."""
         missing = np.isnan(a) != np.isnan(b)
         with np.errstate(invalid="ignore", divide="ignore"):
-            if metric in ("touched", "trapped") or metric.endswith("accuracy"):
+            if metric in ("touched", "trapped") or Metric(metric).higher_is_better:
                 far = np.abs(a - b)
             else:
                 c = ABSOLUTE * self._eps

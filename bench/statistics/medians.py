@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr, stdtrit
 
+from bench.statistics.metric import Metric
+
 RESAMPLES = 10_000
 MANY = 1000  # seeds from which on resamples of the median are drawn without those of all seeds
 LEVEL = 0.95
@@ -165,7 +167,7 @@ def ends(draws: np.ndarray, tail: float) -> tuple[float, float]:
 
 def seed_values(members: pl.DataFrame, metric: str) -> list[float]:
     """Values of `metric` over member rows (seeds), with the worst possible one for a diverged seed."""
-    worst = 0.0 if "accuracy" in metric else math.inf
+    worst = Metric(metric).worst
     return members[metric].fill_null(worst).fill_nan(worst).to_list()
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from bench.statistics.metric import Metric
+
 SOBOL_SEED = 2304  # fixed: every optimizer with the same number of hyperparameters gets the same points
 
 
@@ -49,7 +51,7 @@ def best_setting(tuning: pl.DataFrame, score: str) -> dict | None:
     """
     if tuning.is_empty():
         return None
-    sign = -1.0 if "accuracy" in score else 1.0
+    sign = Metric(score).sign
     worst = pl.lit(float("inf"))
     ranked = (
         tuning.group_by("hyperparameters")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.statistics.inference import holm
+from bench.statistics.metric import Metric
 from shb.errors import ConfigurationError
 
 ALPHA = 0.05  # family-wise, per problem and metric
@@ -25,8 +26,7 @@ ROUNDING = 2.0**-40  # differences below this share of the largest value are rou
 
 def costs(metric: str, values: Any) -> np.ndarray:
     """`values` of `metric`, lower is better: accuracies change their sign."""
-    values = np.asarray(values, dtype=np.float64)
-    return -values if "accuracy" in metric else values
+    return Metric(metric).sign * np.asarray(values, dtype=np.float64)
 
 
 def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
