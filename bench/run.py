@@ -10,7 +10,6 @@ Every field is explained in conf/config.yaml. What the store already has is not 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -116,9 +115,8 @@ def _pairs(
 
 def _log_pair(suite: Suite, problem: str, optimizer: str, store: Store, logger: Logger) -> None:
     _log(logger, suite.tuning_cell(problem, optimizer), store, "tuning")
-    best = suite.best(problem, optimizer, store.members())
-    if best is not None:
-        evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+    evaluation = suite.evaluation(problem, optimizer, store.members())
+    if evaluation is not None:
         _log(logger, evaluation, store, "evaluation")
 
 
@@ -131,10 +129,9 @@ def _amount(suite: Suite, store: Store) -> tuple[int, int, float]:
     total, planned, amount = 0, 0, 0.0
     for problem, optimizer in suite.pairs():
         tuning = suite.tuning_cell(problem, optimizer)
-        best = suite.best(problem, optimizer, known)
+        evaluation = suite.evaluation(problem, optimizer, known)
         lacking = suite.evaluation_seeds
-        if best:
-            evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+        if evaluation is not None:
             lacking = sum(member_id not in computed for member_id in evaluation.ids)
         count = sum(member_id not in computed for member_id in tuning.ids) + lacking
         total += count

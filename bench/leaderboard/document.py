@@ -111,7 +111,7 @@ def _rows(suite: Suite, problem: str, own: Sequence[Entry]) -> list[dict[str, An
             "space": suite.space(problem, entry.optimizer),
             "trials": suite.trials,
             "tuning_score": suite.score(problem),
-            "tuning_value": finite_or_none(entry.best["score"]) if entry.best else None,
+            "tuning_value": finite_or_none(entry.winner.score) if entry.winner else None,
         }
         for metric, values in entry.values.items():
             numbers = dict(zip(("median", "ci_low", "ci_high"), map(finite_or_none, median_interval(values))))

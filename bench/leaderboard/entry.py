@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -13,6 +11,7 @@ from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
 from bench.store.store import Store
 from bench.suite.suite import Suite, Target
+from bench.suite.tuning import Winner
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Entry:
     """One optimizer on one problem.
 
     Attributes:
-        best: winner of the tuning (bench.suite.tuning.best_setting); None while a trial is missing.
+        winner: of the tuning; None while a trial is missing.
         tuning, evaluation: member rows, failed ones left out; those of the evaluation sorted by seed.
         coverage: share of the planned members, tuning and evaluation, that are stored.
         values: metric -> its values over the evaluation seeds, in the order of `evaluation`. The first metric is the
@@ -30,7 +29,7 @@ class Entry:
 
     problem: str
     optimizer: str
-    best: dict[str, Any] | None
+    winner: Winner | None
     tuning: pl.DataFrame
     evaluation: pl.DataFrame
     coverage: float
@@ -49,7 +48,7 @@ class Entry:
 
     @property
     def hyperparameters(self) -> dict[str, float] | None:
-        return json.loads(self.best["hyperparameters"]) if self.best else None
+        return dict(self.winner.hyperparameters) if self.winner else None
 
 
 def entries(suite: Suite, store: Store) -> dict[str, list[Entry]]:
@@ -64,11 +63,10 @@ def entries(suite: Suite, store: Store) -> dict[str, list[Entry]]:
 def _entry(suite: Suite, store: Store, members: pl.DataFrame, problem: str, optimizer: str) -> Entry:
     planned = suite.tuning_cell(problem, optimizer).ids
     tuning = members.filter(pl.col("member_id").is_in(list(planned)))
-    best = suite.best(problem, optimizer, members)
+    cell = suite.evaluation(problem, optimizer, members)
     evaluation = members.clear()
-    if best:
-        ids = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"])).ids
-        evaluation = members.filter(pl.col("member_id").is_in(list(ids))).sort("seed")
+    if cell is not None:
+        evaluation = members.filter(pl.col("member_id").is_in(list(cell.ids))).sort("seed")
     score, target = suite.score(problem), suite.targets.get(problem)
     curves = store.curves(evaluation["member_id"].to_list())
     metrics = dict.fromkeys([score.replace("val_", "test_"), "train_loss"])
@@ -78,7 +76,7 @@ def _entry(suite: Suite, store: Store, members: pl.DataFrame, problem: str, opti
     return Entry(
         problem=problem,
         optimizer=optimizer,
-        best=best,
+        winner=suite.winner(problem, optimizer, members),
         tuning=tuning,
         evaluation=evaluation,
         coverage=(len(tuning) + len(evaluation)) / (len(planned) + suite.evaluation_seeds),

@@ -7,7 +7,6 @@ minus published; p-values are corrected by Holm over one publication. A pure fun
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -104,9 +103,8 @@ def published_rows(publication: Publication, suite: Suite, store: Store) -> list
 
 
 def _members(problem: str, optimizer: str, suite: Suite, members: pl.DataFrame) -> pl.DataFrame:
-    best = suite.best(problem, optimizer, members)
-    ids = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"])).ids if best else ()
-    return members.filter(pl.col("member_id").is_in(list(ids)))
+    evaluation = suite.evaluation(problem, optimizer, members)
+    return members.filter(pl.col("member_id").is_in(list(evaluation.ids if evaluation else ())))
 
 
 def _row(

@@ -268,8 +268,8 @@ def stacked_side(name: str, folder: Path | str) -> Stacked:
     members, found, rows = store.members(), {}, []
     for pair in suite.pairs():
         ids = [*suite.tuning_cell(*pair).ids]
-        if best := suite.best(*pair, members):
-            ids += suite.evaluation_cell(*pair, json.loads(best["hyperparameters"])).ids
+        if evaluation := suite.evaluation(*pair, members):
+            ids += evaluation.ids
         timed = (pl.col("status") != "failed") & pl.col("stack_seconds").is_not_null()
         rows.append(members.filter(pl.col("member_id").is_in(ids) & timed))
         found[pair] = len(rows[-1])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import polars as pl
 
 from bench.store.store import Store
@@ -19,14 +17,12 @@ def status_rows(suite: Suite, store: Store) -> list[dict]:
     members = store.members()
     rows = []
     for problem, optimizer in suite.pairs():
-        best = suite.best(problem, optimizer, members)
+        evaluation = suite.evaluation(problem, optimizer, members)
         for phase in ("evaluation",) if suite.settings else ("tuning", "evaluation"):
             if phase == "tuning":
                 ids = suite.tuning_cell(problem, optimizer).ids
-            elif best:
-                ids = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"])).ids
             else:
-                ids = ()
+                ids = evaluation.ids if evaluation else ()
             own = members.filter(pl.col("member_id").is_in(list(ids)))
             counts = {status: (own["status"] == status).sum() for status in ("done", "diverged", "failed")}
             planned = len(ids) or suite.evaluation_seeds

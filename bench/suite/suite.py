@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import polars as pl
 from omegaconf import OmegaConf
 
 from bench.cell.bounds import BOUNDS, check_numbers
@@ -23,7 +24,7 @@ from bench.cell.space import check_space
 from bench.execution.engine import settle
 from bench.statistics.medians import RESAMPLES
 from bench.store.store import METRICS
-from bench.suite.tuning import best_setting, sobol_trials
+from bench.suite.tuning import Winner, sobol_trials, winner
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import OPTIMIZERS, get_optimizer
@@ -138,26 +139,28 @@ class Suite:
             return "train_loss"
         return "val_accuracy" if DATASETS[spec["dataset"]].task == "classification" else "val_loss"
 
-    def best(self, problem: str, optimizer: str, members: Any) -> dict | None:
+    def winner(self, problem: str, optimizer: str, members: pl.DataFrame) -> Winner | None:
         """The winning trial among stored `members`, or None while any trial is missing; the given setting, if any."""
         if self.settings:
-            setting = self.settings[problem][optimizer]
-            return {"hyperparameters": json.dumps(setting, sort_keys=True), "score": math.nan, "n_seeds": 0}
+            return Winner(self.settings[problem][optimizer], math.nan, 0)
         ids = set(self.tuning_cell(problem, optimizer).ids)
         tuning = members.filter(members["member_id"].is_in(list(ids)) & (members["status"] != "failed"))
         if len(tuning) < len(ids):
             return None
-        return best_setting(tuning, self.score(problem))
+        return winner(tuning, self.score(problem))
 
-    def ids(self, members: Any) -> list[str]:
+    def evaluation(self, problem: str, optimizer: str, members: pl.DataFrame) -> Cell | None:
+        """The evaluation of the winner among stored `members`; None while any trial is missing."""
+        won = self.winner(problem, optimizer, members)
+        return self.evaluation_cell(problem, optimizer, won.hyperparameters) if won else None
+
+    def ids(self, members: pl.DataFrame) -> list[str]:
         """Ids of the planned members: every trial, and the evaluation of each winner that stored `members` know."""
         found: dict[str, None] = {}
         for problem, optimizer in self.pairs():
             found |= dict.fromkeys(self.tuning_cell(problem, optimizer).ids)
-            best = self.best(problem, optimizer, members)
-            if best:
-                evaluation = self.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
-                found |= dict.fromkeys(evaluation.ids)
+            evaluation = self.evaluation(problem, optimizer, members)
+            found |= dict.fromkeys(evaluation.ids if evaluation else ())
         return list(found)
 
     @property

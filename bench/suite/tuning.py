@@ -9,7 +9,9 @@ Their seeds are disjoint from the evaluation seeds. The score of a setting is th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -38,8 +40,23 @@ def _value(axis: Mapping, u: float) -> float:
     return round(1 - rest, 8)
 
 
-def best_setting(tuning: pl.DataFrame, score: str) -> dict | None:
-    """The row of the winning setting: its `hyperparameters` (JSON), `score` (median over seeds), `n_seeds`.
+@dataclass(frozen=True)
+class Winner:
+    """The setting that a pair is evaluated with.
+
+    Attributes:
+        hyperparameters: of every member of the evaluation.
+        score: median over the tuning seeds; NaN for a given setting, which was not tuned.
+        n_seeds: tuning seeds behind it.
+    """
+
+    hyperparameters: Mapping[str, float]
+    score: float
+    n_seeds: int
+
+
+def winner(tuning: pl.DataFrame, score: str) -> Winner | None:
+    """The winning setting.
 
     Args:
         tuning: member rows of every trial and tuning seed of one optimizer on one problem.
@@ -63,8 +80,4 @@ def best_setting(tuning: pl.DataFrame, score: str) -> dict | None:
         .sort("objective", "tie_break", "hyperparameters")
     )
     row = ranked.row(0, named=True)
-    return {
-        "hyperparameters": row["hyperparameters"],
-        "score": sign * row["objective"],
-        "n_seeds": row["n_seeds"],
-    }
+    return Winner(json.loads(row["hyperparameters"]), sign * row["objective"], row["n_seeds"])

@@ -6,7 +6,6 @@ A member's bits do not depend on it.
 
 from __future__ import annotations
 
-import json
 import queue
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -41,9 +40,8 @@ def run_pair(
     tuning, failure = run_cell(suite.tuning_cell(problem, optimizer), store, reporter, memory)
     suite.settle(problem, tuning)
     failures = [failure]
-    best = suite.best(problem, optimizer, store.members())
-    if best is not None:  # else the tuning failed
-        evaluation = suite.evaluation_cell(problem, optimizer, json.loads(best["hyperparameters"]))
+    evaluation = suite.evaluation(problem, optimizer, store.members())
+    if evaluation is not None:  # else the tuning failed
         evaluation, failure = run_cell(evaluation, store, reporter, memory)
         failures.append(failure)
         if not tuning.ids:  # nothing was tuned: the evaluation has chosen the engine
@@ -84,21 +82,30 @@ def _forward(events: Any, reporter: Reporter, wait: float = 0.2) -> None:
     """Pass what the processes report on to the display, waiting at most `wait` seconds for the first."""
     try:
         while True:
-            name, argument = events.get(timeout=wait) if wait else events.get_nowait()
-            getattr(reporter, name)(argument)
+            method, argument = events.get(timeout=wait) if wait else events.get_nowait()
+            method(reporter, argument)
             wait = 0.0
     except queue.Empty:
         pass
 
 
-class _Remote:
-    """A Reporter whose calls happen in the process that started this one."""
+class RemoteReporter:
+    """What a Reporter has, but that it happens in the process that started this one."""
 
     def __init__(self, events: Any) -> None:
         self._events = events
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda argument: self._events.put((name, argument))
+    def describe(self, text: str) -> None:
+        self._events.put((Reporter.describe, text))
+
+    def work(self, amount: float) -> None:
+        self._events.put((Reporter.work, amount))
+
+    def members(self, count: int) -> None:
+        self._events.put((Reporter.members, count))
+
+    def line(self, text: str) -> None:
+        self._events.put((Reporter.line, text))
 
 
 _state: dict[str, Any] = {}
@@ -106,7 +113,9 @@ _state: dict[str, Any] = {}
 
 def _start(name: str, overrides: list[str], folder: str, memory: float | None, events: Any) -> None:
     """In a new process: one suite, one store."""
-    _state.update(suite=load_suite(name, overrides), store=Store(folder), memory=memory, reporter=_Remote(events))
+    _state.update(
+        suite=load_suite(name, overrides), store=Store(folder), memory=memory, reporter=RemoteReporter(events)
+    )
 
 
 def _run(problem: str, optimizer: str) -> PairResult:

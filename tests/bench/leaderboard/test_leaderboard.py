@@ -165,7 +165,7 @@ def test_a_pair_whose_every_trial_diverged(suite, tmp_path):
     store = Store(tmp_path / "results")
     tuning = suite.tuning_cell("diabetes/mlp", "sgd")
     stored(tuning, store, lambda i: None)
-    best = json.loads(suite.best("diabetes/mlp", "sgd", store.members())["hyperparameters"])
+    best = suite.winner("diabetes/mlp", "sgd", store.members()).hyperparameters
     stored(suite.evaluation_cell("diabetes/mlp", "sgd", best), store, lambda i: None)
     board = leaderboard(suite, store)
     for row in by_metric(board["rows"], "diabetes/mlp", "sgd").values():

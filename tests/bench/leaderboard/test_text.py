@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 
 import numpy as np
 import pytest
@@ -34,7 +33,7 @@ def ranked(tmp_path, suite):
     for optimizer, accuracy in accuracies.items():
         tuning = suite.tuning_cell("digits/mlp", optimizer)
         stored(tuning, store, lambda i: {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0 + i // 2})
-        best = json.loads(suite.best("digits/mlp", optimizer, store.members())["hyperparameters"])
+        best = suite.winner("digits/mlp", optimizer, store.members()).hyperparameters
         reached = {"sgd": 6, "shb": 4, "adam": 2}[optimizer]  # the target is val_accuracy >= 0.85
         curve = [{"step": step, "val_accuracy": 0.1 if step < reached else 0.9} for step in (0, 2, 4, 6)]
         stored(

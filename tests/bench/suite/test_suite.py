@@ -16,7 +16,7 @@ from bench.cell.config import options
 from bench.execution.record import failed_rows
 from bench.store.store import Store
 from bench.suite.suite import load_suite, suite_hash
-from bench.suite.tuning import sobol_trials
+from bench.suite.tuning import Winner, sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
 from tests.bench.conftest import SUITE_SIZE
@@ -153,19 +153,18 @@ def planted(suite, store, scores, problem="digits/mlp", optimizer="sgd"):
 def test_the_best_trial_is_the_planted_one(tmp_path):
     suite, store = load_suite("smoke", SUITE_SIZE), Store(tmp_path)
     cell = planted(suite, store, [0.1, None, 0.9, 0.3])
-    best = suite.best("digits/mlp", "sgd", store.members())
-    assert json.loads(best["hyperparameters"]) == cell.members[2 * suite.tuning_seeds].hyperparameters
-    assert best["score"] == 0.9 and best["n_seeds"] == suite.tuning_seeds
-    assert suite.best("digits/mlp", "shb", store.members()) is None
+    won = suite.winner("digits/mlp", "sgd", store.members())
+    assert won == Winner(cell.members[2 * suite.tuning_seeds].hyperparameters, 0.9, suite.tuning_seeds)
+    assert suite.winner("digits/mlp", "shb", store.members()) is None
 
 
 def test_an_incomplete_tuning_has_no_best(tmp_path):
     suite, store = load_suite("smoke", SUITE_SIZE), Store(tmp_path)
     cell = planted(suite, store, [0.1, 0.2, 0.3, 0.4])
     members = store.members()
-    assert suite.best("digits/mlp", "sgd", members.filter(pl.col("member_id") != cell.ids[-1])) is None
+    assert suite.winner("digits/mlp", "sgd", members.filter(pl.col("member_id") != cell.ids[-1])) is None
     status = pl.when(pl.col("member_id") == cell.ids[-1]).then(pl.lit("failed")).otherwise(pl.col("status"))
-    assert suite.best("digits/mlp", "sgd", members.with_columns(status.alias("status"))) is None
+    assert suite.winner("digits/mlp", "sgd", members.with_columns(status.alias("status"))) is None
 
 
 def test_the_score_fits_the_task(write_suite):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from bench.command import run_command
 from bench.execution.processes import WorkerError
 from bench.store.store import METRICS, Store
 from bench.suite.suite import load_suite
-from bench.suite.workers import WORTH, run_pairs, worker_count
+from bench.suite.workers import WORTH, RemoteReporter, run_pairs, worker_count
 from bench.terminal.progress import Reporter
 
 
@@ -106,3 +107,12 @@ def test_processes_are_started_where_that_pays(monkeypatch):
 def test_no_processes_is_a_mistake(tiny_suite, capsys):
     assert run_command(bench.run.main, [*tiny_suite, "workers=0"]) == 2
     assert "workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [("describe", "e1 sgd"), ("work", 2.5), ("members", 3), ("line", "done")]
+)
+def test_a_process_reports_by_the_methods_of_the_display(name, argument):
+    events = []
+    getattr(RemoteReporter(SimpleNamespace(put=events.append)), name)(argument)
+    assert pickle.loads(pickle.dumps(events)) == [(getattr(Reporter, name), argument)]
