@@ -32,6 +32,22 @@ def _leave_with_code() -> None:
         os._exit(130)
 
 
+def _needs_checkout() -> None:
+    """End a command that comes from a wheel, which has no conf/ beside it: one line, and the exit code of bad input.
+
+    Only a command ends so, not who imports bench: the module that `python -m` was given stands before its arguments.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    module = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
+    if module.split(".")[0] == "bench" and not os.path.isfile(os.path.join(here, os.pardir, "conf", "config.yaml")):
+        allowed = "the folder of a checkout, with conf/ beside it (CONTRIBUTING.md); of a wheel only shb works"
+        os.write(2, os.fsencode(f"error: bench={here}: allowed is {allowed}\n"))
+        raise SystemExit(2)
+
+
+if sys.argv[:1] == ["-m"]:
+    _needs_checkout()
+
 # `python -m bench.run` imports this first, when sys.argv[0] is still "-m"; `run_command` puts Python's handler back.
 if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _leave)
