@@ -50,9 +50,9 @@ enum {{ WIDTH = {width} }};
 typedef {flag} flag;
 
 // Members 0 .. members - 1 by `steps` steps; in: first element of every input, stride: its bytes from step to step.
-// Returns whether a stack must look closer at one of them.
+// Returns whether the numbers of one of them are not finite (the output of the tape that is its flag).
 int64_t advance(const char* const* in, const int64_t* stride, char* const* out, int64_t members, int64_t steps) {{
-    flag attention = 0;
+    flag not_finite = 0;
     for (int64_t first = 0; first < members; first += WIDTH) {{
         const int64_t n = members - first < WIDTH ? members - first : WIDTH;
 {arrays}
@@ -71,17 +71,17 @@ int64_t advance(const char* const* in, const int64_t* stride, char* const* out, 
 {stores}
         }}
     }}
-    return attention != 0;
+    return not_finite != 0;
 }}
 """
 
 
 class Recurrence:
-    """`(carried, varying) -> (carried after all steps, must a stack look closer?)`.
+    """`(carried, varying) -> (carried after all steps, not_finite)`.
 
     Args:
         tape: its first inputs and first outputs are what is carried; then come the numbers that vary with the step, and
-            one more output, the flag.
+            one more output, the flag `not_finite` (of any member, after any step).
         carried: number of carried tensors.
         signs: index of an input that is +1 or -1 and given as bits: int64 [1, members], of which bit k is 1 where the
             number of step k is +1. None if there is none.
@@ -103,8 +103,8 @@ class Recurrence:
         The last of `varying` has a row for every step.
         """
         rows = [t.flatten(1) if t.ndim > 1 else t for t in varying]
-        *new, attention = torch.ops.shb.native_recurrence(self._address, self._expected, list(carried), rows)
-        return new, attention
+        *new, not_finite = torch.ops.shb.native_recurrence(self._address, self._expected, list(carried), rows)
+        return new, not_finite
 
 
 def _expected(value: Value, signs: bool) -> tuple[int, int]:
@@ -152,12 +152,12 @@ def _source(tape: Tape, carried: int, signs: int | None) -> str:
             body.append(f"const {_TYPES[used.dtype]} in{i} = wide{i}[i];")
     now = [one for one in made if one not in afterwards]
     body += _statements(now, names, tape.fixed)
-    flag = [f"attention |= {names[watched]};"] if watched in names else []
+    flag = [f"not_finite |= {names[watched]};"] if watched in names else []
     body += [*flag, *(f"carried{i}[i] = {names[value]};" for i, value in results)]
     end = {**names, **{value: f"carried{i}[i]" for i, value in results}}
     late = _statements(afterwards, end, tape.fixed)
     if not flag:
-        late += [f"attention |= {end[watched]};"]
+        late += [f"not_finite |= {end[watched]};"]
     return _TEMPLATE.format(
         width=_WIDTH,
         flag="int64_t" if wide else "int32_t",  # as wide as the numbers: a vector of flags fits one of numbers

@@ -271,8 +271,8 @@ class Stack:
             numbers = [dict(zip(rows, one)) for one in zip(*rows.values())] or [{}] * len(ks)
             for k, index, sample, one in zip(ks.tolist(), ks.unbind(), samples.unbind(), numbers):
                 batch = (sample,) if step.taped else self.problem.batch(sample)
-                new, attention, grads = step(carried, one, batch, index)
-                if not self.asks_device or bool(attention):
+                new, not_finite, grads = step(carried, one, batch, index)
+                if not self.asks_device or bool(not_finite):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
                     state["alive"] = new_tree["flags"]["alive"]
                     freeze(state, state["alive"] & ~finite(new_tree["params"]), _held(tree), k)
@@ -301,8 +301,8 @@ class Stack:
             samples = (bits if part.members is None else bits[part.members]).unsqueeze(0)
         else:
             samples = self._samples(part, start, stop)
-        new, attention = step.many(carried, hyperparameters, samples, ks, signs)
-        return None if bool(attention) else new
+        new, not_finite = step.many(carried, hyperparameters, samples, ks, signs)
+        return None if bool(not_finite) else new
 
     def _put(self, state: dict, carried: dict) -> None:
         state |= {"params": carried["params"], "optimizer": carried["optimizer"], **carried["flags"]}

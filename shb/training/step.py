@@ -1,4 +1,4 @@
-"""One update of a stack as a program: gradient, update rule, and what a stack looks at after every update."""
+"""One update of a stack as a program: gradient, update rule, and the flags that it keeps of every member."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Step:
-    """One update: (carried, numbers, batch, k) -> (carried, must a stack look closer?, gradients).
+    """One update: (carried, numbers, batch, k) -> (carried, not_finite, gradients).
 
     `carried` is a tree of tensors with a leading member axis: "params", "optimizer" (its state), and "flags":
 
@@ -39,7 +39,8 @@ class Step:
 
     and, of problems that have some, "buffers": what belongs to a member but is not trained.
 
-    A stack must look closer when the parameters of a living member have no finite sum.
+    `not_finite` is a bool [] tensor: True if some member that had not diverged now has a non-finite parameter (or its
+    sum overflows); the caller then finds out which.
 
     Args:
         names: hyperparameters that the step is given, each float64 [width].
@@ -85,9 +86,9 @@ class Step:
         def step(*tensors: Tensor) -> list[Tensor]:
             carried, numbers, batch, k = pytree.tree_unflatten(list(tensors), spec)
             batch = problem.batch(*batch) if taped else batch
-            new, attention, grads = _step(problem, optimizer, gradients, carried, numbers, batch, k)
+            new, not_finite, grads = _step(problem, optimizer, gradients, carried, numbers, batch, k)
             leaves = matched(optimizer, problem.name, carried, new)
-            return [*leaves, attention, *(grads if observed else ())]
+            return [*leaves, not_finite, *(grads if observed else ())]
 
         if taped:
             self.program = record(trace(step, *inputs, rounded=True), width)
@@ -115,7 +116,7 @@ class Step:
     def many(
         self, carried: Sequence[Tensor], numbers: Mapping[str, Tensor], samples: Tensor, ks: Tensor, signs: bool = False
     ) -> tuple[Sequence[Tensor], Tensor] | None:
-        """Steps of [steps, ...] as one call: (carried, must a stack look closer?); None if it cannot be done.
+        """Steps of [steps, ...] as one call: (carried, not_finite of any step); None if it cannot be done.
 
         Args:
             signs: `samples` are bits (`sign_bits`), as int64 [1, members].
@@ -228,11 +229,11 @@ def _step(
     inside = in_trap(problem, new_params)
     if inside is not None:
         new |= {"inside": inside, "touched": old["touched"] | inside, "trapped": inside & old["inside"]}
-    attention = (old["alive"] & ~_sums_finite(new_params)).any()
+    not_finite = (old["alive"] & ~_sums_finite(new_params)).any()
     moved = {"params": new_params, "optimizer": state, "flags": new}
     if buffers:
         moved["buffers"] = dict(zip(buffers, new_buffers))
-    return moved, attention, grads
+    return moved, not_finite, grads
 
 
 def _sums_finite(params: Params) -> Tensor:

@@ -50,15 +50,15 @@ static std::vector<at::Tensor> recurrence(int64_t address, at::IntArrayRef expec
         in.push_back((const char*)x.const_data_ptr()), stride.push_back(fixed ? 0 : x.stride(0) * x.element_size());
         element.push_back(common ? 0 : x.element_size());
     }
-    std::atomic<bool> attention{false};
+    std::atomic<bool> not_finite{false};
     const int64_t grain = std::max<int64_t>(1, 10000 / std::max<int64_t>(1, steps));
     at::parallel_for(0, members, grain, [&](int64_t begin, int64_t end) {
         std::vector<const char*> from(in);
         std::vector<char*> to(out);
         for (size_t i = 0; i < from.size(); i++) from[i] += begin * element[i];
         for (size_t i = 0; i < to.size(); i++) to[i] += begin * element[i];
-        if (((Recurrence)address)(from.data(), stride.data(), to.data(), end - begin, steps)) attention = true;
+        if (((Recurrence)address)(from.data(), stride.data(), to.data(), end - begin, steps)) not_finite = true;
     });
-    results.push_back(at::full({}, attention.load(), at::kBool));
+    results.push_back(at::full({}, not_finite.load(), at::kBool));
     return results;
 }

@@ -172,5 +172,5 @@ def test_not_a_number_is_the_larger_and_the_smaller_there_too():
     rest = step.program.inputs[step._count :]
     varying = [torch.ones((5,) if v.common else (5, 9), dtype=v.dtype) for v in rest]
     varying[-1] = torch.arange(5)
-    new, attention = loop(carried, varying)
-    assert new[0].isnan().all() and bool(attention)
+    new, not_finite = loop(carried, varying)
+    assert new[0].isnan().all() and bool(not_finite)
