@@ -5,7 +5,7 @@
     shb::convolution_weight  x, upstream                                             ->  gradient of the weight
 
 for m members with n images each, channels last, zero padding kernel // 2. Here they are a gather of patches and a
-batched product; native.py has faster ones. Without the bias each is linear in its two tensors, so the three are each
+batched product; schemas.py has faster ones. Without the bias each is linear in its two tensors, so the three are each
 other's derivatives.
 """
 

@@ -15,6 +15,7 @@ import torch
 from shb.errors import CompilationError
 from shb.folders import notice
 from shb.kernels.compiler import call_compiler, compiler
+from shb.kernels.enumerations import header
 from shb.kernels.keeping import discard, find, keep
 
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
@@ -27,6 +28,11 @@ SANITIZING = SANITIZERS if os.environ.get("SHB_SANITIZE") == "1" else ()
 FLAGS = ("-std=c++20", *OPTIMIZATION, *SANITIZING)
 # without contraction: operations that a tape does one after the other keep their rounding
 C_FLAGS = ("-xc", "-std=c17", *OPTIMIZATION, *SANITIZING, "-ffp-contract=off", "-shared")
+# a sum of products that is 2^-24 if it is made of fused multiply-adds, and else 0 (the sanitizers' -O0 fuses none)
+_FUSED = """
+x, y = torch.tensor([[[-1 - 2**-11, 1 + 2**-12]]]), torch.tensor([[[1.0], [1 + 2**-12]]])
+assert torch.ops.shb.native_bmm(x, y).item() == 2**-24, "multiply-adds are not fused: members would have other bits"
+"""
 # what another process does with a library before this one trusts it
 _TRIAL = """
 import torch, shb.kernels
@@ -34,7 +40,7 @@ torch.ops.load_library(path)
 torch.classes.shb.Tape
 one = torch.ones(1, 2, 2)
 assert torch.equal(torch.ops.shb.native_bmm(one, one), 2 * one), "wrong product"
-"""
+""" + ("" if SANITIZING else _FUSED)
 _C_TRIAL = "import ctypes\nlibrary = ctypes.CDLL(path)\n"
 
 
@@ -97,7 +103,8 @@ def _build(scratch: Path, target: Path) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import include_paths, library_paths
 
-    includes = [f"-I{path}" for path in include_paths()]
+    (scratch / "enumerations.h").write_text(header())
+    includes = [f"-I{path}" for path in (scratch, *include_paths())]
     libraries = [*(f"-L{path}" for path in library_paths()), "-ltorch_cpu", "-lc10"]
     compiled = scratch / "native.o"
     call_compiler([compiler(), *FLAGS, "-fopenmp", *includes, "-c", str(SOURCE), "-o", str(compiled)], scratch)
@@ -111,7 +118,7 @@ def _one_line(error: Exception) -> str:
 
 def _name() -> str:
     sources = [path.read_text() for path in sorted(SOURCE.parent.iterdir())]
-    return _key(*sources, *FLAGS, torch.__version__)
+    return _key(*sources, header(), *FLAGS, torch.__version__)
 
 
 def _key(*sources: str) -> str:

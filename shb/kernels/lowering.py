@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, fx
 
-from shb.kernels.native import NOWHERE
+import shb.kernels.schemas  # noqa: F401  defines the native operations
+from shb.kernels.enumerations import NOWHERE
 
 _aten, _shb = torch.ops.aten, torch.ops.shb
 _LAYOUT = {  # operations that change only how elements are indexed, or where they lie

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from shb.kernels.enumerations import DTYPES, KINDS
 from shb.kernels.library import build_source
-from shb.kernels.tape import DTYPES, Pointwise, Tape, Unsupported, Value
+from shb.kernels.tape import Pointwise, Tape, Unsupported, Value
 
 _WIDTH = 256  # members that are taken through all steps together
 _TYPES = {
@@ -25,7 +26,7 @@ _TYPES = {
     torch.bool: "flag",
 }
 _MEMORY = {**_TYPES, torch.bool: "uint8_t"}
-_EXPRESSIONS = {  # as in native/pointwise.h
+_EXPRESSIONS = {  # C of the functions of a tape, with the roundings of native/pointwise.h
     **{name: f"{{}} {sign} {{}}" for name, sign in (("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"))},
     **{name: f"{{}} {sign} {{}}" for name, sign in (("and", "&"), ("or", "|"), ("xor", "^"), ("eq", "=="))},
     **{name: f"{{}} {sign} {{}}" for name, sign in (("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"))},
@@ -108,8 +109,9 @@ class Recurrence:
 
 
 def _expected(value: Value, signs: bool) -> tuple[int, int]:
-    """Dtype and kind of an input, as in native/recurrence.h: of members, common to them, or bits."""
-    return (DTYPES[torch.int64], 2) if signs else (DTYPES[value.dtype], int(value.common))
+    """Dtype and kind of an input."""
+    kind = "bits" if signs else "common" if value.common else "members"
+    return DTYPES[torch.int64 if signs else value.dtype], KINDS.index(kind)
 
 
 def _source(tape: Tape, carried: int, signs: int | None) -> str:

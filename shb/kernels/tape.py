@@ -16,26 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DTYPES = {
-    torch.float32: 0,
-    torch.float64: 1,
-    torch.bool: 2,
-    torch.int64: 3,
-    torch.int8: 4,
-    torch.uint8: 5,
-}  # as in native/pointwise.h
-FUNCTIONS = (  # as in native/pointwise.h
-    *("add", "sub", "mul", "div", "maximum", "minimum", "and", "or", "xor", "eq", "ne", "lt", "le", "gt", "ge"),
-    *("threshold", "neg", "abs", "sign", "sqrt", "reciprocal", "relu", "not", "copy", "where"),
-)
-OPCODES = (  # as in native/tape.h
-    *("loop", "contiguous", "index_select", "sum", "argmax", "log_softmax", "log_softmax_backward", "product", "any"),
-    *("convolution", "convolution_input", "convolution_weight", "rectifier", "rectifier_input", "rectifier_weight"),
-    *("rectifier_bias", "max_pool", "max_pool_backward"),
-)
-_SLOTS = ("input", "shared", "fixed", "output", "flag", "scratch")  # as in native/tape.h
+from shb.kernels.enumerations import ALIGNMENT, DTYPES, FUNCTIONS, OPCODES, PLACES, SLOTS
+
 _ELEMENTS = 1024  # of the members that are taken through a tape together, where one has few
-_ALIGNMENT = 64
 _LONGEST = 48  # operations of a loop
 
 
@@ -82,8 +65,12 @@ class View:
         return self.meta.is_contiguous() and self.meta.numel() == self.value.size
 
     @property
-    def code(self) -> tuple[Value, int]:
-        return self.value, self.meta.storage_offset()
+    def offset(self) -> int:
+        """Index of its first element among those of the value."""
+        return int(self.meta.storage_offset())
+
+
+Operand = int | Value | View | Sequence[int] | None
 
 
 @dataclass(eq=False)
@@ -106,12 +93,22 @@ class Pointwise:
 
 @dataclass(eq=False)
 class Kernel:
-    """Another instruction; `code` holds numbers, and values with what follows them as numbers."""
+    """Another instruction.
+
+    Args:
+        operands: by name, in the order in which native/instructions.h reads them: a number, a list of numbers, a value
+            (from its first element on), a view (from its first element on), or None for a view that is not there.
+        results: values that it writes; those among the operands that are not are read.
+    """
 
     opcode: str
-    code: list[int | Value]
-    reads: list[Value]
+    operands: dict[str, Operand]
     results: list[Value]
+
+    @property
+    def reads(self) -> list[Value]:
+        used = (one.value if isinstance(one, View) else one for one in self.operands.values())
+        return [value for value in used if isinstance(value, Value) and value not in self.results]
 
 
 @dataclass(eq=False)
@@ -170,7 +167,7 @@ class Tape:
         used = (v for step in steps for v in (*step.reads, *step.results))
         values = list(dict.fromkeys((*used, *inputs)))  # of every input, used or not, dtype and size are checked
         index = {value: i for i, value in enumerate(values)}
-        table = [n for v in values for n in (_SLOTS.index(v.slot), v.place, v.bytes, DTYPES.get(v.dtype, -1))]
+        table = [n for v in values for n in (SLOTS.index(v.slot), v.place, v.bytes, DTYPES.get(v.dtype, -1))]
         code = [n for step in steps for n in (_loop(step, index) if isinstance(step, Loop) else _kernel(step, index))]
         kinds = [n for one in outputs if one.value is not None for n in _output(one)]
         self._passed = [None if one.value is not None else one.passed for one in outputs]
@@ -260,7 +257,7 @@ def _place(steps: Sequence[Loop | Kernel], block: int) -> int:
             if value.slot != "scratch":
                 continue
             taken = sorted(t for t in taken if t[2] >= i)
-            size = math.ceil(value.bytes * block / _ALIGNMENT) * _ALIGNMENT
+            size = math.ceil(value.bytes * block / ALIGNMENT) * ALIGNMENT
             value.place = 0
             for begin, end, _ in taken:
                 if begin - value.place >= size:
@@ -272,7 +269,19 @@ def _place(steps: Sequence[Loop | Kernel], block: int) -> int:
 
 
 def _kernel(step: Kernel, index: dict[Value, int]) -> list[int]:
-    return [OPCODES.index(step.opcode), *(index[n] if isinstance(n, Value) else int(n) for n in step.code)]
+    code = [OPCODES.index(step.opcode)]
+    for one in step.operands.values():
+        if one is None:
+            code += [-1, 0]
+        elif isinstance(one, View):
+            code += [index[one.value], one.offset]
+        elif isinstance(one, Value):
+            code.append(index[one])
+        elif isinstance(one, Sequence):
+            code += [len(one), *map(int, one)]
+        else:
+            code.append(int(one))
+    return code
 
 
 def _loop(loop: Loop, index: dict[Value, int]) -> list[int]:
@@ -286,11 +295,11 @@ def _loop(loop: Loop, index: dict[Value, int]) -> list[int]:
         for view, row, column in operands:
             if one.rows == 1:  # all elements in order, or one number
                 row = columns * column
-            code += _operand(loop, index, view.value, view.meta.storage_offset(), row, column)
+            code += _operand(loop, index, view.value, view.offset, row, column)
     return code
 
 
 def _operand(loop: Loop, index: dict[Value, int], value: Value, offset: int, row: int, column: int) -> list[int]:
     inside = value in loop.registers
-    where = [1, loop.registers[value]] if inside else [0, index[value]]
-    return [*where, offset, row, column, DTYPES[value.dtype]]
+    place = PLACES.index("register" if inside else "memory")
+    return [place, loop.registers[value] if inside else index[value], offset, row, column, DTYPES[value.dtype]]

@@ -5,12 +5,19 @@
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
-enum Dtype : int64_t { F32, F64, BOOL, I64, I8, U8, DTYPES };  // as in tape.py
+#include "enumerations.h"
 
+namespace shb {
+
+// Of a Dtype.
 static inline at::ScalarType scalar_type(int64_t type) {
-    static const at::ScalarType types[DTYPES] = {at::kFloat, at::kDouble, at::kBool, at::kLong, at::kChar, at::kByte};
+#define SCALAR(name, scalar) scalar,
+    static const std::vector<at::ScalarType> types = {X_DTYPES(SCALAR)};
+#undef SCALAR
+    if (type < 0 || type >= (int64_t)types.size()) throw std::invalid_argument("a dtype that a tape does not have");
     return types[type];
 }
 
@@ -49,3 +56,5 @@ struct Reader {
         return numbers;
     }
 };
+
+}  // namespace shb

@@ -14,6 +14,8 @@
 #include "pooling.h"
 #include "tile.h"
 
+namespace shb {
+
 constexpr int64_t BLOCK = 256;  // pixels that a gradient of the weight sums before it adds to memory
 
 // Sizes of one member's convolution: stride 1, zero padding that keeps height and width.
@@ -272,3 +274,5 @@ static at::Tensor rectifier_bias(const at::Tensor& upstreams, const at::Tensor& 
                   gradient.mutable_data_ptr<float>());
     return gradient;
 }
+
+}  // namespace shb

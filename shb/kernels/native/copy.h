@@ -8,6 +8,8 @@
 
 #include "tile.h"
 
+namespace shb {
+
 // x as [count, rows, columns] whose elements lie in columns, `by_column` apart, if its dimensions are that
 struct Transposed {
     int64_t count = 0, rows = 0, columns = 0, by_count = 0, by_column = 0;
@@ -51,3 +53,5 @@ static at::Tensor contiguous(const at::Tensor& x) {
     });
     return y;
 }
+
+}  // namespace shb

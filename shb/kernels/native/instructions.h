@@ -9,6 +9,8 @@
 #include "products.h"
 #include "reductions.h"
 
+namespace shb {
+
 // A contiguous copy of elements of any strides (0: repeated).
 struct Contiguous : Instruction {
     int64_t in, offset, out, size;
@@ -138,9 +140,9 @@ struct Any : Instruction {
 };
 
 // Where a member's images are, or another operand: a value and the offset of its first element.
-struct Place {
+struct Operand {
     int64_t value, offset;
-    explicit Place(Reader& read) : value(read()), offset(read()) {}
+    explicit Operand(Reader& read) : value(read()), offset(read()) {}
     template <class T>
     T* at(const Context& context, int64_t member) const { return context.of<T>(value, member, offset); }
 };
@@ -155,7 +157,7 @@ struct Images : Instruction {
 };
 
 struct Convolution : Images {
-    Place x, weight, bias, y;
+    Operand x, weight, bias, y;
     explicit Convolution(Reader& read) : Images(read), x(read), weight(read), bias(read), y(read) {}
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -165,7 +167,7 @@ struct Convolution : Images {
 };
 
 struct ConvolutionInput : Images {
-    Place upstream, weight, x;
+    Operand upstream, weight, x;
     explicit ConvolutionInput(Reader& read) : Images(read), upstream(read), weight(read), x(read) {}
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -175,7 +177,7 @@ struct ConvolutionInput : Images {
 };
 
 struct ConvolutionWeight : Images {
-    Place x, upstream, gradient;
+    Operand x, upstream, gradient;
     explicit ConvolutionWeight(Reader& read) : Images(read), x(read), upstream(read), gradient(read) {}
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -185,7 +187,7 @@ struct ConvolutionWeight : Images {
 };
 
 struct Rectifier : Images {
-    Place x, weight, bias, y, which;
+    Operand x, weight, bias, y, which;
     explicit Rectifier(Reader& read) : Images(read), x(read), weight(read), bias(read), y(read), which(read) { read_window(read); }
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -195,7 +197,7 @@ struct Rectifier : Images {
 };
 
 struct RectifierInput : Images {
-    Place upstream, which, weight, x;
+    Operand upstream, which, weight, x;
     explicit RectifierInput(Reader& read) : Images(read), upstream(read), which(read), weight(read), x(read) { read_window(read); }
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -206,7 +208,7 @@ struct RectifierInput : Images {
 };
 
 struct RectifierWeight : Images {
-    Place x, upstream, which, gradient;
+    Operand x, upstream, which, gradient;
     explicit RectifierWeight(Reader& read) : Images(read), x(read), upstream(read), which(read), gradient(read) { read_window(read); }
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -217,7 +219,7 @@ struct RectifierWeight : Images {
 };
 
 struct RectifierBias : Instruction {
-    Place upstream, which, gradient;
+    Operand upstream, which, gradient;
     int64_t pixels, out;
     explicit RectifierBias(Reader& read) : upstream(read), which(read), gradient(read), pixels(read()), out(read()) {}
     void run(Context& context) const override {
@@ -228,7 +230,7 @@ struct RectifierBias : Instruction {
 };
 
 struct MaxPool : Images {
-    Place x, y, which;
+    Operand x, y, which;
     explicit MaxPool(Reader& read) : Images(read), x(read), y(read), which(read) { read_window(read); }
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -238,7 +240,7 @@ struct MaxPool : Images {
 };
 
 struct MaxPoolBackward : Images {
-    Place upstream, which, x;
+    Operand upstream, which, x;
     explicit MaxPoolBackward(Reader& read) : Images(read), upstream(read), which(read), x(read) { read_window(read); }
     void run(Context& context) const override {
         for (int64_t i = 0; i < context.members; i++)
@@ -246,3 +248,5 @@ struct MaxPoolBackward : Images {
                        window, x.at<float>(context, i));
     }
 };
+
+}  // namespace shb

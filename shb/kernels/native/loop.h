@@ -7,11 +7,13 @@
 #include "context.h"
 #include "pointwise.h"
 
+namespace shb {
+
 // Pointwise operations on [rows, columns] elements of each member, piece by piece.
 struct Loop : Instruction {
-    static constexpr int64_t PIECE = 512, REGISTER = 8 * PIECE, VALUE = 0, INSIDE = 1;  // bytes of a register
+    static constexpr int64_t PIECE = 512, REGISTER_BYTES = 8 * PIECE;
     struct Operand {
-        int64_t kind, index, offset, row, column, size;  // strides and offset in elements of `size` bytes
+        int64_t place, index, offset, row, column, size;  // a Place; strides and offset in elements of `size` bytes
         int64_t step;                                   // bytes from element to element of a row, 0 for a register
         bool many;                                      // else one number for a row
     };
@@ -23,7 +25,6 @@ struct Loop : Instruction {
     std::vector<Operation> operations;
 
     explicit Loop(Reader& read) {
-        static const int64_t sizes[DTYPES] = {4, 8, 1, 8, 1, 1};
         rows = read(), columns = read();
         operations.resize(read());
         for (Operation& operation : operations) {
@@ -31,9 +32,10 @@ struct Loop : Instruction {
             const auto type = (Dtype)read(), to = (Dtype)read();
             operation.function = pointwise(function, type, to);
             for (Operand* o : {&operation.out, &operation.in[0], &operation.in[1], &operation.in[2]}) {
-                o->kind = read(), o->index = read(), o->offset = read(), o->row = read(), o->column = read();
-                o->size = sizes[read()], o->many = o->column != 0, o->step = o->kind == INSIDE ? 0 : o->column * o->size;
-                if (o->kind == INSIDE) registers = std::max(registers, o->index + 1);
+                o->place = read(), o->index = read(), o->offset = read(), o->row = read(), o->column = read();
+                o->size = (int64_t)c10::elementSize(scalar_type(read()));
+                o->many = o->column != 0, o->step = o->place == REGISTER ? 0 : o->column * o->size;
+                if (o->place == REGISTER) registers = std::max(registers, o->index + 1);
             }
         }
     }
@@ -47,8 +49,8 @@ struct Loop : Instruction {
                 char** address = start.data();
                 for (const Operation& operation : operations)
                     for (const Operand* o : {operation.in, operation.in + 1, operation.in + 2, &operation.out})
-                        *address++ = o->kind == INSIDE ? context.registers + o->index * REGISTER
-                                                       : context.of<char>(o->index, member) + (o->offset + row * o->row) * o->size;
+                        *address++ = o->place == REGISTER ? context.registers + o->index * REGISTER_BYTES
+                                                         : context.of<char>(o->index, member) + (o->offset + row * o->row) * o->size;
                 for (int64_t first = 0; first < length; first += PIECE) {
                     char** from = start.data();
                     const int64_t n = std::min(PIECE, length - first);
@@ -63,3 +65,5 @@ struct Loop : Instruction {
     }
     double cost() const override { return 0.1 * operations.size() * rows * columns + 5.0 * rows * operations.size(); }
 };
+
+}  // namespace shb

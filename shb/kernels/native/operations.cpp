@@ -1,4 +1,4 @@
-// The operations that native.py declares, and tapes.
+// The operations that schemas.py declares, and tapes.
 
 #include <torch/library.h>
 
@@ -9,6 +9,8 @@
 #include "random.h"
 #include "recurrence.h"
 #include "tape.h"
+
+namespace shb {
 
 TORCH_LIBRARY_FRAGMENT(shb, library) {
     library.class_<Tape>("Tape")
@@ -32,3 +34,5 @@ TORCH_LIBRARY_IMPL(shb, CPU, library) {
     library.impl("native_signs", signs_of);
     library.impl("native_recurrence", recurrence);
 }
+
+}  // namespace shb

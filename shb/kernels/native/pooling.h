@@ -7,7 +7,10 @@
 #include <cstring>
 #include <tuple>
 
+#include "enumerations.h"
 #include "tile.h"
+
+namespace shb {
 
 struct Window {
     int64_t rows, columns;
@@ -16,7 +19,6 @@ template <int ROWS, int COLUMNS>
 struct Fixed {  // a window whose loops unroll
     static constexpr int rows = ROWS, columns = COLUMNS;
 };
-constexpr uint8_t NOWHERE = 255;  // no cell of a window: its maximum passed no ReLU
 
 // One line of windows, of lines [width, channels] -> y and which [width / columns, channels]: the maximum and its cell, the
 // first one at ties. Not-a-number is the largest, and the last one is taken, as torch does. RELU: y = max(maximum, 0), without a cell where that is 0.
@@ -149,3 +151,5 @@ static at::Tensor max_pool_backward(const at::Tensor& upstreams, const at::Tenso
                gradient.mutable_data_ptr<float>());
     return gradient.permute({0, 3, 1, 2});
 }
+
+}  // namespace shb

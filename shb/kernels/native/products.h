@@ -6,6 +6,8 @@
 
 #include "tile.h"
 
+namespace shb {
+
 // c [m, n] = a b (+ bias [n]) of one member; row i of a begins at a + i * row, and its k-th element is offset[k] further
 static void product(const float* a, int64_t row, const int32_t* offset, const Packed& b, const float* bias, float* c, int64_t m,
                     int64_t n, int64_t k) {
@@ -37,3 +39,4 @@ static at::Tensor bmm(const at::Tensor& a, const at::Tensor& b) {
     return c;
 }
 
+}  // namespace shb

@@ -12,6 +12,8 @@
 #include <immintrin.h>
 #endif
 
+namespace shb {
+
 constexpr int64_t SEEDS = 256;  // that are drawn for together
 
 #ifdef __AVX512F__
@@ -96,3 +98,5 @@ static at::Tensor signs_of(const at::Tensor& seeds, int64_t name, int64_t start,
     });
     return result;
 }
+
+}  // namespace shb

@@ -11,13 +11,14 @@
 
 #include "context.h"
 
-typedef int64_t (*Recurrence)(const char* const* in, const int64_t* stride, char* const* out, int64_t members, int64_t steps);
+namespace shb {
+
+using Recurrence = int64_t (*)(const char* const* in, const int64_t* stride, char* const* out, int64_t members, int64_t steps);
 
 // carried [members, 1 number] each; varying [steps, members] each, or [steps], or [1, members] where the loop knows more of
 // it (bits of at most 64 steps), the last as long as there are steps -> carried after all steps, and a flag.
-// expected: for every input its Dtype and its kind, as in recurrence.py
+// expected: for every input its Dtype and its Kind
 static std::vector<at::Tensor> recurrence(int64_t address, at::IntArrayRef expected, at::TensorList carried, at::TensorList varying) {
-    enum Kind : int64_t { MEMBERS, COMMON, BITS };
     TORCH_CHECK(!carried.empty() && !varying.empty(), "nothing to advance");
     TORCH_CHECK(expected.size() == 2 * (carried.size() + varying.size()), "a recurrence of ", expected.size() / 2, " inputs was given ",
                 carried.size() + varying.size());
@@ -62,3 +63,5 @@ static std::vector<at::Tensor> recurrence(int64_t address, at::IntArrayRef expec
     results.push_back(at::full({}, not_finite.load(), at::kBool));
     return results;
 }
+
+}  // namespace shb

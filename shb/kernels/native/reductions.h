@@ -11,6 +11,8 @@
 #include <immintrin.h>
 #endif
 
+namespace shb {
+
 constexpr int64_t TERMS = 256;       // a sum of more is a sum of sums, so that rounding errors grow slowly
 constexpr int WAYS = 16, CHAINS = 4;  // partial sums of a row, whatever the width of a vector
 #if defined(__AVX512F__)
@@ -251,3 +253,5 @@ static void log_softmax_backward(const T* upstream, const T* y, int64_t rows, in
         }
     });
 }
+
+}  // namespace shb

@@ -15,15 +15,9 @@
 #include "instructions.h"
 #include "loop.h"
 
-constexpr int64_t ALIGNMENT = 64;  // of values in scratch memory, as in tape.py
-
-enum Opcode : int64_t {  // as in tape.py
-    LOOP, CONTIGUOUS, INDEX_SELECT, SUM, ARGMAX, LOG_SOFTMAX, LOG_SOFTMAX_BACKWARD, PRODUCT, ANY, CONVOLUTION, CONVOLUTION_INPUT, CONVOLUTION_WEIGHT,
-    RECTIFIER, RECTIFIER_INPUT, RECTIFIER_WEIGHT, RECTIFIER_BIAS, MAX_POOL, MAX_POOL_BACKWARD
-};
+namespace shb {
 
 struct Tape : torch::CustomClassHolder {
-    enum Slot : int64_t { INPUT, SHARED, FIXED, OUTPUT, FLAG, SCRATCH };  // SHARED: an input that is the same for all members
     struct Value {
         int64_t slot, place, bytes, type;  // index of the tensor or offset in the scratch memory; bytes of a member there; Dtype
     };
@@ -43,7 +37,7 @@ struct Tape : torch::CustomClassHolder {
          std::vector<at::Tensor> fixed_, int64_t given_, int64_t block_, int64_t scratch_)
         : fixed(std::move(fixed_)), given(given_), block(block_), scratch(scratch_) {
         for (size_t i = 0; i + 3 < values_.size(); i += 4) {
-            if (values_[i + 3] < 0 || values_[i + 3] >= DTYPES) throw std::invalid_argument("a dtype that a tape does not have");
+            scalar_type(values_[i + 3]);  // throws
             values.push_back({values_[i], values_[i + 1], values_[i + 2], values_[i + 3]});
             if (values.back().slot == FIXED) checked(fixed.at(values.back().place), values.back(), 1);
         }
@@ -62,24 +56,9 @@ struct Tape : torch::CustomClassHolder {
 
     static std::unique_ptr<Instruction> instruction(Reader& read) {
         switch ((Opcode)read()) {
-            case LOOP: return std::make_unique<Loop>(read);
-            case CONTIGUOUS: return std::make_unique<Contiguous>(read);
-            case INDEX_SELECT: return std::make_unique<IndexSelect>(read);
-            case SUM: return std::make_unique<Sum>(read);
-            case ARGMAX: return std::make_unique<Argmax>(read);
-            case LOG_SOFTMAX: return std::make_unique<LogSoftmax>(read);
-            case LOG_SOFTMAX_BACKWARD: return std::make_unique<LogSoftmaxBackward>(read);
-            case PRODUCT: return std::make_unique<Product>(read);
-            case ANY: return std::make_unique<Any>(read);
-            case CONVOLUTION: return std::make_unique<Convolution>(read);
-            case CONVOLUTION_INPUT: return std::make_unique<ConvolutionInput>(read);
-            case CONVOLUTION_WEIGHT: return std::make_unique<ConvolutionWeight>(read);
-            case RECTIFIER: return std::make_unique<Rectifier>(read);
-            case RECTIFIER_INPUT: return std::make_unique<RectifierInput>(read);
-            case RECTIFIER_WEIGHT: return std::make_unique<RectifierWeight>(read);
-            case RECTIFIER_BIAS: return std::make_unique<RectifierBias>(read);
-            case MAX_POOL: return std::make_unique<MaxPool>(read);
-            case MAX_POOL_BACKWARD: return std::make_unique<MaxPoolBackward>(read);
+#define CASE(name, Type) case name: return std::make_unique<Type>(read);
+            X_OPCODES(CASE)
+#undef CASE
         }
         throw std::invalid_argument("opcode");
     }
@@ -129,7 +108,7 @@ struct Tape : torch::CustomClassHolder {
         const int64_t blocks = (members + block - 1) / block, grain = std::max<int64_t>(1, (int64_t)(1e4 / (cost * block)));
         at::parallel_for(0, blocks, grain, [&](int64_t begin, int64_t end) {
             static thread_local std::vector<char> memory;
-            const int64_t needed = scratch + registers * Loop::REGISTER + ALIGNMENT;
+            const int64_t needed = scratch + registers * Loop::REGISTER_BYTES + ALIGNMENT;
             if ((int64_t)memory.size() < needed) memory.resize(needed);
             char* arena = memory.data() + (-(intptr_t)memory.data() & (ALIGNMENT - 1));
             Context context;
@@ -165,3 +144,5 @@ struct Tape : torch::CustomClassHolder {
         return true;
     }
 };
+
+}  // namespace shb

@@ -4,12 +4,18 @@
 // of one member alone: not on the number of members or threads, nor on the width of a vector.
 #pragma once
 
+#if !defined(__FMA__) && !defined(__ARM_FEATURE_FMA) && !defined(__FP_FAST_FMAF)  // x86, ARM, any other (GCC)
+#error "this processor has no fused multiply-add, of which every sum of products is made: members would have other bits"
+#endif
+
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
+
+namespace shb {
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, TALLEST = 14;  // 28 of 32 registers accumulate
@@ -86,7 +92,7 @@ static void run(const Tile& tile) {
     });
 }
 
-typedef void (*Kernel)(const Tile&);
+using Kernel = void (*)(const Tile&);
 template <int GROUPS, int... HEIGHTS>
 static Kernel pick(std::integer_sequence<int, HEIGHTS...>, int height, int vectors) {
     static const Kernel kernels[][2] = {{run<GROUPS, HEIGHTS + 1, 1>, run<GROUPS, HEIGHTS + 1, 2>}...};
@@ -182,3 +188,4 @@ static int64_t parts_of(int64_t members, int64_t pieces) {
 // Tasks that are worth a thread, each of so many floating-point operations.
 static int64_t grain(int64_t flops) { return std::max<int64_t>(1, 100000 / std::max<int64_t>(1, flops)); }
 
+}  // namespace shb

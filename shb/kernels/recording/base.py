@@ -72,8 +72,8 @@ class Base:
         """The elements of `x` in order, as a value of its own."""
         result = Value(x.value.dtype, x.meta.numel())
         sizes, (strides,) = collapsed([x.meta])
-        code = [*x.code, result, x.value.dtype.itemsize, len(sizes), *sizes, len(sizes), *strides]
-        self.instructions.append(Kernel("contiguous", code, [x.value], [result]))
+        operands = {"x": x, "result": result, "bytes": x.value.dtype.itemsize, "sizes": sizes, "strides": strides}
+        self.instructions.append(Kernel("contiguous", operands, [result]))
         return View(result, meta_of(x.meta.shape, x.value.dtype), x.lead)
 
     def _in_memory(self, x: View) -> View:

@@ -104,13 +104,12 @@ class Elementwise(Base):
             if not made or "bmm" not in str(argument.target) or len(argument.users) > 1:
                 continue
             one = next((i for i in self.instructions if product.value in i.results), None)
-            if getattr(one, "opcode", None) != "product" or one.code[8] != -1 or bias.value.dtype != torch.float32:
+            if getattr(one, "opcode", None) != "product" or one.operands["bias"] or bias.value.dtype != torch.float32:
                 continue
             row = bias.meta.shape == (1, product.meta.shape[-1]) and bias.meta.stride(1) == 1 and bias.lead == "members"
             if row and bias.value != product.value:
                 self.instructions.remove(one)
-                one.code[8:10] = bias.code
-                one.reads.append(bias.value)
+                one.operands["bias"] = bias
                 self.instructions.append(one)
                 return product
         return None

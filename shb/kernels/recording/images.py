@@ -11,17 +11,25 @@ from torch import fx
 from shb.kernels.recording.base import Base, meta_of
 from shb.kernels.tape import Kernel, Unsupported, Value, View
 
+_GEOMETRY = ("images", "height", "width", "channels", "kernel_height", "kernel_width", "out")  # of what a kernel passes
+
 
 class Images(Base):
-    """Each operation is one kernel (shb/kernels/native.py says what it computes)."""
+    """Each operation is one kernel (shb/kernels/schemas.py says what it computes)."""
 
     def _images(
-        self, opcode: str, sizes: Sequence[int], reads: Sequence[View | None], results: Sequence[Value], *last: int
+        self,
+        opcode: str,
+        sizes: Sequence[int],
+        reads: dict[str, View | None],
+        results: dict[str, Value],
+        window: Sequence[int] | None = None,
     ) -> None:
-        places = [n for view in reads for n in ((-1, 0) if view is None else view.code)]
-        places += [n for value in results for n in (value, 0)]
-        used = [view.value for view in reads if view is not None]
-        self.instructions.append(Kernel(opcode, [*sizes, *places, *last], used, list(results)))
+        """`sizes`: of `_GEOMETRY`."""
+        whole = {name: View(v, meta_of((v.size,), v.dtype), "members") for name, v in results.items()}
+        last = {} if window is None else dict(zip(("rows", "columns"), window, strict=True))
+        operands = {**dict(zip(_GEOMETRY, sizes, strict=True)), **reads, **whole, **last}
+        self.instructions.append(Kernel(opcode, operands, list(results.values())))
 
     def _float_in_memory(self, *views: View) -> list[View]:
         if any(v.value.dtype not in (torch.float32, torch.uint8) or v.lead != "members" for v in views):
@@ -34,21 +42,24 @@ class Images(Base):
         x, weight, *rest = self._float_in_memory(x, weight, *([] if bias is None else [bias]))
         out = weight.meta.shape[1]
         result = Value(torch.float32, x.meta[..., 0].numel() * out)
-        self._images("convolution", [*x.meta.shape, *kernel, out], [x, weight, *(rest or [None])], [result])
+        reads = {"x": x, "weight": weight, "bias": rest[0] if rest else None}
+        self._images("convolution", [*x.meta.shape, *kernel, out], reads, {"y": result})
         return self._shaped(node, result, 0, "members")
 
     def _native_convolution_input(self, node: fx.Node, upstream: View, weight: View, kernel: Sequence[int]) -> View:
         upstream, weight = self._float_in_memory(upstream, weight)
         channels = weight.meta.shape[0] // math.prod(kernel)
         result = Value(torch.float32, upstream.meta[..., 0].numel() * channels)
-        self._images("convolution_input", [*upstream.meta.shape, *kernel, channels], [upstream, weight], [result])
+        reads = {"upstream": upstream, "weight": weight}
+        self._images("convolution_input", [*upstream.meta.shape, *kernel, channels], reads, {"x": result})
         return self._shaped(node, result, 0, "members")
 
     def _native_convolution_weight(self, node: fx.Node, x: View, upstream: View, kernel: Sequence[int]) -> View:
         x, upstream = self._float_in_memory(x, upstream)
         out = upstream.meta.shape[-1]
         result = Value(torch.float32, math.prod(kernel) * x.meta.shape[-1] * out)
-        self._images("convolution_weight", [*x.meta.shape, *kernel, out], [x, upstream], [result])
+        reads = {"x": x, "upstream": upstream}
+        self._images("convolution_weight", [*x.meta.shape, *kernel, out], reads, {"gradient": result})
         return self._shaped(node, result, 0, "members")
 
     def _native_rectifier(
@@ -58,7 +69,8 @@ class Images(Base):
         images, height, width, _ = x.meta.shape
         shape = (images, height // window[0], width // window[1], weight.meta.shape[1])
         y, which = (Value(dtype, math.prod(shape)) for dtype in (torch.float32, torch.uint8))
-        self._images("rectifier", [*x.meta.shape, *kernel, shape[3]], [x, weight, bias], [y, which], *window)
+        reads = {"x": x, "weight": weight, "bias": bias}
+        self._images("rectifier", [*x.meta.shape, *kernel, shape[3]], reads, {"y": y, "which": which}, window)
         return [View(one, meta_of(shape, one.dtype), "members") for one in (y, which)]
 
     def _native_rectifier_input(
@@ -76,7 +88,8 @@ class Images(Base):
         channels = weight.meta.shape[0] // math.prod(kernel)
         result = Value(torch.float32, images * math.prod(size) * channels)
         sizes = [images, *size, out, *kernel, channels]
-        self._images("rectifier_input", sizes, [upstream, which, weight], [result], *window)
+        reads = {"upstream": upstream, "which": which, "weight": weight}
+        self._images("rectifier_input", sizes, reads, {"x": result}, window)
         return self._shaped(node, result, 0, "members")
 
     def _native_rectifier_weight(
@@ -85,14 +98,18 @@ class Images(Base):
         x, upstream, which = self._float_in_memory(x, upstream, which)
         out = upstream.meta.shape[-1]
         result = Value(torch.float32, math.prod(kernel) * x.meta.shape[-1] * out)
-        self._images("rectifier_weight", [*x.meta.shape, *kernel, out], [x, upstream, which], [result], *window)
+        reads = {"x": x, "upstream": upstream, "which": which}
+        self._images("rectifier_weight", [*x.meta.shape, *kernel, out], reads, {"gradient": result}, window)
         return self._shaped(node, result, 0, "members")
 
     def _native_rectifier_bias(self, node: fx.Node, upstream: View, which: View) -> View:
         upstream, which = self._float_in_memory(upstream, which)
         *pixels, out = upstream.meta.shape
         result = Value(torch.float32, out)
-        self._images("rectifier_bias", [], [upstream, which], [result], math.prod(pixels), out)
+        gradient = View(result, meta_of((out,), torch.float32), "members")
+        reads = {"upstream": upstream, "which": which}
+        operands = {**reads, "gradient": gradient, "pixels": math.prod(pixels), "out": out}
+        self.instructions.append(Kernel("rectifier_bias", operands, [result]))
         return self._shaped(node, result, 0, "members")
 
     def _native_max_pool(self, node: fx.Node, x: View, window: Sequence[int]) -> list[View]:
@@ -100,7 +117,7 @@ class Images(Base):
         n, height, width, channels = x.meta.shape
         shape = (n, height // window[0], width // window[1], channels)
         y, which = (Value(dtype, math.prod(shape)) for dtype in (torch.float32, torch.uint8))
-        self._images("max_pool", [*x.meta.shape, 1, 1, channels], [x], [y, which], *window)
+        self._images("max_pool", [*x.meta.shape, 1, 1, channels], {"x": x}, {"y": y, "which": which}, window)
         return [View(one, meta_of(shape, one.dtype).permute(0, 3, 1, 2), "merged") for one in (y, which)]
 
     def _native_max_pool_backward(
@@ -109,9 +126,8 @@ class Images(Base):
         n, channels, height, width = x.meta.shape
         upstream, which = self._channels_last(upstream), self._channels_last(which)
         result = Value(torch.float32, x.meta.numel())
-        self._images(
-            "max_pool_backward", [n, height, width, channels, 1, 1, channels], [upstream, which], [result], *window
-        )
+        sizes, reads = [n, height, width, channels, 1, 1, channels], {"upstream": upstream, "which": which}
+        self._images("max_pool_backward", sizes, reads, {"x": result}, window)
         return View(result, meta_of((n, height, width, channels), torch.float32).permute(0, 3, 1, 2), "merged")
 
     def _channels_last(self, x: View) -> View:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from shb.kernels.enumerations import DTYPES
 from shb.kernels.recording.base import meta_of, value_of
 from shb.kernels.recording.elementwise import Elementwise
 from shb.kernels.tape import Kernel, Unsupported, Value, View
@@ -36,33 +37,34 @@ class Reductions(Elementwise):
             math.prod(s) for s in (shape[: dims[0]], shape[dims[0] : dims[-1] + 1], shape[dims[-1] + 1 :])
         )
         if terms == 1:
-            return self._shaped(node, *x.code, x.lead)
+            return self._shaped(node, x.value, x.offset, x.lead)
         result = Value(value.dtype, before * after)
-        code = [_FLOATS.index(value.dtype), *x.code, result, before, terms, after, terms if mean else 1]
-        self.instructions.append(Kernel("sum", code, [x.value], [result]))
+        sizes = {"outer": before, "terms": terms, "inner": after}
+        operands = {"dtype": DTYPES[value.dtype], "x": x, "result": result, **sizes, "divisor": terms if mean else 1}
+        self.instructions.append(Kernel("sum", operands, [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _argmax(self, node: fx.Node, x: View, dim: int | None = None, keep: bool = False) -> View:
         x = self._last(node, x, dim)
         result = Value(torch.int64, math.prod(x.meta.shape[:-1]))
-        code = [_FLOATS.index(x.value.dtype), *x.code, result, result.size, x.meta.shape[-1]]
-        self.instructions.append(Kernel("argmax", code, [x.value], [result]))
+        operands = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": result.size}
+        self.instructions.append(Kernel("argmax", {**operands, "columns": x.meta.shape[-1]}, [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _log_softmax(self, node: fx.Node, x: View, dim: int, half: bool) -> View:
         x = self._last(node, x, dim)
         result = Value(x.value.dtype, x.meta.numel())
         rows = math.prod(x.meta.shape[:-1])
-        code = [_FLOATS.index(x.value.dtype), *x.code, result, rows, x.meta.shape[-1]]
-        self.instructions.append(Kernel("log_softmax", code, [x.value], [result]))
+        operands = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": rows}
+        self.instructions.append(Kernel("log_softmax", {**operands, "columns": x.meta.shape[-1]}, [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _log_softmax_backward_data(self, node: fx.Node, upstream: View, y: View, dim: int, dtype: torch.dtype) -> View:
         upstream, y = self._last(node, upstream, dim), self._last(node, y, dim)
         result = Value(dtype, y.meta.numel())
         rows = math.prod(y.meta.shape[:-1])
-        code = [_FLOATS.index(dtype), *upstream.code, *y.code, result, rows, y.meta.shape[-1]]
-        self.instructions.append(Kernel("log_softmax_backward", code, [upstream.value, y.value], [result]))
+        operands = {"dtype": DTYPES[dtype], "upstream": upstream, "y": y, "result": result, "rows": rows}
+        self.instructions.append(Kernel("log_softmax_backward", {**operands, "columns": y.meta.shape[-1]}, [result]))
         return self._shaped(node, result, 0, y.lead)
 
     def _last(self, node: fx.Node, x: View, dim: int | None) -> View:
@@ -75,7 +77,7 @@ class Reductions(Elementwise):
         if dims or x.meta.ndim or x.lead != "members" or x.value.dtype != torch.bool:
             raise Unsupported(f"{node.target} but of one bool of each member")
         flag = Value(torch.bool, 1, "flag")
-        self.instructions.append(Kernel("any", [*x.code, flag], [x.value], [flag]))
+        self.instructions.append(Kernel("any", {"x": x, "result": flag}, [flag]))
         return View(flag, meta_of((), torch.bool), "none")
 
     def _bmm(self, node: fx.Node, a: View, b: View) -> View:
@@ -83,8 +85,11 @@ class Reductions(Elementwise):
             raise Unsupported(f"{node.target} of {a.lead}, {b.lead}, {value_of(node).dtype}")
         (m, k), n = a.meta.shape, b.meta.shape[1]
         result = Value(torch.float32, m * n)
-        code = [*a.code, *a.meta.stride(), *b.code, *b.meta.stride(), -1, 0, result, m, n, k]
-        self.instructions.append(Kernel("product", code, [a.value, b.value], [result]))
+        (a_row, a_column), (b_row, b_column) = a.meta.stride(), b.meta.stride()
+        left = {"a": a, "a_row": a_row, "a_column": a_column}
+        right = {"b": b, "b_row": b_row, "b_column": b_column}
+        operands = {**left, **right, "bias": None, "result": result, "m": m, "n": n, "k": k}
+        self.instructions.append(Kernel("product", operands, [result]))
         return self._shaped(node, result, 0, "members")
 
     def _index_select(self, node: fx.Node, table: View, dim: int, index: View) -> View:
@@ -94,6 +99,7 @@ class Reductions(Elementwise):
         row = math.prod(table.meta.shape[1:])
         count = index.meta.numel()
         result = Value(table.value.dtype, count * row)
-        code = [table.value, table.meta.shape[0], *index.code, result, count, row * table.value.dtype.itemsize]
-        self.instructions.append(Kernel("index_select", code, [table.value, index.value], [result]))
+        rows = {"table": table.value, "height": table.meta.shape[0], "index": index, "result": result, "count": count}
+        operands = {**rows, "row_bytes": row * table.value.dtype.itemsize}
+        self.instructions.append(Kernel("index_select", operands, [result]))
         return self._shaped(node, result, 0, index.lead)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from shb.kernels import load
-from shb.kernels.native import NOWHERE
+from shb.kernels.enumerations import NOWHERE
 from shb.training import why_not
 
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from shb.kernels.convolution import LIBRARY
 
-NOWHERE = 255  # as in native/pooling.h
 _SCHEMAS = (
     "native_contiguous(Tensor x) -> Tensor",
     "native_bmm(Tensor a, Tensor b) -> Tensor",
