@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from shb.kernels.enumerations import DTYPES, KINDS
+from shb.kernels.instructions import Pointwise, Unsupported, Value
 from shb.kernels.library import build_source
-from shb.kernels.tape import Pointwise, Tape, Unsupported, Value
+from shb.kernels.tape import Tape
 
 _WIDTH = 256  # members that are taken through all steps together
 _TYPES = {

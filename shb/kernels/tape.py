@@ -1,140 +1,19 @@
-"""A tape: the instructions of one member, and where their results lie; `native/tape.h` runs it for all members.
-
-Value      memory of one member: an input, an output, or scratch memory of the thread that is at work
-View       some elements of a value, as a strided tensor without data
-Pointwise  one elementwise operation; those of one size that may follow each other become a loop
-Kernel     any other instruction
-"""
+"""A tape: the instructions of one member, and where their results lie; `native/tape.h` runs it for all members."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from shb.kernels.enumerations import ALIGNMENT, DTYPES, FUNCTIONS, OPCODES, PLACES, SLOTS
+from shb.kernels.enumerations import ALIGNMENT
+from shb.kernels.instructions import Kernel, Loop, Output, Pointwise, Unsupported, Value
+from shb.kernels.serialization import instructions_code, outputs_code, values_code
 
 _ELEMENTS = 1024  # of the members that are taken through a tape together, where one has few
 _LONGEST = 48  # operations of a loop
-
-
-class Unsupported(Exception):
-    """What a tape cannot hold."""
-
-
-@dataclass(eq=False)
-class Value:
-    """`size` elements of each member."""
-
-    dtype: torch.dtype
-    size: int
-    slot: str = "scratch"
-    place: int = 0  # index among the tensors of the slot, or offset in the scratch memory
-
-    @property
-    def bytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    @property
-    def common(self) -> bool:
-        """The same for all members."""
-        return self.slot in ("shared", "fixed")
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """Elements of a value.
-
-    Args:
-        meta: their shape, strides and first element, without data and without the dimension of the members.
-        lead: how the traced tensor begins: "members" (a dimension of them), "merged" (its first dimension is
-            that of `meta` for every member, one after the other) or "none" (the same for all).
-    """
-
-    value: Value
-    meta: Tensor
-    lead: str
-
-    @property
-    def whole(self) -> bool:
-        """All elements of the value, in order."""
-        return self.meta.is_contiguous() and self.meta.numel() == self.value.size
-
-    @property
-    def offset(self) -> int:
-        """Index of its first element among those of the value."""
-        return int(self.meta.storage_offset())
-
-
-Operand = int | Value | View | Sequence[int] | None
-
-
-@dataclass(eq=False)
-class Pointwise:
-    """result = function(operands), in [rows, columns] of each member; operands: view, row stride, column stride."""
-
-    function: str
-    result: Value
-    operands: list[tuple[View, int, int]]
-    rows: int = 1
-
-    @property
-    def reads(self) -> list[Value]:
-        return [view.value for view, _, _ in self.operands]
-
-    @property
-    def results(self) -> list[Value]:
-        return [self.result]
-
-
-@dataclass(eq=False)
-class Kernel:
-    """Another instruction.
-
-    Args:
-        operands: by name, in the order in which native/instructions.h reads them: a number, a list of numbers, a value
-            (from its first element on), a view (from its first element on), or None for a view that is not there.
-        results: values that it writes; those among the operands that are not are read.
-    """
-
-    opcode: str
-    operands: dict[str, Operand]
-    results: list[Value]
-
-    @property
-    def reads(self) -> list[Value]:
-        used = (one.value if isinstance(one, View) else one for one in self.operands.values())
-        return [value for value in used if isinstance(value, Value) and value not in self.results]
-
-
-@dataclass(eq=False)
-class Loop:
-    """Pointwise operations that are done together, piece by piece."""
-
-    size: int
-    rows: int
-    operations: list[Pointwise] = field(default_factory=list)
-    registers: dict[Value, int] = field(default_factory=dict)
-
-    @property
-    def reads(self) -> list[Value]:
-        return [value for one in self.operations for value in one.reads if value not in self.registers]
-
-    @property
-    def results(self) -> list[Value]:
-        return [one.result for one in self.operations if one.result not in self.registers]
-
-
-class Output(NamedTuple):
-    """Of a tape: a value's place among its results, or the index of the input that it is."""
-
-    value: Value | None
-    view: View | None
-    passed: int = 0
 
 
 def block_of(largest: int) -> int:
@@ -162,18 +41,23 @@ class Tape:
         block: int,
     ) -> None:
         self.instructions, self.outputs, self.fixed, self.inputs = instructions, outputs, fixed, inputs
-        steps = _join(instructions)
+        self.steps = steps = _join(instructions)
         self.scratch_bytes = _place(steps, block)
         used = (v for step in steps for v in (*step.reads, *step.results))
         values = list(dict.fromkeys((*used, *inputs)))  # of every input, used or not, dtype and size are checked
-        index = {value: i for i, value in enumerate(values)}
-        table = [n for v in values for n in (SLOTS.index(v.slot), v.place, v.bytes, DTYPES.get(v.dtype, -1))]
-        code = [n for step in steps for n in (_loop(step, index) if isinstance(step, Loop) else _kernel(step, index))]
-        kinds = [n for one in outputs if one.value is not None for n in _output(one)]
+        self.code = instructions_code(steps, values)
         self._passed = [None if one.value is not None else one.passed for one in outputs]
         self._first = next(i for i, value in enumerate(inputs) if value.slot == "input")
         try:
-            self._tape = torch.classes.shb.Tape(table, kinds, code, list(fixed), len(inputs), block, self.scratch_bytes)
+            self._tape = torch.classes.shb.Tape(
+                values_code(values),
+                outputs_code(outputs),
+                self.code,
+                list(fixed),
+                len(inputs),
+                block,
+                self.scratch_bytes,
+            )
         except (RuntimeError, ValueError) as error:  # a function of a dtype that it does not have
             raise Unsupported(str(error).splitlines()[0]) from error
         self.output_bytes = sum(
@@ -188,12 +72,6 @@ class Tape:
         # a wrong dtype, size or device is a RuntimeError that names the input
         made = iter(self._tape.run(tensors, len(tensors[self._first])))
         return [next(made) if passed is None else tensors[passed] for passed in self._passed]
-
-
-def _output(one: Output) -> list[int]:
-    flag = one.value.slot == "flag"
-    shape = [] if flag else list(one.view.meta.shape)
-    return [DTYPES[one.value.dtype], int(one.view.lead == "merged"), int(flag), len(shape), *shape]
 
 
 def _join(instructions: Sequence[Pointwise | Kernel]) -> list[Loop | Kernel]:
@@ -266,40 +144,3 @@ def _place(steps: Sequence[Loop | Kernel], block: int) -> int:
             taken.append((value.place, value.place + size, last[value]))
             total = max(total, value.place + size)
     return total
-
-
-def _kernel(step: Kernel, index: dict[Value, int]) -> list[int]:
-    code = [OPCODES.index(step.opcode)]
-    for one in step.operands.values():
-        if one is None:
-            code += [-1, 0]
-        elif isinstance(one, View):
-            code += [index[one.value], one.offset]
-        elif isinstance(one, Value):
-            code.append(index[one])
-        elif isinstance(one, Sequence):
-            code += [len(one), *map(int, one)]
-        else:
-            code.append(int(one))
-    return code
-
-
-def _loop(loop: Loop, index: dict[Value, int]) -> list[int]:
-    columns = loop.size // loop.rows
-    code = [OPCODES.index("loop"), loop.rows, columns, len(loop.operations)]
-    for one in loop.operations:
-        (first, _, _), *_ = one.operands[1:2] if one.function == "where" else one.operands
-        code += [FUNCTIONS.index(one.function), DTYPES[first.value.dtype], DTYPES[one.result.dtype]]
-        code += _operand(loop, index, one.result, 0, columns, 1)
-        operands = [*one.operands, *[one.operands[0]] * (3 - len(one.operands))]
-        for view, row, column in operands:
-            if one.rows == 1:  # all elements in order, or one number
-                row = columns * column
-            code += _operand(loop, index, view.value, view.offset, row, column)
-    return code
-
-
-def _operand(loop: Loop, index: dict[Value, int], value: Value, offset: int, row: int, column: int) -> list[int]:
-    inside = value in loop.registers
-    place = PLACES.index("register" if inside else "memory")
-    return [place, loop.registers[value] if inside else index[value], offset, row, column, DTYPES[value.dtype]]

@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import fx
 
+from shb.kernels.instructions import Output, Unsupported, Value, View
 from shb.kernels.recording.base import meta_of, value_of
 from shb.kernels.recording.images import Images
 from shb.kernels.recording.reductions import Reductions
 from shb.kernels.recording.table import FUNCTIONS, METHODS
 from shb.kernels.recording.views import Views
-from shb.kernels.tape import Output, Tape, Unsupported, Value, View
+from shb.kernels.tape import Tape
 
 _LOG = logging.getLogger(__name__)
 STRICT = "SHB_STRICT"  # environment: an error of the recorder is raised, as in the tests

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from shb.kernels.tape import Kernel, Output, Pointwise, Unsupported, Value, View, block_of
+from shb.kernels.instructions import Kernel, Output, Pointwise, Unsupported, Value, View
+from shb.kernels.tape import block_of
 
 
 class Base:

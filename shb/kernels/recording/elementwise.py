@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from shb.kernels.instructions import Pointwise, Unsupported, Value, View
 from shb.kernels.recording.base import Base, collapsed, is_flat, meta_of, value_of
-from shb.kernels.tape import Pointwise, Unsupported, Value, View
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
+from shb.kernels.instructions import Kernel, Unsupported, Value, View
 from shb.kernels.recording.base import Base, meta_of
-from shb.kernels.tape import Kernel, Unsupported, Value, View
 
 _GEOMETRY = ("images", "height", "width", "channels", "kernel_height", "kernel_width", "out")  # of what a kernel passes
 

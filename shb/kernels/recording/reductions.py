@@ -10,9 +10,9 @@ import torch
 from torch import fx
 
 from shb.kernels.enumerations import DTYPES
+from shb.kernels.instructions import Kernel, Unsupported, Value, View
 from shb.kernels.recording.base import meta_of, value_of
 from shb.kernels.recording.elementwise import Elementwise
-from shb.kernels.tape import Kernel, Unsupported, Value, View
 
 _FLOATS = (torch.float32, torch.float64)
 

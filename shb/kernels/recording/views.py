@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import fx
 
+from shb.kernels.instructions import Unsupported, View
 from shb.kernels.recording.base import Base, value_of
-from shb.kernels.tape import Unsupported, View
 
 
 class Views(Base):

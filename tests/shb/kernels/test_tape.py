@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from shb.kernels import Unsupported, load, record, tape, use_native
+from shb.kernels import Unsupported, enumerations, load, record, use_native
 from shb.kernels.recording import STRICT, Recorder
 from shb.kernels.recording.table import FUNCTIONS, METHODS
 from shb.training import why_not
@@ -274,7 +274,7 @@ def test_the_operations_in_the_table_are_methods_that_record():
     for name in set(METHODS.values()):
         first, second, *_ = inspect.signature(getattr(Recorder, name)).parameters
         assert (first, second) == ("self", "node")
-    assert set(FUNCTIONS.values()) <= set(tape.FUNCTIONS) and not set(FUNCTIONS) & set(METHODS)
+    assert set(FUNCTIONS.values()) <= set(enumerations.FUNCTIONS) and not set(FUNCTIONS) & set(METHODS)
 
 
 def test_an_error_of_the_recorder_is_raised_here_and_a_warning_elsewhere(monkeypatch, caplog):
