@@ -57,11 +57,11 @@ cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
 archive: .venv/ready  ## pack the suite's results, configurations and report into one zip file with checksums
 	@$(RUN) bench.archive $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
-test: .venv/ready lint  ## the test suite in two processes, after the style checks
-	@$(RUN) pytest -n 2 --dist loadfile $(ARGS)
+test: .venv/ready lint  ## the tests in two processes, after the style checks; not those that take long
+	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
 
-test-slow: .venv/ready  ## the tests that take minutes and that `make test` leaves out
-	@$(RUN) pytest -n 2 --dist loadfile -m slow $(ARGS)
+test-slow: .venv/ready  ## what `make test` leaves out: statistics of many runs, browser, other processes
+	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 -m slow $(ARGS)
 
 lint: .venv/ready
 	@.venv/bin/ruff check .

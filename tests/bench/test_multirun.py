@@ -24,6 +24,7 @@ def bench_run(folder, *arguments):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]])
 def test_a_matrix_in_a_process_of_its_own(tmp_path, launcher):
     """In other processes with an own optimizer, which the launcher's have to load."""

@@ -35,6 +35,7 @@ def call(folder, home, *arguments):
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs user ids")
 @pytest.mark.parametrize("home", ["/dev/null", None], ids=["unwritable", "nameless"])
 def test_a_cell_is_computed_and_checked(tmp_path, home):

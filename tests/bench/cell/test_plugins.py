@@ -122,6 +122,7 @@ def test_an_own_loss_and_schedule_are_run_stored_and_computed_again(tmp_path, ca
     assert table[:, 0].tolist() == pytest.approx([0.05, 0.1, 0.1, 0.1])
 
 
+@pytest.mark.slow
 def test_a_matrix_and_a_suite_in_processes_run_it(tmp_path, monkeypatch, capsys):
     folder, plugin = tmp_path / "results", f"plugins=[{EXAMPLE}]"
     matrix = ["-m", "optimizer=sgd,signsgd", "problem=e1", *SIZE, plugin, f"results_dir={folder}"]

@@ -278,6 +278,7 @@ def tiny():
     return {claim: run_tiny(claim, sizes) for claim, sizes in TINY.items()}
 
 
+@pytest.mark.slow
 def test_tiny_runs_show_what_the_claims_say(tiny):
     parts = {part.id: part for _, rows in tiny.values() for part in rows}
     expected = {"CL22": "abcdefgh", "CL23": "abcde", "CL24": "abcd", "CL26": "abcdef"}

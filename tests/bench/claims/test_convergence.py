@@ -234,6 +234,7 @@ TINY = Protocol(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ["CL4", "CL5", "CL6", "CL7", "CL8"])
 def test_end_to_end(claim, tmp_path):
     store, results = Store(tmp_path), {}

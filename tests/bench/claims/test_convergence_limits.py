@@ -280,6 +280,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", TINY)
 def test_a_tiny_run(claim):
     results, parts = run_tiny(claim, TINY[claim])

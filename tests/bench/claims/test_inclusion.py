@@ -40,6 +40,7 @@ def tracked(slope=0.5, scale=1.0, wrong_slope=0.0, smooth_slope=1.0):
     return results
 
 
+@pytest.mark.slow
 def test_errors_of_order_sqrt_are_supported():
     assert {v for v, _ in verdicts_of("CL19", TRACKING, tracked()).values()} == {"SUPPORTED"}
 

@@ -22,6 +22,8 @@ from shb.problems import ClosedForm, closed_forms
 from shb.training.step import forget_programs
 from tests.bench.claims.synthetic import verdicts_of
 
+pytestmark = pytest.mark.slow
+
 
 def forget():
     """Drop everything that a previous world left in caches."""

@@ -50,6 +50,7 @@ def cl38():
     return protocol, compute(full_batch, protocol)
 
 
+@pytest.mark.slow
 def test_full_batch_end_to_end(cl38):
     assert verdicts(full_batch.parts(*cl38)) == {"CL38a": "SUPPORTED", "CL38b": "SUPPORTED", "CL38c": "SUPPORTED"}
 
@@ -190,6 +191,7 @@ def cl41():
     return protocol, compute(networks_converge, protocol)
 
 
+@pytest.mark.slow
 def test_networks_end_to_end(cl41):
     parts = {part.id: part for part in networks_converge.parts(*cl41)}
     assert list(parts) == [f"CL41{letter}" for letter in "abcdef"]

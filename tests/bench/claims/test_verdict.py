@@ -147,6 +147,7 @@ def error_rate(reports, wrong):
 NAMES = ("verdict", "unadjusted")
 
 
+@pytest.mark.slow
 def test_family_wise_error_of_refuting_forty_true_predictions():
     """All truths lie on the edge of their prediction, where a false REFUTED is most likely."""
     rng = np.random.default_rng(21)
@@ -163,6 +164,7 @@ def test_family_wise_error_of_refuting_forty_true_predictions():
     assert holm <= limit and raw > 0.4, (holm, raw)
 
 
+@pytest.mark.slow
 def test_family_wise_error_of_supporting_forty_false_predictions():
     """All truths lie on the edge of their region, the far end of which is far away: p-values are uniform there."""
     rng = np.random.default_rng(22)

@@ -16,6 +16,7 @@ from shb.errors import ConfigurationError
 SIZES = ("claim.quick.seeds=64", "claim.quick.steps=10", "figures=false")
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_numbers_and_a_failure_is_of_its_claim_only(tmp_path, capsys, monkeypatch):
     arguments = ["-m", "claim=CL25,CL28", *SIZES]
     assert run_command(command.main, [*arguments, f"results_dir={tmp_path / 'here'}"]) == 1  # so few decide nothing

@@ -397,6 +397,7 @@ def test_a_shard_of_too_many_rows(good, archive, refused, monkeypatch, kind):
     refused(archive(with_shard(good, kind, parquet(shard(good, kind)))), "rows, more than 50")
 
 
+@pytest.mark.slow
 def test_a_text_that_memory_cannot_hold_is_refused(good, archive, refused, monkeypatch):
     """200 MB of one letter are 7 kB of Parquet; the process that reads them may use 1 GiB of address space."""
     monkeypatch.setattr(bench.exchange.unpacking, "PROBE_BYTES", 1 << 30)

@@ -209,6 +209,7 @@ def test_an_interruption_keeps_finished_chunks(run, tiny_suite, tmp_path, finish
     assert run(tiny_suite)[1].startswith(f"0 members to compute ({SUITE_MEMBERS} of {SUITE_MEMBERS} in")
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_completed_by_the_next(run, tiny_suite, tmp_path, finished):
     """Results are bit for bit those of the run that was not killed."""
     command = [sys.executable, "-m", "bench.run", *tiny_suite]

@@ -26,7 +26,10 @@ from tests.bench.report import browser
 from tests.bench.report.report_fixture import full_document
 from tests.bench.report.test_report import EVIL, report_of
 
-pytestmark = pytest.mark.skipif(bool(browser.why_no_browser()), reason=browser.why_no_browser() or "-")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(browser.why_no_browser()), reason=browser.why_no_browser() or "-"),
+]
 if not browser.why_no_browser():
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By

@@ -154,6 +154,7 @@ def copies(chaotic):
     return perturbed(chaotic, 24)
 
 
+@pytest.mark.slow
 def test_copies_have_small_errors_of_their_own(chaotic):
     """None at the start, small ones at the next evaluation, each copy others, and every time the same."""
     few, plain = perturbed(chaotic, 3), alone(chaotic).curve["val_loss"]
@@ -164,6 +165,7 @@ def test_copies_have_small_errors_of_their_own(chaotic):
     assert perturbed(chaotic, 3) == few
 
 
+@pytest.mark.slow
 def test_the_last_bit_decides_a_chaotic_member_and_the_rules_know(chaotic, copies):
     """Copies play the stored member: they end elsewhere than the plain one, by far more than rounding, and pass."""
     plain = alone(chaotic)

@@ -249,6 +249,7 @@ def test_the_peak_holds_what_a_step_reads_and_makes(engine):
     assert 16 * 4 * parameters < peak < 2.5 * needed_bytes(MLP, 16)
 
 
+@pytest.mark.slow
 def test_workers_run_until_closed():
     workers = Workers(2)
     workers.load(dataclasses.replace(MLP, members=2), 1, 1)

@@ -262,6 +262,7 @@ def test_bootstrap_intervals_are_nested(statistic):
     assert (np.diff(ends[:, 0]) >= 0).all() and (np.diff(ends[:, 1]) <= 0).all() and (ends[:, 0] <= ends[:, 1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("statistic", "truth", "points"), [(mean_of, 1.0, 5.5), (median_of, math.log(2), 2.0)])
 def test_bca_covers_with_thirty_seeds(statistic, truth, points):
     """Exponential data, nominal 95 %: within 5.5 points for the mean (too short by skewness), 2 for the median."""

@@ -195,6 +195,7 @@ def test_the_interval_of_a_mean_has_the_width_of_students():
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.025)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [10, 20])
 @pytest.mark.parametrize("name", ["normal", "exponential", "lognormal"])
 @pytest.mark.parametrize("statistic", BOTH)

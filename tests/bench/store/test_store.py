@@ -325,6 +325,7 @@ for i in range(30):
 """
 
 
+@pytest.mark.slow
 def test_concurrent_writers_lose_nothing(store):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     writers = [

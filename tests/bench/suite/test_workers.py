@@ -36,6 +36,7 @@ def bits(folder):
     return Store(folder).members().select("member_id", "status", *METRICS).sort("member_id")
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tiny_suite, finished, tmp_path, capsys):
     assert run_command(bench.run.main, [*tiny_suite, "workers=2"]) == 0
     assert "2 worker processes" in capsys.readouterr().out
@@ -78,6 +79,7 @@ def test_a_killed_process_is_reported_and_leaves_none_behind(tiny_suite):
     assert_gone(killed)
 
 
+@pytest.mark.slow
 def test_an_interruption_ends_the_processes(tiny_suite):
     overrides = tiny_suite[1:]
     suite = load_suite("smoke", overrides)

@@ -13,7 +13,10 @@ import pytest
 from shb.kernels.compiler import compiler
 from shb.training import why_not
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}"),
+]
 
 RUNTIMES = ("libasan.so", "libubsan.so")
 TESTS = ("test_tape.py", "test_native.py", "test_convolution.py", "test_random_programs.py::test_random_programs[0]")

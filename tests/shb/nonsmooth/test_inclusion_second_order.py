@@ -10,6 +10,8 @@ from shb.nonsmooth.piecewise import PiecewiseField
 from shb.nonsmooth.second_order import solve_second_order
 from tests.shb.nonsmooth.test_inclusion import ABSOLUTE, E1, HILL, G
 
+pytestmark = pytest.mark.slow
+
 QUADRATIC = PiecewiseField([], lambda w: w, lambda w: w)
 TIMES = np.linspace(0.0, 12.0, 121)
 

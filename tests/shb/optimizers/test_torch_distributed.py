@@ -17,6 +17,8 @@ from torch.distributed.checkpoint.state_dict import (  # noqa: E402  (after the 
     set_optimizer_state_dict,
 )
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 
 

@@ -120,6 +120,7 @@ def test_started_at_the_artificial_point_it_stays_for_ever_iff_t_is_zero(make, o
         assert trajectory.metrics["train_loss"] < frozen[0].metrics["train_loss"] - 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [E2, E9])
 def test_gradient_descent_on_e2_is_trapped_from_the_predicted_points_only(make):
     """alpha = 1/2: trapped from (1 - alpha)^-n - 1, exactly in floats; one ulp beside, never."""
@@ -162,6 +163,7 @@ def test_e3_started_on_the_trap_line_converges_to_the_artificial_point(optimizer
         assert trajectory.metrics["trapped"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "hyperparameters", "lr"), [("sgd", {}, 1.0), ("shb", {"momentum": 0.9}, 0.1)])
 @pytest.mark.parametrize("make", [E1, E2, E3, E5, E6, E9])
 def test_generic_starts_reach_the_clarke_point(make, optimizer, hyperparameters, lr):
