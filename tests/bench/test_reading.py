@@ -6,16 +6,16 @@ import shutil
 import pytest
 
 import bench.archive
+import bench.cite
 import bench.compare
-import bench.exchange.citation
-import bench.exchange.packing
-import bench.leaderboard.document
+import bench.leaderboard.__main__
 import bench.merge
 import bench.published.__main__
 import bench.report.__main__
 import bench.report.figures
+import bench.reproduce
 import bench.reproduction.reproduction
-import bench.suite.coverage
+import bench.status
 import bench.verify
 from bench.command import run_command
 from bench.report import figures
@@ -24,12 +24,12 @@ from tests.bench.conftest import SUITE_SIZE
 
 SUITE = ["suite=smoke", *SUITE_SIZE]
 OF_A_SUITE = {  # command -> what it makes in a results folder
-    bench.leaderboard.document: {"leaderboard.md", "leaderboard.csv", "leaderboard.json"},
-    bench.suite.coverage: set(),
+    bench.leaderboard.__main__: {"leaderboard.md", "leaderboard.csv", "leaderboard.json"},
+    bench.status: set(),
     bench.report.__main__: {"summary.md", "report"},
     bench.report.figures: {"figures"},
-    bench.exchange.packing: {"archive"},
-    bench.exchange.citation: set(),
+    bench.archive: {"archive"},
+    bench.cite: set(),
 }
 
 
@@ -69,13 +69,13 @@ def states(finished_eager, tmp_path_factory):
 @pytest.mark.parametrize(
     ("state", "commands"),
     [  # of the whole one: below
-        ("damaged", [bench.leaderboard.document, bench.suite.coverage]),
+        ("damaged", [bench.leaderboard.__main__, bench.status]),
         (
             "repaired",
-            [bench.leaderboard.document, bench.suite.coverage, bench.exchange.citation, bench.exchange.packing],
+            [bench.leaderboard.__main__, bench.status, bench.cite, bench.archive],
         ),
         ("incomplete", [*OF_A_SUITE]),
-        ("empty", [bench.leaderboard.document, bench.suite.coverage, bench.exchange.packing, bench.report.figures]),
+        ("empty", [bench.leaderboard.__main__, bench.status, bench.archive, bench.report.figures]),
     ],
 )
 def test_commands_that_read_a_suite(states, tmp_path, capsys, state, commands):
@@ -83,7 +83,7 @@ def test_commands_that_read_a_suite(states, tmp_path, capsys, state, commands):
     if state != "empty":
         shutil.copytree(states / state, folder)
     for command in commands:
-        refused = (command, state) in ((bench.exchange.citation, "incomplete"), (bench.exchange.packing, "empty"))
+        refused = (command, state) in ((bench.cite, "incomplete"), (bench.archive, "empty"))
         assert run_command(command.main, [*SUITE, f"results_dir={folder}"]) == (2 if refused else 1), command
         out, err = capsys.readouterr()
         assert err.count("\n") == (1 if refused else 0)
@@ -115,9 +115,9 @@ def literal_commands(folder):
     store = f"results_dir={folder}"
     for command, made in OF_A_SUITE.items():
         yield command, [*SUITE, store], made
-    yield bench.exchange.citation, [*SUITE, f"./{folder}"], set()
+    yield bench.cite, [*SUITE, f"./{folder}"], set()
     yield bench.verify, [store, "n=1"], set()
-    yield bench.reproduction.reproduction, ["", store], set()
+    yield bench.reproduce, ["", store], set()
     yield bench.compare, [f"./{folder}", f"./{folder}"], set()
 
 
@@ -125,7 +125,7 @@ def literal_commands(folder):
 def test_a_folder_is_taken_as_it_stands(finished_eager, tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench.verify, "reproduce", passed)
-    monkeypatch.setattr(bench.reproduction.reproduction, "reproduce", passed)
+    monkeypatch.setattr(bench.reproduce, "reproduce", passed)
     shutil.copytree(finished_eager, name)
     member_id = Store(name).members()["member_id"][0]
     for command, arguments, made in literal_commands(name):
@@ -148,8 +148,8 @@ def test_a_tilde_is_the_home_folder(finished_eager, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(bench.verify, "reproduce", passed)
     shutil.copytree(finished_eager, tmp_path / "home" / "s")
     for command, arguments in (
-        (bench.suite.coverage, [*SUITE, "results_dir=~/s"]),
-        (bench.exchange.citation, [*SUITE, "~/s"]),
+        (bench.status, [*SUITE, "results_dir=~/s"]),
+        (bench.cite, [*SUITE, "~/s"]),
         (bench.verify, ["results_dir=~/s", "n=1"]),
         (bench.compare, ["~/s", "~/s"]),
     ):
