@@ -11,12 +11,13 @@ from shb.datasets.dataset import Dataset, Split
 from shb.optimizers import OPTIMIZERS
 from shb.problems import LearningProblem
 from shb.streams import stream
-from shb.training import Checkpoint, Member, Plan, Stack
+from shb.training import Checkpoint, Member, Plan, Stack, why_not
 from shb.training.drawing import drawn, kept
 from tests.shb.problems.tiny import same_bits, tiny_dataset
 from tests.shb.training.interruption import Interrupted, interrupt_after
 from tests.shb.training.plain_loop import Masks, check_against_torch
 
+can_compile = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 STEPS, LR = 5, 0.05
 
 
@@ -128,7 +129,7 @@ def stack_of(name, engine, seeds):
     return Stack(problem_of(name), OPTIMIZERS["shb"], members, Plan(STEPS, evaluate_at=(0, 2, STEPS)), engine=engine)
 
 
-@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_member_is_what_torch_alone_makes_of_it(name, engine, monkeypatch):
     for trajectory in seven(name, engine)[:2]:
@@ -140,7 +141,7 @@ def same(a, b):
     return same_bits(a, b) and all(torch.equal(a.buffers[n], b.buffers[n]) for n in a.buffers)
 
 
-@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bits_of_a_member_are_its_own(name, engine, tmp_path):
     expected = seven(name, engine)
