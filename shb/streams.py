@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
-
-from shb.kernels import loaded
 
 BLOCK = 64  # steps drawn at once; a run resumed at step k redraws at most one block
 
@@ -31,6 +29,25 @@ def blocked(
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.concatenate([draw(stream(seed, name, block)) for block in range(first, last + 1)])
     return drawn[start - first * BLOCK : stop - first * BLOCK]
+
+
+class Drawing(Protocol):
+    """What draws the same bits faster, of uint64 seeds [n] and the checksum of a stream's name."""
+
+    def words(self, seeds: np.ndarray, name: int, index: int, count: int) -> np.ndarray:
+        """As `words`."""
+
+    def signs(self, seeds: np.ndarray, name: int, start: int, stop: int) -> np.ndarray:
+        """As `signs`."""
+
+
+_drawing: Drawing | None = None
+
+
+def draw_with(drawing: Drawing | None) -> None:
+    """Let `drawing` draw words and signs from now on (None: numpy); `shb.kernels.load` calls it."""
+    global _drawing
+    _drawing = drawing
 
 
 def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
@@ -50,8 +67,8 @@ def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
     """
     seeds = np.asarray(seeds, np.uint64)
     code = zlib.crc32(name.encode())
-    if loaded():
-        return torch.ops.shb.native_words(_keys(seeds), index, code, count).numpy().view(np.uint64)
+    if _drawing is not None:
+        return _drawing.words(seeds, code, index, count)
     pairs = np.arange((count + 1) // 2, dtype=np.uint64)[:, None] + np.zeros_like(seeds)
     shared = np.full_like(pairs, index), np.full_like(pairs, code), np.zeros_like(pairs)
     x = philox(pairs, *shared, seeds & _LOW, seeds >> _HALF)
@@ -73,11 +90,6 @@ def philox(c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: A
     return c0, c1, c2, c3
 
 
-def _keys(seeds: ArrayLike) -> torch.Tensor:
-    """Seeds as the native operations take them: the bits of uint64 as int64."""
-    return torch.from_numpy(np.ascontiguousarray(seeds, np.uint64).view(np.int64))
-
-
 def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: int = 1) -> np.ndarray:
     """`per_step` words of steps start..stop-1 of many seeds: uint64 [stop - start, per_step, n]."""
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
@@ -87,8 +99,8 @@ def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: 
 
 def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
     """+1 or -1 with probability 1/2, one bit each: int8 [stop - start, n]."""
-    if loaded():
-        return torch.ops.shb.native_signs(_keys(seeds), zlib.crc32(name.encode()), start, stop).numpy()
+    if _drawing is not None:
+        return _drawing.signs(np.asarray(seeds, np.uint64), zlib.crc32(name.encode()), start, stop)
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.stack([words(seeds, name, block, 1)[0] for block in range(first, last + 1)])  # [blocks, n]
     octets = drawn.astype("<u8").view(np.uint8).reshape(*drawn.shape, 8)

@@ -2,7 +2,7 @@
 
 from shb.kernels.convolution import Convolution
 from shb.kernels.instructions import Unsupported
-from shb.kernels.library import built, load, loaded
+from shb.kernels.library import built, load
 from shb.kernels.lowering import use_native
 from shb.kernels.recording import record
 from shb.kernels.recurrence import Recurrence
@@ -15,7 +15,6 @@ __all__ = [
     "Unsupported",
     "built",
     "load",
-    "loaded",
     "record",
     "use_native",
 ]

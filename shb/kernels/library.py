@@ -14,9 +14,11 @@ import torch
 
 from shb.errors import CompilationError
 from shb.folders import notice
+from shb.kernels import random
 from shb.kernels.compiler import call_compiler, compiler
 from shb.kernels.enumerations import header
 from shb.kernels.keeping import discard, find, keep
+from shb.streams import draw_with
 
 SOURCE = Path(__file__).with_name("native") / "operations.cpp"
 # native: vectors as wide as the processor's; no -ffast-math: the order of every sum stays as written
@@ -46,7 +48,7 @@ _C_TRIAL = "import ctypes\nlibrary = ctypes.CDLL(path)\n"
 
 @functools.cache
 def load() -> float:
-    """Make the operations of `native` callable; returns the seconds it took.
+    """Make the operations of `native` callable, and let them draw for `shb.streams`; returns the seconds it took.
 
     Raises:
         CompilationError: no compiler, or what the compiler or the linker says, in one line.
@@ -62,6 +64,7 @@ def load() -> float:
             torch.ops.load_library(str(keep(_name(), _build, _TRIAL)))
     except OSError as error:
         raise CompilationError(_one_line(error)) from error
+    draw_with(random)
     return time.perf_counter() - started
 
 
@@ -71,11 +74,6 @@ def built() -> bool:
         return find(_name()) is not None
     except (CompilationError, OSError):
         return False
-
-
-def loaded() -> bool:
-    """Whether `load` has been called."""
-    return load.cache_info().currsize > 0
 
 
 def build_source(source: str, function: str | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""What backpropagation does at kinks: ReLU'(0) rules (later: stationarity measures, inclusions)."""
+"""What backpropagation does at kinks: ReLU'(0) rules and equal programs; stationarity; the differential inclusion."""
 
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO, SCALAR_RELUS, get_scalar_relu, identity_gadget
 from shb.nonsmooth.inclusion import solve_first_order

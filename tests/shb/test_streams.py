@@ -1,7 +1,10 @@
+import ast
 import math
+import sys
 import zlib
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,13 @@ from shb import streams
 from shb.kernels import load
 from shb.streams import BLOCK, blocked, blocked_words, normal, philox, sign_bits, signs, stream, uniform, words
 from shb.training import why_not
+
+
+def test_random_numbers_need_neither_torch_nor_the_kernels():
+    tree = ast.parse(Path(streams.__file__).read_text())
+    names = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "scipy"}
 
 
 def draw(seed, start, stop, name="sampling"):
@@ -198,7 +208,8 @@ def test_native_bits_are_those_of_numpy(monkeypatch, count):
     seeds = np.concatenate([np.array(SEEDS, np.uint64), np.arange(600, dtype=np.uint64)])
     load()
     drawn = [words(seeds, "sampling", 3, count), signs(seeds, "init", 5, 150), signs(seeds[::3], "init", 64, 65)]
-    monkeypatch.setattr(streams, "loaded", lambda: False)
+    assert streams._drawing is not None
+    monkeypatch.setattr(streams, "_drawing", None)
     plain = [words(seeds, "sampling", 3, count), signs(seeds, "init", 5, 150), signs(seeds[::3], "init", 64, 65)]
     for one, other in zip(drawn, plain, strict=True):
         assert one.dtype == other.dtype
