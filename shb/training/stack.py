@@ -19,13 +19,15 @@ from torch import Tensor
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
-from shb.schedules import schedule_table, second_order_momentum
-from shb.streams import BLOCK, stream
+from shb.streams import BLOCK
 from shb.training.checkpoint import Checkpoint
-from shb.training.gradient import example, example_buffers, metrics_program, shared
+from shb.training.evaluation import evaluate, trajectories
+from shb.training.gradient import example, example_buffers, metrics_program
+from shb.training.initial import initial_buffers, initial_velocity
 from shb.training.member import Member, Plan, Trajectory
-from shb.training.state import finite, freeze, leaves, mapped, select, write
+from shb.training.state import finite, freeze, held, leaves, mapped, write
 from shb.training.step import ENGINES, Step, flags, step_of
+from shb.training.tables import Tables
 
 _MANY = 10**8  # member-steps from which on it pays to compile a loop of their own for many small members
 # Members, at least, that a CPU takes through a block of steps together: temporaries are of them only, and cached (but
@@ -88,10 +90,7 @@ class Stack:
         width = slices * math.ceil(width / slices)
         self.asks_device = problem.device.type == "cpu"  # per step, whether a member diverged: a GPU would have to wait
         self._filled = self.members + [self.members[-1]] * (width - len(members))
-        self._base = {
-            name: np.array([m.hyperparameters[name] for m in self._filled], dtype=np.float64)
-            for name in self.members[0].hyperparameters
-        }
+        self._tables = Tables(self._filled, plan, problem.device)
         self._sample_seeds, rows = np.unique([m.seed for m in self._filled], return_inverse=True)
         self._sample_rows = torch.from_numpy(rows)
         in_order = np.array_equal(rows, np.arange(width))
@@ -144,12 +143,12 @@ class Stack:
         device = self.problem.device
         initial = self.problem.initial_parameters_of(self._sample_seeds)
         params = {name: p[self._sample_rows].to(device) for name, p in initial.items()}
-        hyperparameters = {n: torch.from_numpy(v).to(device) for n, v in self._base.items()}
         options = {}
         if self.plan.velocity_std > 0:
-            options["velocity"] = self._initial_velocity(params)
-        optimizer = self.optimizer.init(params, hyperparameters, **options)
-        buffers = self._initial_buffers()
+            std = self.plan.velocity_std
+            options["velocity"] = initial_velocity(params, std, self._sample_seeds, self._sample_rows)
+        optimizer = self.optimizer.init(params, self._tables.initial(), **options)
+        buffers = initial_buffers(self.problem, self._sample_seeds, self._sample_rows) if self._stateful else {}
         if len(self._slices) > 1:  # slices write into it
             params, optimizer = mapped(Tensor.clone, params), mapped(Tensor.clone, optimizer)
         return {
@@ -162,70 +161,10 @@ class Stack:
             **flags(self.problem, params),
         }
 
-    def _initial_buffers(self) -> Params:
-        initial = getattr(self.problem, "initial_buffers", None)
-        drawn = [initial(int(seed)) for seed in self._sample_seeds] if self._stateful else []
-        return {
-            name: torch.stack([one[name] for one in drawn])[self._sample_rows].to(self.problem.device)
-            for name in (drawn[0] if drawn else {})
-        }
-
     @functools.cached_property
     def _stateful(self) -> bool:
         """Whether members have buffers."""
         return bool(example_buffers(self.problem, 1))
-
-    def _initial_velocity(self, params: Params) -> Params:
-        drawn: dict[int, dict[str, Tensor]] = {}
-        for seed in map(int, self._sample_seeds):
-            generator = stream(seed, "velocity")
-            drawn[seed] = {
-                name: torch.from_numpy(
-                    np.asarray(self.plan.velocity_std * generator.standard_normal(tuple(p.shape[1:])))
-                )
-                for name, p in params.items()
-            }
-        return {
-            name: torch.stack([drawn[m.seed][name] for m in self._filled]).to(p.device, p.dtype)
-            for name, p in params.items()
-        }
-
-    @functools.cached_property
-    def _constant(self) -> dict[str, Tensor]:
-        """Hyperparameters that are the same in every step: name -> float64 [width]."""
-        varying = {
-            "lr": (self.plan.schedule, "schedule."),
-            "momentum": (self.plan.momentum_schedule, "momentum_schedule."),
-        }
-        constant = {}
-        for name, base in self._base.items():
-            schedule, prefix = varying.get(name, ("constant", f"{name}."))
-            if "." not in name and schedule == "constant":
-                (constant[name],) = self._table(schedule, prefix, base, self._base, 0, 1)
-        return {name: torch.from_numpy(base).to(self.problem.device) for name, base in constant.items()}
-
-    def _table(
-        self, schedule: str, prefix: str, base: np.ndarray, own: dict[str, np.ndarray], start: int, stop: int
-    ) -> np.ndarray:
-        parameters = {n.removeprefix(prefix): v for n, v in own.items() if n.startswith(prefix)}
-        return schedule_table(schedule, base, parameters, start, stop, self.plan.steps)
-
-    def _hyperparameters(self, start: int, stop: int, rows: slice) -> dict[str, Tensor]:
-        """Schedules of the members `rows` for steps start..stop-1: name -> float64 [stop - start, members]."""
-        plan, own = self.plan, {name: base[rows] for name, base in self._base.items()}
-        tables: dict[str, Tensor | np.ndarray] = {}
-        for name, base in own.items():
-            if name in self._constant:
-                tables[name] = self._constant[name][rows].expand(stop - start, -1)
-            elif name == "lr":
-                tables[name] = self._table(plan.schedule, "schedule.", base, own, start, stop)
-            elif name == "momentum" and plan.momentum_schedule == "second_order":
-                lr = self._table(plan.schedule, "schedule.", own["lr"], own, max(start - 1, 0), stop)
-                previous = np.concatenate([lr[:1], lr])[: stop - start] if start == 0 else lr[:-1]
-                tables[name] = second_order_momentum(previous, lr[-(stop - start) :], own["momentum_schedule.r"])
-            elif name == "momentum":
-                tables[name] = self._table(plan.momentum_schedule, "momentum_schedule.", base, own, start, stop)
-        return {n: torch.as_tensor(t).to(self.problem.device) for n, t in tables.items()}
 
     def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
         """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
@@ -240,7 +179,7 @@ class Stack:
             own = mapped(lambda t, rows=part.rows: t[rows], own)
             self._advance(own, part, start, stop)
             if "frozen" in own and "frozen" not in state:
-                state["frozen"] = mapped(Tensor.clone, _held(state))
+                state["frozen"] = mapped(Tensor.clone, held(state))
             write(part.rows, own, state)
 
     def _advance(
@@ -252,7 +191,7 @@ class Stack:
         observe: Callable[[StackStep], None] | None = None,
     ) -> None:
         """`state` is that of the members of `part`."""
-        hyperparameters = self._hyperparameters(start, stop, part.rows)
+        hyperparameters = self._tables.steps(start, stop, part.rows)
         ks = torch.arange(start, stop, device=self.problem.device)
         step = self._step(hyperparameters, len(state["alive"]), observe is not None)
         tree = {name: state.pop(name) for name in ("params", "optimizer")}  # not kept while steps replace them
@@ -275,7 +214,7 @@ class Stack:
                 if not self.asks_device or bool(not_finite):
                     tree, new_tree = step.unflatten(carried), step.unflatten(new)
                     state["alive"] = new_tree["flags"]["alive"]
-                    freeze(state, state["alive"] & ~finite(new_tree["params"]), _held(tree), k)
+                    freeze(state, state["alive"] & ~finite(new_tree["params"]), held(tree), k)
                     new = step.flatten({**new_tree, "flags": {**new_tree["flags"], "alive": state["alive"]}})
                 if observe:
                     params, new_params = step.unflatten(carried)["params"], step.unflatten(new)["params"]
@@ -319,55 +258,11 @@ class Stack:
         return step_of(self.problem, self.optimizer, width, names, self.engine, observed)
 
     def _evaluate(self, state: dict, k: int) -> None:
-        """Append a row to every curve column; columns not evaluated at k get NaN."""
-        curve, full = state["curve"], k == self.plan.steps
-        sums: dict[str, Tensor] = {}
-        weights: dict[str, int] = {}
-        for part, tensors, weight in self.problem.evaluation(full=full):
-            program, names = metrics_program(self.problem, self._size, weight, self.engine)
-            data, params = shared(tensors, self._size), _held(state).values()
-            values = [program(*(p[part.rows] for p in params), *data) for part in self._slices]
-            for name, value in zip(names, map(torch.cat, zip(*values))):
-                sums[part + name] = sums.get(part + name, 0) + value.double()
-                weights[part + name] = weights.get(part + name, 0) + weight
-        row = {name: sums[name] / weights[name] for name in sums}
-        if "train_loss" in row:
-            freeze(state, state["alive"] & ~row["train_loss"].isfinite(), _held(state), k)
-        previous = int(curve["step"][-1]) if curve else 0
-        row |= {name: state[name].double() for name in ("touched", "trapped") if name in state}
-        row["batch_loss"] = state["batch_loss"] / (k - previous if k else torch.nan)
-        state["batch_loss"] = torch.zeros_like(state["batch_loss"])
-        missing = torch.full((self.width,), torch.nan, dtype=torch.float64)
-        rows = len(curve.setdefault("step", torch.empty(0, dtype=torch.int64)))
-        curve["step"] = torch.cat([curve["step"], torch.tensor([k])])
-        for name in sorted((curve.keys() | row.keys()) - {"step"}):
-            past = curve.get(name, missing.expand(rows, -1))
-            curve[name] = torch.cat([past, row.get(name, missing).cpu().unsqueeze(0)])
+        rows = [part.rows for part in self._slices]
+        evaluate(self.problem, self.engine, rows, state, k, full=k == self.plan.steps)
 
     def _results(self, state: dict) -> list[Trajectory]:
-        alive, diverged = state["alive"].tolist(), state["diverged_step"].tolist()
-        kept = select(state["alive"], _held(state), state["frozen"]) if "frozen" in state else _held(state)
-        kept = {n: p.cpu() for n, p in kept.items()}
-        params = {n: kept[n] for n in state["params"]}
-        buffers = {n: kept[n] for n in state.get("buffers", ())}
-        steps = state["curve"]["step"].tolist()
-        columns = {name: values.T.tolist() for name, values in state["curve"].items() if name != "step"}
-        trajectories = []
-        for i, member in enumerate(self.members):
-            rows = len(steps) if alive[i] else sum(step <= diverged[i] for step in steps)
-            curve = {n: [None if v != v else v for v in values[i][:rows]] for n, values in columns.items()}
-            trajectories.append(
-                Trajectory(
-                    member,
-                    "done" if alive[i] else "diverged",
-                    None if alive[i] else diverged[i],
-                    {n: v[-1] if alive[i] else None for n, v in curve.items() if n != "batch_loss"},
-                    {"step": steps[:rows], **curve},
-                    {name: p[i].clone() for name, p in params.items()},
-                    {name: b[i].clone() for name, b in buffers.items()},
-                )
-            )
-        return trajectories
+        return trajectories(self.members, state)
 
     @property
     def scratch_bytes(self) -> int:
@@ -375,21 +270,16 @@ class Stack:
         return getattr(self._own_step().program, "scratch_bytes", 0)
 
     def _own_step(self) -> Step:
-        return self._step((name for name in self._base if "." not in name), self._size)
+        return self._step(self._tables.names, self._size)
 
     def bytes_per_member(self) -> int:
         """Peak bytes per member: what is carried, and the larger of a step and an evaluation batch."""
         state = self.start()
-        held = sum(t.numel() * t.element_size() for t in leaves([_held(state), state["optimizer"]]))
+        carried = sum(t.numel() * t.element_size() for t in leaves([held(state), state["optimizer"]]))
         rows = max(batch.weight for batch in self.problem.evaluation(full=True))
         evaluation, _ = metrics_program(self.problem, self._size, rows, self.engine)
         step = self._own_step().program
-        return (max(step.bytes_of(self._size), evaluation.bytes_of(self._size)) + held) // self.width
-
-
-def _held(state: dict) -> Params:
-    """Parameters and buffers of members, by name."""
-    return {**state["params"], **state.get("buffers", {})}
+        return (max(step.bytes_of(self._size), evaluation.bytes_of(self._size)) + carried) // self.width
 
 
 def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:

@@ -32,6 +32,11 @@ def write(rows: slice, part: dict, whole: dict) -> None:
             whole[name][rows] = value
 
 
+def held(state: dict) -> Params:
+    """Parameters and buffers of members, by name."""
+    return {**state["params"], **state.get("buffers", {})}
+
+
 def finite(params: Params) -> Tensor:
     """Members all of whose parameters are finite: bool [width]."""
     return torch.stack([as_rows(p).isfinite().all(1) for p in params.values()]).all(0)
