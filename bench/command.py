@@ -20,7 +20,8 @@ from bench.cell.bounds import BOUNDS
 from bench.cell.config import compose_config
 from bench.execution.processes import WorkerError
 from bench.execution.runner import StoreWriteError
-from bench.store.store import SCHEMAS, Store
+from bench.store.schema import SCHEMAS
+from bench.store.store import Store
 from bench.suite.suite import Suite, load_suite
 from bench.terminal.os_errors import advice, said
 from shb.errors import ConfigurationError, choose

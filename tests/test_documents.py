@@ -11,7 +11,8 @@ import torch
 from bench.leaderboard.document import leaderboard
 from bench.leaderboard.text import markdown
 from bench.store.environment import cpu_name
-from bench.store.store import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, Store
+from bench.store.schema import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1

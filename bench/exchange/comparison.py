@@ -26,7 +26,7 @@ from bench.cell.spec import shown
 from bench.statistics.estimates import Mean, MeanDifference
 from bench.statistics.inference import Region, fisher_exact, holm, p_outside
 from bench.store.environment import TIED_TO
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 from shb.errors import ConfigurationError
 
 ALPHA = 0.05

@@ -13,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from bench.store.environment import TIED_TO
-from bench.store.store import METRICS, SCHEMAS, Store
+from bench.store.schema import METRICS, SCHEMAS
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 
 _KEY = {"members": "member_id", "curves": "member_id", "ensembles": "ensemble_id"}

@@ -16,7 +16,7 @@ from bench.exchange.citation import Citation, citation_of
 from bench.exchange.zip_reader import PLAIN, is_plain
 from bench.leaderboard.document import computed_with, leaderboard, write_leaderboard
 from bench.store.environment import ROOT, code_version
-from bench.store.store import SCHEMA_VERSION as STORE_SCHEMA_VERSION
+from bench.store.schema import SCHEMA_VERSION as STORE_SCHEMA_VERSION
 from bench.store.store import Store
 from bench.suite.suite import Suite
 from shb.errors import ConfigurationError

@@ -25,7 +25,8 @@ from bench.exchange import parquet_probe
 from bench.exchange.packing import FORMAT, MANIFEST, SCHEMA_VERSION
 from bench.exchange.zip_reader import read_files, refused
 from bench.store.content_hash import content_hash
-from bench.store.store import CURVE_SCHEMA, MEMBER_SCHEMA, RENAMED_IN_2, Store
+from bench.store.schema import CURVE_SCHEMA, MEMBER_SCHEMA, RENAMED_IN_2
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 
 MAX_MANIFEST = 16 << 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.cell.cell import Cell
 from bench.store.environment import environment
-from bench.store.store import MEMBER_SCHEMA
+from bench.store.schema import MEMBER_SCHEMA
 from shb.training import Trajectory
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from bench.cell.cell import Cell
 from bench.statistics.medians import median_interval, seed_values
 from bench.statistics.metric import Metric
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from bench.terminal.tables import print_table
 
 _LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line

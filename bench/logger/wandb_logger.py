@@ -28,7 +28,8 @@ from bench.cell.cell import Cell
 from bench.leaderboard.document import COLUMNS, is_complete
 from bench.logger.logger import check_writable, one_line
 from bench.statistics.metric import Metric
-from bench.store.store import METRICS, member_spec
+from bench.store.schema import METRICS
+from bench.store.store import member_spec
 from bench.suite.suite import Suite
 
 INIT_TIMEOUT, FINISH_TIMEOUT = 20, 60  # seconds that starting and finishing one run may take online

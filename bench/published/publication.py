@@ -20,7 +20,8 @@ from scipy.special import stdtr
 from bench.cell.config import CONF, options
 from bench.statistics.estimates import MeanDifference
 from bench.statistics.inference import holm
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from bench.suite.suite import Suite
 from shb.errors import ConfigurationError, choose
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from bench.statistics.metric import Metric
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 COLUMNS = ("batch_loss", *METRICS)

@@ -11,7 +11,7 @@ import polars as pl
 
 from bench.cell.cell import canonical
 from bench.report.columns import column, rounded
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 
 MOST = 60_000  # members that a page lists
 ENVIRONMENT = ("code_commit", "code_dirty", "python", "torch", "platform", "cpu", "device_name", "threads")

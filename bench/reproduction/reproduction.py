@@ -21,7 +21,7 @@ from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run,
 from bench.reproduction.tolerance import COPIES, Agreement, Rounding, agreement
 from bench.store.content_hash import number_bits
 from bench.store.environment import TIED_TO, environment
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 from bench.terminal.tables import print_table
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError

@@ -11,7 +11,7 @@ import polars as pl
 import torch
 
 from bench.cell.cell import Cell
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 from shb.training import Stack, Trajectory
 
 COLUMNS = ("batch_loss", *METRICS)  # of a curve, beside its steps

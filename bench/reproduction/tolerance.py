@@ -29,7 +29,7 @@ import torch
 from bench.cell.problem import DTYPES
 from bench.reproduction.rerun import COLUMNS, Run
 from bench.statistics.metric import Metric
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 
 RELATIVE, ABSOLUTE = 1e4, 10.0  # of a loss or a distance, in units of eps (float32: 1.2e-3 and 1.2e-6)
 SAMPLES, SHARE = 2.5, 1e-3  # of an accuracy: two samples of its part, or a share of them, if that is more

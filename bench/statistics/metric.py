@@ -10,7 +10,7 @@ _HEADERS = {"train_loss": "training objective", "steps_to_target": "steps to tar
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of results (bench.store.store.METRICS), or the steps to a target.
+    """A column of results (bench.store.schema.METRICS), or the steps to a target.
 
     Accuracies are shares of samples in [0, 1]: higher is better, and they are shown in percent. Of all others (losses,
     distances, steps) lower is better.

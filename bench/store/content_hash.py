@@ -15,7 +15,7 @@ import struct
 
 import polars as pl
 
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 
 
 def content_hash(members: pl.DataFrame) -> str:

@@ -7,124 +7,21 @@ name and renamed; curves come before the members they belong to, and a member wi
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import io
 import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from bench.store.schema import ENSEMBLE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, SCHEMAS
+from bench.store.shard import UnusableError, again, read_shard, write_shard
 from shb.errors import ConfigurationError
-from shb.files import write_whole
-from shb.schedules import SCHEDULES
 
-SCHEMA_VERSION = 2
-T = TypeVar("T")
-
-METRICS = (
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-    "clarke_distance",
-    "artificial_distance",
-    "touched",
-    "trapped",
-)
-_HYPERPARAMETERS = ("lr", "momentum", "dampening", "beta1", "beta2", "eps")
-_SCHEDULE_PARAMETERS = (
-    *(f"schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),
-    *(f"momentum_schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),
-    "momentum_schedule_r",
-)
-_ENVIRONMENT = {  # bench/store/environment.py
-    "code_commit": pl.String,
-    "code_dirty": pl.Boolean,
-    "python": pl.String,
-    "torch": pl.String,
-    "platform": pl.String,
-    "cpu": pl.String,
-    "device_name": pl.String,
-    "threads": pl.Int64,
-}
-
-MEMBER_SCHEMA: dict[str, Any] = {
-    "member_id": pl.String,
-    "problem": pl.String,
-    "model": pl.String,
-    "dataset": pl.String,
-    "optimizer": pl.String,
-    "seed": pl.Int64,
-    "status": pl.String,
-    "diverged_step": pl.Int64,
-    "error": pl.String,
-    "steps": pl.Int64,
-    "batch_size": pl.Int64,
-    **dict.fromkeys(_HYPERPARAMETERS, pl.Float64),
-    "schedule": pl.String,
-    "momentum_schedule": pl.String,
-    **dict.fromkeys(_SCHEDULE_PARAMETERS, pl.Float64),
-    "velocity_std": pl.Float64,
-    "unstable_momentum": pl.Boolean,
-    "init": pl.String,
-    "init_std": pl.Float64,
-    "init_value": pl.Float64,
-    "loss": pl.String,
-    "sampling": pl.String,
-    "relu_derivative": pl.Float64,
-    "relu_rule": pl.String,
-    "dtype": pl.String,
-    "device": pl.String,
-    "engine": pl.String,
-    **dict.fromkeys(METRICS, pl.Float64),
-    "hyperparameters": pl.String,
-    "spec": pl.String,
-    "dataset_checksum": pl.String,
-    **_ENVIRONMENT,
-    "stack_members": pl.Int64,
-    "stack_seconds": pl.Float64,
-    "compile_seconds": pl.Float64,
-    "member_steps_per_second": pl.Float64,
-    "created": pl.String,
-    "schema_version": pl.Int64,
-}
-CURVE_SCHEMA: dict[str, Any] = {
-    "member_id": pl.String,
-    "step": pl.Int64,
-    "batch_loss": pl.Float64,
-    **dict.fromkeys(METRICS, pl.Float64),
-    "schema_version": pl.Int64,
-}
-RENAMED_IN_2 = {"relu_at_zero": "relu_derivative", "distance_to_clarke": "clarke_distance", "at_artificial": "trapped"}
-ENSEMBLE_SCHEMA: dict[str, Any] = {  # one row per ensemble and column
-    "ensemble_id": pl.String,
-    "measure": pl.String,
-    "spec": pl.String,
-    "seed_start": pl.Int64,
-    "seed_stop": pl.Int64,
-    "column": pl.String,
-    "width": pl.Int64,
-    "values": pl.List(pl.Float64),
-    "seconds": pl.Float64,
-    **_ENVIRONMENT,
-    "created": pl.String,
-    "schema_version": pl.Int64,
-}
-SCHEMAS = {"members": MEMBER_SCHEMA, "curves": CURVE_SCHEMA, "ensembles": ENSEMBLE_SCHEMA}
-_KEYS = {  # columns without which a shard is not ours
-    "members": ("member_id", "status"),
-    "curves": ("member_id", "step"),
-    "ensembles": ("ensemble_id", "column", "width", "values", "seed_start", "seed_stop"),
-}
 _RANK = {"done": 0, "diverged": 0, "failed": 1}  # a failed member never hides a computed one
 
 
@@ -267,10 +164,7 @@ class Store:
         self._write_shard(kind, frame)
 
     def _write_shard(self, kind: str, frame: pl.DataFrame) -> None:
-        buffer = io.BytesIO()
-        frame.write_parquet(buffer, compression="zstd")
-        content = buffer.getvalue()
-        write_whole(self.folder / kind / f"{_digest(content)}.parquet", content)
+        write_shard(self.folder / kind, frame)
 
     def read(self, kind: str) -> pl.DataFrame:
         """Every row of a kind of shards ("members", "curves", "ensembles"), also what was computed twice."""
@@ -285,12 +179,12 @@ class Store:
         for path in self._listed(folder):
             if path not in self._cache:
                 try:
-                    self._cache[path] = _shard(path, kind)
+                    self._cache[path] = read_shard(path, kind)
                 except FileNotFoundError:
                     if path.is_symlink():
                         self.set_aside[path] = "a link to what does not exist"
                     continue  # removed since it was listed
-                except _UnusableError as error:
+                except UnusableError as error:
                     self.set_aside[path] = str(error)
                     continue
             found[path] = self._cache[path]
@@ -299,7 +193,7 @@ class Store:
     def _listed(self, folder: Path) -> list[Path]:
         """The paths of the shards in a folder; [] if there is none."""
         try:
-            names = _again(lambda: os.listdir(folder))
+            names = again(lambda: os.listdir(folder))
         except FileNotFoundError:
             if folder.is_symlink():
                 self.set_aside[folder] = "a link to what does not exist"
@@ -308,10 +202,6 @@ class Store:
             self.set_aside[folder] = error.strerror or str(error)
             return []
         return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
-
-
-class _UnusableError(Exception):
-    """Why a shard is set aside."""
 
 
 def complete(members: pl.DataFrame, curves: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, frozenset[str]]:
@@ -323,82 +213,6 @@ def complete(members: pl.DataFrame, curves: Iterable[pl.DataFrame]) -> tuple[pl.
     if lacking.is_empty():
         return members, frozenset()
     return members.filter(~(computed & pl.col("member_id").is_in(lacking.implode()))), frozenset(lacking)
-
-
-def _again(act: Callable[[], T]) -> T:
-    """The result of `act`, which is tried once more where a file server has lost the file that it had named."""
-    try:
-        return act()
-    except OSError as error:
-        if error.errno != errno.ESTALE:
-            raise
-        return act()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
-
-
-def _shard(path: Path, kind: str) -> pl.DataFrame:
-    """The rows of a shard in today's schema.
-
-    Raises:
-        FileNotFoundError: there is none.
-        _UnusableError: it cannot be read, or is altered, empty or foreign.
-        ConfigurationError: it is of a newer schema.
-    """
-    try:
-        content = _again(path.read_bytes)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _UnusableError(error.strerror or str(error)) from None
-    if _digest(content) != path.stem:
-        raise _UnusableError("altered or torn: its name is not the checksum of its bytes")
-    try:
-        frame = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise _UnusableError(f"no Parquet file: {' '.join(str(error).split())[:100]}") from None
-    frame = _current(frame, kind, path)
-    if frame.is_empty():
-        raise _UnusableError("without a row")
-    if kind == "ensembles":
-        _check_sizes(frame)
-    return frame
-
-
-def _check_sizes(frame: pl.DataFrame) -> None:
-    """Every column of an ensemble has `width` numbers (0: one) per seed."""
-    seeds = pl.col("seed_stop") - pl.col("seed_start")
-    fits = pl.col("values").list.len().cast(pl.Int64) == seeds * pl.max_horizontal("width", 1)
-    if not frame.select(fits.fill_null(False).all()).item():
-        raise _UnusableError("an ensemble of another size than its seeds")
-
-
-def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
-    """The shard in today's schema: a newer one is refused, an older one gets null in the columns it lacks."""
-    versions = frame["schema_version"] if "schema_version" in frame.columns else None
-    newest = (versions.max() or 0) if versions is not None and versions.dtype.is_integer() else 0
-    if newest > SCHEMA_VERSION:
-        raise ConfigurationError(
-            "results_dir",
-            path,
-            f"schema_version <= {SCHEMA_VERSION} (this one has {newest}: update the code)",
-        )
-    schema = SCHEMAS[kind]
-    if newest < 2:
-        renamed = {old: new for old, new in RENAMED_IN_2.items() if old in frame.columns and new not in frame.columns}
-        frame = frame.rename(renamed)
-    for name in _KEYS[kind]:
-        if name not in frame.columns:
-            raise _UnusableError(f"no shard of {kind}: without a column {name}")
-    for name, dtype in schema.items():
-        if name in frame.columns and frame.schema[name] not in (dtype, pl.Null):
-            raise _UnusableError(f"column {name} is of type {frame.schema[name]}, not {dtype}")
-    return frame.select(
-        (pl.col(name) if name in frame.columns else pl.lit(None).alias(name)).cast(dtype)
-        for name, dtype in schema.items()
-    )
 
 
 def member_spec(row: Mapping[str, Any]) -> dict[str, Any]:

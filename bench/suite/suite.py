@@ -23,7 +23,7 @@ from bench.cell.room import check_bytes, check_members
 from bench.cell.space import check_space
 from bench.execution.engine import settle
 from bench.statistics.medians import RESAMPLES
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 from bench.suite.tuning import Winner, sobol_trials, winner
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose

@@ -10,7 +10,8 @@ import torch
 
 from bench.command import run_command
 from bench.run import main
-from bench.store.store import MEMBER_SCHEMA, SCHEMA_VERSION, Store
+from bench.store.schema import MEMBER_SCHEMA, SCHEMA_VERSION
+from bench.store.store import Store
 from tests.bench.conftest import ROOT
 from tests.bench.shards import write_shard
 

@@ -12,7 +12,8 @@ from bench.command import run_command
 from bench.exchange.citation import citation_file, citation_of
 from bench.leaderboard.document import leaderboard_rows
 from bench.store.content_hash import content_hash
-from bench.store.store import MEMBER_SCHEMA, METRICS, Store
+from bench.store.schema import MEMBER_SCHEMA, METRICS
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
 from tests.bench.planted import curve_of

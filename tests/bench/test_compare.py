@@ -10,7 +10,8 @@ from bench.cell.cell import canonical, identity
 from bench.command import run_command
 from bench.compare import main
 from bench.exchange.comparison import compare
-from bench.store.store import MEMBER_SCHEMA, Store
+from bench.store.schema import MEMBER_SCHEMA
+from bench.store.store import Store
 from tests.bench.planted import curve_of
 
 HERE = {"cpu": "A", "torch": "2.14", "threads": 1, "device_name": "cpu", "device": "cpu", "code_commit": "aaa111"}

@@ -13,7 +13,8 @@ from bench.reproduce import main
 from bench.reproduction.reproduction import reproduce, same_bits
 from bench.reproduction.rerun import alone, stored_run
 from bench.store.content_hash import number_bits
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 from shb.training import why_not
 from tests.bench.conftest import ROOT

@@ -19,7 +19,8 @@ from bench.cell.config import compose_config, literal
 from bench.cell.plugins import load_plugins
 from bench.cell.rebuild import Unavailable, spec_cell
 from bench.command import run_command
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 from shb.optimizers import OPTIMIZERS
 from shb.problems import LOSSES

@@ -13,7 +13,8 @@ from bench.cell.config import compose_config
 from bench.command import run_command
 from bench.execution.cost import step_cost
 from bench.execution.engine import Choice, build_for, fastest, settle
-from bench.store.store import MEMBER_SCHEMA, Store
+from bench.store.schema import MEMBER_SCHEMA
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from shb.errors import ConfigurationError
 from shb.training import ENGINES, CompilationError, run_chunked, why_not

@@ -18,7 +18,8 @@ from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.command import run_command
 from bench.run import main
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from bench.terminal.progress import Reporter
 from shb.training import Stack, minimal_width
 from tests.bench.conftest import ROOT

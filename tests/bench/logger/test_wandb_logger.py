@@ -11,7 +11,8 @@ from bench.execution.record import failed_rows
 from bench.leaderboard.document import COLUMNS
 from bench.logger.logger import make_logger
 from bench.logger.wandb_logger import seed_quantiles, seed_summary, wandb
-from bench.store.store import CURVE_SCHEMA, METRICS, Store
+from bench.store.schema import CURVE_SCHEMA, METRICS
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from tests.bench.logger.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_run, read_runs
 

@@ -30,7 +30,8 @@ from bench.report.page import LIMIT, build_page
 from bench.report.palette import looks
 from bench.report.strip import MARGIN, WIDTH, Scale, strip
 from bench.report.summary import build_summary
-from bench.store.store import CURVE_SCHEMA, Store
+from bench.store.schema import CURVE_SCHEMA
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
 from tests.bench.report.report_fixture import full_document

@@ -10,7 +10,8 @@ from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
 from bench.reproduction.tolerance import FACTOR, Rounding, agreement
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from tests.bench.conftest import ROOT
 
 ROUNDING = Rounding("float32", {"train": 1149, "val": 288, "test": 360})

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench.statistics.metric import Metric
-from bench.store.store import METRICS
+from bench.store.schema import METRICS
 
 ACCURACIES = {"train_accuracy", "val_accuracy", "test_accuracy"}
 

@@ -12,7 +12,8 @@ import pytest
 from bench.command import run_command
 from bench.leaderboard.__main__ import main as leaderboard_main
 from bench.run import main as run_main
-from bench.store.store import CURVE_SCHEMA, MEMBER_SCHEMA, Store
+from bench.store.schema import CURVE_SCHEMA, MEMBER_SCHEMA
+from bench.store.store import Store
 from shb.errors import ConfigurationError
 from tests.bench.planted import curve_of
 from tests.bench.shards import write_shard

@@ -7,7 +7,7 @@ import torch
 
 import bench.store.environment
 from bench.store.environment import code_version, cpu_name, environment
-from bench.store.store import MEMBER_SCHEMA
+from bench.store.schema import MEMBER_SCHEMA
 
 
 def test_the_columns_are_in_the_schema_with_their_types():

@@ -15,7 +15,8 @@ from bench.cell.cell import build_cell
 from bench.command import run_command
 from bench.execution.engine import settle
 from bench.run import main
-from bench.store.store import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION, Store, member_spec
+from bench.store.schema import CURVE_SCHEMA, MEMBER_SCHEMA, SCHEMA_VERSION
+from bench.store.store import Store, member_spec
 from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
 from tests.bench.planted import curve_of

@@ -16,7 +16,8 @@ import bench.run
 from bench.cell.config import compose_config
 from bench.command import run_command
 from bench.execution.processes import WorkerError
-from bench.store.store import METRICS, Store
+from bench.store.schema import METRICS
+from bench.store.store import Store
 from bench.suite.suite import load_suite
 from bench.suite.workers import WORTH, RemoteReporter, run_pairs, worker_count
 from bench.terminal.progress import Reporter
