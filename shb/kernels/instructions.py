@@ -31,6 +31,7 @@ class Value:
 
     @property
     def bytes(self) -> int:
+        """Size of one member."""
         return self.size * self.dtype.itemsize
 
     @property
@@ -78,10 +79,12 @@ class Pointwise:
 
     @property
     def reads(self) -> list[Value]:
+        """Values that it needs, in the order of its operands."""
         return [view.value for view, _, _ in self.operands]
 
     @property
     def results(self) -> list[Value]:
+        """The value that it makes."""
         return [self.result]
 
 
@@ -101,6 +104,7 @@ class Kernel:
 
     @property
     def reads(self) -> list[Value]:
+        """Values that it needs and does not make."""
         used = (one.value if isinstance(one, View) else one for one in self.operands.values())
         return [value for value in used if isinstance(value, Value) and value not in self.results]
 
@@ -116,10 +120,12 @@ class Loop:
 
     @property
     def reads(self) -> list[Value]:
+        """Values of memory that it needs, once for each use."""
         return [value for one in self.operations for value in one.reads if value not in self.registers]
 
     @property
     def results(self) -> list[Value]:
+        """Values of memory that it makes; the others stay in registers."""
         return [one.result for one in self.operations if one.result not in self.registers]
 
 

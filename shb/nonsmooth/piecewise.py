@@ -95,6 +95,7 @@ class MaxAffine:
         return (np.asarray(w, np.float64) @ self.slopes.T + self.offsets).max(-1)
 
     def pieces(self, w: Array, radius: float) -> Array:
+        """Slopes [m, p] of the affine functions that are the largest somewhere within ``radius`` of w [p]."""
         values = self.slopes @ w + self.offsets
         top = values.argmax()
         reach = radius * np.linalg.norm(self.slopes - self.slopes[top], axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from shb.errors import choose
 from shb.optimizers.adam import ADAM
+from shb.optimizers.descent import descend
 from shb.optimizers.ema_momentum import EMA_MOMENTUM
 from shb.optimizers.nesterov import NESTEROV
 from shb.optimizers.optimizer import Hyperparameters, Optimizer, Params, State, expand
@@ -22,4 +23,4 @@ def get_optimizer(name: str) -> Optimizer:
     return OPTIMIZERS[choose("optimizer", name, OPTIMIZERS)]
 
 
-__all__ = ["OPTIMIZERS", "SHB", "Hyperparameters", "Optimizer", "Params", "State", "expand", "get_optimizer"]
+__all__ = ["OPTIMIZERS", "SHB", "Hyperparameters", "Optimizer", "Params", "State", "descend", "expand", "get_optimizer"]

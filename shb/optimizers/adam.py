@@ -8,6 +8,12 @@
 The powers are running products, kept per member in float64: a vectorised ``pow`` would give a member bits
 that depend on its place in the stack. Coordinatewise Polyak parameters: ``conversions.adam_to_polyak``.
 Kingma and Ba, arXiv 1412.6980.
+
+Three steps with the gradient of w^2 / 2:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> [round(w, 6) for w in descend(get_optimizer("adam"), lambda w: w, start=1.0, steps=3, lr=0.125)]
+    [1.0, 0.875, 0.75071, 0.627775]
 """
 
 from __future__ import annotations

@@ -6,6 +6,12 @@
 
 In Polyak's form alpha_k = (1 - momentum_k) lr_k and beta_k = momentum_k lr_k / lr_{k-1} (theory.md section 1,
 ``conversions.ema_to_polyak``). Not torch's ``dampening = momentum``, whose first step is not dampened.
+
+Three steps with a gradient of 1:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> descend(get_optimizer("ema_momentum"), lambda w: 1.0, start=1.0, steps=3, lr=0.125, momentum=0.5)
+    [1.0, 0.9375, 0.84375, 0.734375]
 """
 
 from __future__ import annotations

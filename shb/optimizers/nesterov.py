@@ -6,6 +6,12 @@
 
 With constant lr and momentum mu: w_{k+1} = w_k + mu (w_k - w_{k-1}) - lr [(1 + mu) g_k - mu g_{k-1}]
 (theory.md section 1, ``conversions.nesterov_to_polyak``). Source: torch/optim/sgd.py.
+
+Three steps with a gradient of 1:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> descend(get_optimizer("nesterov"), lambda w: 1.0, start=1.0, steps=3, lr=0.125, momentum=0.5)
+    [1.0, 0.8125, 0.59375, 0.359375]
 """
 
 from __future__ import annotations

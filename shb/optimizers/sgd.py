@@ -3,6 +3,12 @@
     w_{k+1} = w_k - lr_k g_k
 
 The case momentum = 0 of the heavy ball (theory.md section 1). Robbins and Monro (1951).
+
+Three steps with a gradient of 1:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> descend(get_optimizer("sgd"), lambda w: 1.0, start=1.0, steps=3, lr=0.125)
+    [1.0, 0.875, 0.75, 0.625]
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ carried as  velocity_k = w_k - w_{k-1}:
 
 Every other momentum of this package converts to it (``conversions.py``). Polyak (1964); T. Le, arXiv
 2304.13328.
+
+Three steps with a gradient of 1:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> descend(get_optimizer("shb"), lambda w: 1.0, start=1.0, steps=3, lr=0.125, momentum=0.5)
+    [1.0, 0.875, 0.6875, 0.46875]
 """
 
 from __future__ import annotations

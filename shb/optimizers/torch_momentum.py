@@ -7,6 +7,12 @@
 In Polyak's form alpha_k = (1 - dampening) lr_k and beta_k = momentum lr_k / lr_{k-1}: with a varying lr
 these are not SHB's numbers (theory.md section 1, ``conversions.torch_to_polyak``). Source:
 torch/optim/sgd.py.
+
+Three steps with a gradient of 1:
+
+    >>> from shb.optimizers import descend, get_optimizer
+    >>> descend(get_optimizer("torch_momentum"), lambda w: 1.0, start=1.0, steps=3, lr=0.125, momentum=0.5)
+    [1.0, 0.875, 0.6875, 0.46875]
 """
 
 from __future__ import annotations

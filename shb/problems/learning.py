@@ -149,6 +149,7 @@ class LearningProblem(PerSeed):
         self.draws = self._draws(dataset)
 
     def initial_parameters(self, seed: int) -> Params:
+        """w_0 of a seed, drawn by `init`: name -> tensor on the CPU, what is frozen or tied left out."""
         undrawn = [*self._fixed, *self._tied]
         if self._draw["init"] == "module":
             values = built(self._make, seed)
@@ -196,6 +197,7 @@ class LearningProblem(PerSeed):
         return torch.from_numpy(order[begin : begin + (stop - start) * batch_size]).view(-1, batch_size)
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and targets of the training samples [members, batch], and the keys of a step that draws."""
         if self.draws:
             samples = samples.to(self.device)
             return *self.rows(samples[..., :-1]), samples[..., -1:]
@@ -226,12 +228,14 @@ class LearningProblem(PerSeed):
         return self._sample_losses(params, x, y)[0].mean()
 
     def loss_and_buffers(self, params: Params, buffers: Params, *batch: Tensor) -> tuple[Tensor, Params]:
+        """The loss, a scalar, and the buffers as the forward pass left them."""
         new = {
             name: b if name in self._fixed else b.clone() for name, b in buffers.items()
         }  # a module writes into them
         return self.loss({**params, **new}, *batch), new
 
     def metrics(self, params: Params, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """Sums over samples x [n, ...] with targets y [n, outputs], in evaluation mode: loss, for classes also hits."""
         with evaluating(self.module):
             losses, output = self._sample_losses(params, x, y)
         sums = {"loss": losses.double().sum()}

@@ -69,8 +69,10 @@ class PerSeed:
     """For problems that draw seed by seed: many seeds as a loop."""
 
     def initial_parameters_of(self: Problem, seeds: np.ndarray) -> Params:
+        """w_0 of each seed after the other, stacked: name -> [n, ...]."""
         drawn = [self.initial_parameters(int(seed)) for seed in seeds]
         return {name: torch.stack([params[name] for params in drawn]) for name in drawn[0]}
 
     def samples_of(self: Problem, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        """Samples of each seed after the other, stacked: [stop - start, n, *sample_shape]."""
         return torch.stack([self.sample(int(seed), start, stop) for seed in seeds], 1)

@@ -105,6 +105,7 @@ class Stack:
 
     @property
     def width(self) -> int:
+        """Members that are advanced: those given, and copies that fill the stack up."""
         return len(self._filled)
 
     def run(

@@ -48,6 +48,7 @@ class Recorder(Views, Reductions, Images):
     """Goes through a graph node by node."""
 
     def tape(self) -> Tape:
+        """What was recorded; Unsupported if nothing in it belongs to a member."""
         if all(value.slot != "input" for value in self.inputs):
             raise Unsupported("a program without members")
         return Tape(self.instructions, self.outputs, self.fixed, list(self.inputs), self.block)

@@ -107,6 +107,7 @@ class ClosedForm:
         return self._high - self._low
 
     def initial_parameters(self, seed: int) -> Params:
+        """w_0 of one seed: {"w": [size]} on the CPU."""
         return {"w": self.initial_parameters_of(np.array([seed]))["w"][0]}
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
@@ -118,22 +119,27 @@ class ClosedForm:
         return None
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
+        """Samples of steps start..stop-1 of one seed: [stop - start, ...] on the CPU."""
         return self.samples_of(np.array([seed]), start, stop)[:, 0]
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
+        """The samples of one step [members, ...] in the dtype and on the device of the problem."""
         samples = samples.to(self.device)
         return (samples.to(self.dtype) if samples.dtype == torch.int8 else samples,)
 
     def loss(self, params: Params, *batch: Tensor) -> Tensor:
+        """f(w, s) of one trajectory, a scalar: "w" [size] in `params`, and one sample."""
         raise NotImplementedError
 
     def metrics(self, params: Params) -> dict[str, Tensor]:
+        """Objective and distances of w [size]: name -> scalar."""
         w = params["w"]
         values = {"train_loss": self.objective(w), "clarke_distance": self.clarke_distance(w)}
         artificial = self.artificial_distance(w)
         return values if artificial is None else {**values, "artificial_distance": artificial}
 
     def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
+        """One batch without data: the objective is known exactly."""
         return [EvaluationBatch("", (), 1)]
 
 
@@ -141,9 +147,11 @@ class Signs:
     """Samples +1 or -1 with probability 1/2, of the stream "sampling"; a base before ClosedForm."""
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        """Signs of steps start..stop-1: int8 [stop - start, n]."""
         return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def sign_bits_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor | None:
+        """The same, packed (see `ClosedForm.sign_bits_of`); None where a subclass draws otherwise."""
         others = type(self).samples_of is not Signs.samples_of
         if others or start // BLOCK != (stop - 1) // BLOCK:
             return None

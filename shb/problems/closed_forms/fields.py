@@ -26,6 +26,7 @@ class SmoothPieces:
     gradient: Gradient
 
     def pieces(self, w: np.ndarray, radius: float) -> np.ndarray:
+        """The gradient at w [p], the only piece: [1, p]."""
         return self.gradient(w)[None]
 
 
