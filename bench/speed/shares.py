@@ -19,6 +19,7 @@ import torch
 from rich.console import Console
 
 import bench.execution.runner
+import shb.training.evaluation
 import shb.training.stack
 from bench.cell.config import compose_config
 from bench.command import make_console, run_command
@@ -36,6 +37,7 @@ PARTS = {  # where it happens -> part of the time
     (Step, "__call__"): "steps",
     (shb.training.stack, "step_of"): "tracing",
     (shb.training.stack, "metrics_program"): "tracing",
+    (shb.training.evaluation, "metrics_program"): "tracing",
     (LearningProblem, "samples_of"): "indices of mini-batches",
     (Stack, "advance"): "schedules, samples per step",
     (Stack, "_evaluate"): "evaluation",
