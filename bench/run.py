@@ -31,6 +31,7 @@ from bench.leaderboard.document import leaderboard, write_leaderboard
 from bench.leaderboard.text import print_leaderboard
 from bench.logger.logger import Logger, make_logger
 from bench.store.store import Store
+from bench.suite.coverage import coverage
 from bench.suite.suite import Suite, load_suite
 from bench.suite.workers import PairResult, run_pair, run_pairs, worker_count
 from bench.terminal.progress import Reporter
@@ -121,23 +122,10 @@ def _log_pair(suite: Suite, problem: str, optimizer: str, store: Store, logger: 
 
 
 def _amount(suite: Suite, store: Store) -> tuple[int, int, float]:
-    """Members to compute, members planned, and the work of the former.
-
-    Where the tuning is incomplete, the winner is not known and all its evaluation seeds count as lacking.
-    """
-    computed, known = store.computed(), store.members()
-    total, planned, amount = 0, 0, 0.0
-    for problem, optimizer in suite.pairs():
-        tuning = suite.tuning_cell(problem, optimizer)
-        evaluation = suite.evaluation(problem, optimizer, known)
-        lacking = suite.evaluation_seeds
-        if evaluation is not None:
-            lacking = sum(member_id not in computed for member_id in evaluation.ids)
-        count = sum(member_id not in computed for member_id in tuning.ids) + lacking
-        total += count
-        planned += len(tuning.ids) + suite.evaluation_seeds
-        amount += work(tuning, count) if count else 0.0
-    return total, planned, amount
+    """Members to compute, members planned, and the work of the former."""
+    found = coverage(suite, store)
+    amount = sum(work(suite.tuning_cell(one.problem, one.optimizer), one.missing) for one in found if one.missing)
+    return sum(one.missing for one in found), sum(one.planned for one in found), amount
 
 
 def _warn(text: str) -> None:

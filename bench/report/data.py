@@ -15,7 +15,7 @@ from bench.claims.report import SCHEMA_VERSION as CLAIMS_SCHEMA_VERSION
 from bench.leaderboard.entry import Entry, entries
 from bench.report.curves import Curves, make_curves
 from bench.store.store import Store
-from bench.suite.coverage import status_rows
+from bench.suite.coverage import Coverage, coverage
 from bench.suite.suite import Suite
 from shb.errors import ConfigurationError
 
@@ -42,7 +42,7 @@ class Report:
     Attributes:
         document: what leaderboard.json holds; sections and fields that it lacks are left out of the page.
         members: all member rows of the store, with the column `phase`: evaluation, tuning, other (not of the suite).
-        status: rows of `bench.status`.
+        coverage: of every phase of every pair.
         claims: claims.json, or None where no claims were run.
         figures: family of claims -> its SVG.
         faults: a line for everything in the store that was left out.
@@ -52,7 +52,7 @@ class Report:
     folder: Path
     document: Mapping[str, Any]
     members: pl.DataFrame
-    status: list[dict]
+    coverage: list[Coverage]
     seeds: list[Seeds]
     curves: list[Curves]
     claims: dict | None
@@ -61,11 +61,11 @@ class Report:
 
     @property
     def planned(self) -> int:
-        return sum(row["planned"] for row in self.status)
+        return sum(one.planned for one in self.coverage)
 
     @property
     def stored(self) -> int:
-        return sum(row["done"] + row["diverged"] for row in self.status)
+        return sum(one.stored for one in self.coverage)
 
     @property
     def optimizers(self) -> list[str]:
@@ -115,7 +115,7 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
         members=members.with_columns(
             pl.Series("phase", phase, dtype=pl.String), pl.Series("problem", problem, dtype=pl.String)
         ),
-        status=status_rows(suite, store),
+        coverage=coverage(suite, store),
         seeds=seeds,
         curves=curves,
         claims=claims,

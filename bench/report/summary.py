@@ -39,7 +39,7 @@ def build_summary(report: Report) -> str:
         counts = Counter(entry["verdict"] for entry in report.claims["claims"])
         verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
         lines += [f"Claims (level {report.claims['level']}): {verdicts}.", ""]
-    totals = {name: sum(row[name] for row in report.status) for name in ("diverged", "failed", "missing")}
+    totals = {name: sum(getattr(one, name) for one in report.coverage) for name in ("diverged", "failed", "missing")}
     lines += [f"{totals['diverged']} diverged, {totals['failed']} failed, {totals['missing']} missing.", ""]
     facts = document.get("computed_with", {})
     environment = "; ".join(f"{name.replace('_', ' ')} {', '.join(values)}" for name, values in facts.items() if values)

@@ -274,9 +274,8 @@ def stacked_side(name: str, folder: Path | str) -> Stacked:
         rows.append(members.filter(pl.col("member_id").is_in(ids) & timed))
         found[pair] = len(rows[-1])
     own = pl.concat(rows)
-    planned = len(found) * (suite.trials * suite.tuning_seeds + suite.evaluation_seeds)
     engines, threads = (own[column].unique().sort().to_list() for column in ("engine", "threads"))
-    return Stacked(planned, found, float((own["stack_seconds"] / own["stack_members"]).sum()), engines, threads)
+    return Stacked(suite.size, found, float((own["stack_seconds"] / own["stack_members"]).sum()), engines, threads)
 
 
 def rerun(name: str) -> tuple[Stacked, float, int]:

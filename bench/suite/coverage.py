@@ -1,6 +1,9 @@
-"""What a suite has, lacks, diverged and failed: rows of problem, optimizer and phase."""
+"""What a suite has, lacks, diverged and failed, counted in one place."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -8,33 +11,52 @@ from bench.store.store import Store
 from bench.suite.suite import Suite
 
 
-def status_rows(suite: Suite, store: Store) -> list[dict]:
-    """Per problem, optimizer and phase: planned, done, diverged, failed, missing, and the errors.
+@dataclass(frozen=True)
+class Coverage:
+    """Members of one phase of a pair.
 
-    The evaluation phase of a pair is planned with the suite's number of seeds before its setting is known. A suite with
-    given settings has no tuning phase.
+    Attributes:
+        phase: "tuning" or "evaluation".
+        planned: the suite's number of seeds for an evaluation, also before its setting is known.
+        done, diverged, failed: stored ones.
+        errors: different ones of those that failed, sorted.
     """
+
+    problem: str
+    optimizer: str
+    phase: str
+    planned: int
+    done: int
+    diverged: int
+    failed: int
+    errors: tuple[str, ...]
+
+    @property
+    def stored(self) -> int:
+        """Those that need not be computed."""
+        return self.done + self.diverged
+
+    @property
+    def missing(self) -> int:
+        """Those that a run computes; failed ones are tried again."""
+        return self.planned - self.stored
+
+
+def coverage(suite: Suite, store: Store) -> list[Coverage]:
+    """Every phase of every pair, in their order. A suite with given settings has no tuning phase."""
     members = store.members()
-    rows = []
+    found = []
     for problem, optimizer in suite.pairs():
+        if not suite.settings:
+            ids = suite.tuning_cell(problem, optimizer).ids
+            found.append(_counted(members, ids, (problem, optimizer, "tuning"), len(ids)))
         evaluation = suite.evaluation(problem, optimizer, members)
-        for phase in ("evaluation",) if suite.settings else ("tuning", "evaluation"):
-            if phase == "tuning":
-                ids = suite.tuning_cell(problem, optimizer).ids
-            else:
-                ids = evaluation.ids if evaluation else ()
-            own = members.filter(pl.col("member_id").is_in(list(ids)))
-            counts = {status: (own["status"] == status).sum() for status in ("done", "diverged", "failed")}
-            planned = len(ids) or suite.evaluation_seeds
-            rows.append(
-                {
-                    "problem": problem,
-                    "optimizer": optimizer,
-                    "phase": phase,
-                    "planned": planned,
-                    **counts,
-                    "missing": planned - counts["done"] - counts["diverged"],
-                    "errors": sorted(own["error"].drop_nulls().unique()),
-                }
-            )
-    return rows
+        ids = evaluation.ids if evaluation else ()
+        found.append(_counted(members, ids, (problem, optimizer, "evaluation"), suite.evaluation_seeds))
+    return found
+
+
+def _counted(members: pl.DataFrame, ids: Sequence[str], place: tuple[str, str, str], planned: int) -> Coverage:
+    own = members.filter(pl.col("member_id").is_in(list(ids)))
+    counts = [int((own["status"] == status).sum()) for status in ("done", "diverged", "failed")]
+    return Coverage(*place, planned, *counts, tuple(sorted(own["error"].drop_nulls().unique())))

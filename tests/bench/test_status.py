@@ -6,7 +6,7 @@ from bench.command import run_command
 from bench.execution.record import failed_rows
 from bench.status import main
 from bench.store.store import Store
-from bench.suite.coverage import status_rows
+from bench.suite.coverage import coverage
 from bench.suite.suite import load_suite
 from tests.bench.conftest import SUITE_SIZE
 from tests.bench.planted import curve_of
@@ -23,11 +23,11 @@ def suite():
 
 
 def counts(row):
-    return [row[name] for name in ("planned", "done", "diverged", "failed", "missing")]
+    return [getattr(row, name) for name in ("planned", "done", "diverged", "failed", "missing")]
 
 
 def test_of_an_empty_store(suite, tiny_suite, tmp_path, capsys):
-    rows = status_rows(suite, Store(tmp_path / "results"))
+    rows = coverage(suite, Store(tmp_path / "results"))
     assert [counts(row) for row in rows] == [[8, 0, 0, 0, 8], [4, 0, 0, 0, 4]] * 6
     assert run_command(main, tiny_suite) == 1
     assert "planned 72, done 0, diverged 0, failed 0, missing 72" in capsys.readouterr().out
@@ -36,8 +36,8 @@ def test_of_an_empty_store(suite, tiny_suite, tmp_path, capsys):
 
 def test_of_a_finished_store(suite, tiny_suite, finished_copy, capsys, contents):
     before = contents(finished_copy)
-    rows = status_rows(suite, Store(finished_copy))
-    assert [(r["planned"], r["missing"], r["done"] + r["diverged"]) for r in rows] == [(8, 0, 8), (4, 0, 4)] * 6
+    rows = coverage(suite, Store(finished_copy))
+    assert [(row.planned, row.missing, row.stored) for row in rows] == [(8, 0, 8), (4, 0, 4)] * 6
     assert run_command(main, tiny_suite) == 0
     assert "missing 0" in capsys.readouterr().out
     assert contents(finished_copy) == before
@@ -51,7 +51,7 @@ def test_failed_members_are_counted_and_listed(suite, tiny_suite, tmp_path, caps
         row |= {"status": "done", "error": None}
     rows[2] |= {"status": "diverged", "error": None}
     store.write(rows, curve_of(rows))
-    tuning = next(r for r in status_rows(suite, store) if (r["optimizer"], r["phase"]) == ("shb", "tuning"))
+    tuning = next(row for row in coverage(suite, store) if (row.optimizer, row.phase) == ("shb", "tuning"))
     assert counts(tuning) == [8, 2, 1, 3, 5]
     assert run_command(main, tiny_suite) == 1
     out = capsys.readouterr().out
