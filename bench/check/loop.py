@@ -1,7 +1,7 @@
 """A member of a stack is what a plain loop makes of it, in float64 and to rounding: one member, one step, autograd.
 
-The loop trains the module itself: for `mlp` and `cnn` one of torch's own layers (bench.speed.plain_matrix), for others
-the contributor's. Its optimizer is torch's own where there is one, else the rule, of one member.
+The loop trains the module itself: for `mlp` and `cnn` one of torch's own layers (bench.reproduction.plain_loop), for
+others the contributor's. Its optimizer is torch's own where there is one, else the rule, of one member.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.cell.problem import build_model
 from bench.check.fault import Fault
 from bench.check.subject import Subject
-from bench.speed.plain_matrix import check_plain, plain_module, plain_optimizer, plain_squared, step_sizes
+from bench.reproduction.plain_loop import check_plain, plain_module, plain_optimizer, plain_squared, step_sizes
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer

@@ -17,49 +17,37 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
-import torch.nn.functional as F
 from rich.console import Console
-from torch import Tensor, nn
 
 from bench.cell.bounds import BOUNDS
-from bench.cell.cell import Cell
 from bench.cell.config import compose_config
 from bench.command import make_console, run_command
+from bench.reproduction.plain_loop import check_plain, train_plain
 from bench.run import report, run_suite
 from bench.store.environment import environment
 from bench.store.store import Store
 from bench.suite.suite import Suite, load_suite
 from bench.terminal.tables import print_table
-from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
 from shb.files import write_whole
-from shb.schedules import schedule_table
-from shb.training import Member, Plan
+from shb.training import Plan
 
 OUTPUT = Path("results/local/plain_matrix.json")
 SCHEMA_VERSION = 1
 SEED = 0  # of the sample and of the bootstrap
 RESAMPLES = 10_000
 WARM_UP = 20  # steps
-
-
-class PlainRun(NamedTuple):
-    """Seconds of one plain run, and per evaluation its metrics (`val_loss`, at the end also `train_loss`, ...)."""
-
-    seconds: float
-    evaluations: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -95,109 +83,6 @@ class Stacked:
     seconds: float
     engines: Sequence[str]
     threads: Sequence[int]
-
-
-def check_plain(cell: Cell) -> None:
-    """Raise a ConfigurationError for a cell that torch's own layers and optimizers cannot express."""
-    spec, plan = cell.problem_spec, cell.plan
-    model = spec.get("model", {})
-    for name, value, allowed in (
-        ("model", model.get("name"), ("mlp", "cnn")),
-        ("optimizer", cell.optimizer.name, ("sgd", "shb", "nesterov", "adam")),
-        ("model.pool_beta", model.get("pool_beta", 0.0), (0.0,)),
-        ("relu_derivative", spec["relu_derivative"], (0.0,)),
-        ("momentum_schedule", plan.momentum_schedule, ("constant",)),
-        ("velocity.std", plan.velocity_std, (0.0,)),
-    ):
-        if value not in allowed:
-            raise ConfigurationError(name, value, f"{' or '.join(map(str, allowed))} in a plain torch run")
-
-
-def plain_module(spec: Mapping[str, Any], feature_shape: Sequence[int], outputs: int) -> nn.Module:
-    """The network that a cell's `problem_spec` describes, from torch's own layers."""
-    model = spec["model"]
-    if model["name"] == "mlp":
-        widths = [math.prod(feature_shape), *model["hidden"]]
-        hidden = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], outputs))
-    two, pool = len(feature_shape) == 3, model["downsample"] == "maxpool"
-    conv, max_pool = (nn.Conv2d, nn.MaxPool2d) if two else (nn.Conv1d, nn.MaxPool1d)
-    layers: list[nn.Module] = []
-    for channels in itertools.pairwise([feature_shape[0], *model["channels"]]):
-        layers += [conv(*channels, model["kernel"], 1 if pool else 2, padding=model["kernel"] // 2), nn.ReLU()]
-        layers += [max_pool(2)] if pool else []
-    features = nn.Sequential(*layers, nn.Flatten())
-    size = features(torch.zeros(1, *feature_shape)).shape[1]
-    return features.append(nn.Linear(size, outputs))
-
-
-def plain_optimizer(name: str, model: nn.Module, numbers: Mapping[str, float]) -> torch.optim.Optimizer:
-    """torch.optim.SGD or Adam as most people would write the optimizer `name`."""
-    lr, parameters = numbers["lr"], model.parameters()
-    if name == "adam":
-        betas = numbers["beta1"], numbers["beta2"]
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=numbers["eps"])
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr)
-    return torch.optim.SGD(parameters, lr=lr, momentum=numbers["momentum"], nesterov=name == "nesterov")
-
-
-def train_plain(cell: Cell, member: Member) -> PlainRun:
-    """Train one member alone; initial parameters and mini-batches are those of its seed."""
-    problem, plan = cell.problem(), cell.plan
-    dataset = load_dataset(cell.problem_spec["dataset"], cell.data_root)
-    criterion = F.cross_entropy if problem.loss_name == "cross_entropy" else plain_squared
-    parts = {}
-    for name, part in (("train_", dataset.train), ("val_", dataset.validation), ("test_", dataset.test)):
-        y = F.one_hot(part.y, dataset.outputs) if problem.classification and criterion is plain_squared else part.y
-        y = y.to(problem.device, None if criterion is F.cross_entropy else problem.dtype)
-        parts[name] = part.x.to(problem.device, problem.dtype), y
-    model = plain_module(cell.problem_spec, dataset.feature_shape, dataset.outputs).to(problem.device, problem.dtype)
-    model.load_state_dict(problem.initial_parameters(member.seed))
-    optimizer = plain_optimizer(cell.optimizer.name, model, member.hyperparameters)
-    x, y = parts["train_"]
-    due, evaluations = {0, *plan.evaluate_at, plan.steps}, []
-
-    started = time.perf_counter()
-    indices = problem.sample(member.seed, 0, plan.steps).to(problem.device)
-    rates = step_sizes(plan, member)
-    for k in range(plan.steps + 1):
-        if k in due:
-            now = parts if k == plan.steps else {"val_": parts["val_"]}
-            evaluations.append(_evaluate(model, criterion, now, problem.classification))
-        if k == plan.steps:
-            break
-        for group in optimizer.param_groups:
-            group["lr"] = rates[k]
-        optimizer.zero_grad()
-        criterion(model(x[indices[k]]), y[indices[k]]).backward()
-        optimizer.step()
-    return PlainRun(time.perf_counter() - started, evaluations)
-
-
-def step_sizes(plan: Plan, member: Member) -> list[float]:
-    """The step size of every step."""
-    numbers = member.hyperparameters
-    own = {name.removeprefix("schedule."): v for name, v in numbers.items() if name.startswith("schedule.")}
-    return schedule_table(plan.schedule, [numbers["lr"]], own, 0, plan.steps, plan.steps)[:, 0].tolist()
-
-
-def plain_squared(output: Tensor, y: Tensor) -> Tensor:
-    """The mean over samples of |output - y|^2 / 2, as torch has it."""
-    return F.mse_loss(output, y) * y.shape[1] / 2
-
-
-@torch.no_grad()
-def _evaluate(model: nn.Module, criterion: Any, parts: Mapping[str, tuple], classification: bool) -> dict[str, float]:
-    """Loss and accuracy on whole parts."""
-    metrics = {}
-    for part, (x, y) in parts.items():
-        output = model(x)
-        metrics[f"{part}loss"] = criterion(output, y).item()
-        if classification:
-            labels = y if y.ndim == 1 else y.argmax(1)
-            metrics[f"{part}accuracy"] = (output.argmax(1) == labels).float().mean().item()
-    return metrics
 
 
 def time_suite(suite: Suite, sample: int) -> Iterator[Timing]:

@@ -92,6 +92,7 @@ ALLOWED = {  # room -> rooms that it imports; all of these stand above it, so th
     "reproduction": ["cell", "statistics", "store", "terminal", "execution"],
     "suite": ["cell", "statistics", "store", "terminal", "execution"],
     "command": ["cell", "store", "terminal", "execution", "suite"],
+    "check": ["cell", "reproduction", "command"],
     "claims": ["cell", "statistics", "store", "terminal", "execution", "command"],
     "leaderboard": ["statistics", "store", "terminal", "leaderboard.ranking", "suite", "command"],
     "published": ["cell", "statistics", "store", "terminal", "suite", "command"],
@@ -106,8 +107,9 @@ ALLOWED = {  # room -> rooms that it imports; all of these stand above it, so th
     "report": ["cell", "statistics", "store", "suite", "command", "claims", "leaderboard", "exchange"],
     "run": ["cell", "store", "terminal", "execution", "suite", "command", "leaderboard", "logger"],
     "verify": ["cell", "store", "reproduction", "command", "exchange"],
-    "speed": ["cell", "statistics", "store", "terminal", "execution", "suite", "command", "claims", "run"],
-    "check": ["cell", "command", "speed"],
+    "speed": [
+        *("cell", "statistics", "store", "terminal", "execution", "reproduction", "suite", "command", "claims", "run")
+    ],
 }
 NESTED = {"leaderboard.ranking"}  # folders that are rooms inside a room
 
