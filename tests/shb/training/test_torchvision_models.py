@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from shb.optimizers import OPTIMIZERS
 from shb.problems import LearningProblem
 from shb.training import Member, Plan, Stack, why_not
-from tests.shb.problems.tiny import tiny_dataset
+from tests.shb.problems.tiny import same_bits, tiny_dataset
 from tests.shb.training.plain_loop import Masks, check_against_torch
 
 can_compile = pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
@@ -40,11 +40,20 @@ def mobilenet_v3_small(features, outputs):
 
 
 def check(model, engine, monkeypatch):
-    """One step: the batch normalisations of four samples make a rounding a thousand times larger with each."""
+    """One step: the batch normalisations of four samples make a rounding a thousand times larger with each. The third
+    member has its bits alone, too.
+    """
     data = functools.partial(tiny_dataset, (3, 32, 32), rows=20)
     problem = LearningProblem(model, data(), batch_size=4, dtype=torch.float64)
-    members = [Member(seed, {"lr": 0.01 * (1 + seed), "momentum": 0.5}) for seed in range(2)]
-    for trajectory in Stack(problem, OPTIMIZERS["shb"], members, Plan(1), engine=engine).run():
+    members = [Member(seed, {"lr": 0.01 * (1 + seed), "momentum": 0.5}) for seed in range(3)]
+
+    def run(members):
+        return Stack(problem, OPTIMIZERS["shb"], members, Plan(1), engine=engine).run()
+
+    trajectories = run(members)
+    (lone,) = run(members[2:])
+    assert same_bits(lone, trajectories[2]) and not same_bits(lone, trajectories[1])
+    for trajectory in trajectories[:2]:
         monkeypatch.setattr(torch.nn.functional, "dropout", Masks(trajectory.member.seed))
         check_against_torch(trajectory, problem, model, data, 1)
 
