@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from bench.cell.cell import Cell, build_cell
 from bench.cell.config import CONF, Config, compose_config, literal, typed
 from bench.cell.matrix import jobs_of
+from bench.cell.memory import check_members, check_memory, check_workers
 from bench.cell.plugins import load_plugins, use_plugins
-from bench.cell.room import check_members, check_room, check_workers
 from bench.command import make_console, run_command, split_suite
 from bench.execution.engine import build_for, settle
 from bench.execution.runner import Failure, StoreWriteError, missing, run_cell, work
@@ -59,11 +59,11 @@ def run_one(config: Config) -> list[Failure]:
     store = prepare(config)
     cell = settle(build_cell(config), config.results_dir)
     logger = make_logger(config.logger, _warn)
-    todo = missing(cell, store)
-    _announce(len(todo), len(cell.ids), store)
+    lacking = missing(cell, store)
+    _announce(len(lacking), len(cell.ids), store)
     failure = None
-    if todo:
-        with Reporter(CONSOLE, len(todo), work(cell, len(todo))) as reporter:
+    if lacking:
+        with Reporter(CONSOLE, len(lacking), work(cell, len(lacking))) as reporter:
             cell, failure = run_cell(cell, store, reporter, config.memory)
     with contextlib.closing(logger):
         _log(logger, cell, store, "cell")
@@ -75,7 +75,7 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     """Tune every optimizer on every problem, evaluate the winners, print and write the leaderboard."""
     for problem, optimizer in suite.pairs():
         suite.tuning_cell(problem, optimizer)  # every configuration is checked before any compute
-    check_room([suite.tuning_cell(*pair) for pair in suite.pairs()], config.memory, f"members of suite {suite.name}")
+    check_memory([suite.tuning_cell(*pair) for pair in suite.pairs()], config.memory, f"members of suite {suite.name}")
     check_members(suite.evaluation_seeds, len(suite.pairs()), config.evaluations + 1, "suite.evaluation_seeds")
     check_workers(min(config.workers or 1, len(suite.pairs())))
     store = prepare(config)
@@ -132,8 +132,8 @@ def _warn(text: str) -> None:
     CONSOLE.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
 
 
-def _announce(todo: int, planned: int, store: Store) -> None:
-    CONSOLE.print(f"{todo} members to compute ({planned - todo} of {planned} in {store.folder})", highlight=False)
+def _announce(lacking: int, planned: int, store: Store) -> None:
+    CONSOLE.print(f"{lacking} members to compute ({planned - lacking} of {planned} in {store.folder})", highlight=False)
 
 
 def _log(logger: Logger, cell: Cell, store: Store, role: str) -> None:
@@ -161,8 +161,8 @@ def _members_of_jobs(jobs: Sequence[Sequence[str]]) -> list[tuple[Config, Cell]]
         config = compose_config(overrides)
         Store(config.results_dir).check()
         checked.append((config, build_cell(config)))
-        check_room([checked[-1][1]], config.memory)
-    check_room([cell for _, cell in checked], field="members")
+        check_memory([checked[-1][1]], config.memory)
+    check_memory([cell for _, cell in checked], field="members")
     for config, _ in checked:
         make_logger(config.logger, _warn).close()  # last, because it makes its folder
     return checked

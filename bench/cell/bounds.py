@@ -1,7 +1,7 @@
 """What a number of a user may be at least and at most: one table, for command lines, suites, claims and stored specs.
 
 A bound is what no run could need, or what no machine could hold; what this machine can hold is asked for separately
-(bench/cell/room.py). Fields that a part of the library checks by itself are not here: it says more.
+(bench/cell/memory.py). Fields that a part of the library checks by itself are not here: it says more.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from typing import Any
 from bench.cell.added import source_of
 from bench.cell.bounds import LARGEST, MOST_STEPS
 from bench.cell.config import Config, numbers
+from bench.cell.memory import check_members
 from bench.cell.plugins import names_of, plugin_record
 from bench.cell.problem import build_problem, problem_spec, try_optimizer
-from bench.cell.room import check_members
 from bench.cell.settings import check_schedule, is_unstable, settings_grid
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer

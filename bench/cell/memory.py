@@ -49,7 +49,7 @@ def check_members(seeds: int, settings: int, evaluations: int = 0, field: str = 
         notice(f"listing the members, about a minute for each million: {takes}")
 
 
-def check_room(cells: Sequence[Cell], memory: float | None = None, field: str = "seeds") -> None:
+def check_memory(cells: Sequence[Cell], memory: float | None = None, field: str = "seeds") -> None:
     """Raise a ConfigurationError if no stack of one of `cells` has room, or the results of all of them have none.
 
     Args:

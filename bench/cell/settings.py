@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.cell.config import Config, numbers, settings
-from bench.cell.room import check_members
+from bench.cell.memory import check_members
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
 from shb.schedules import SCHEDULES, get_schedule, schedule_table

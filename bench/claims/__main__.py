@@ -26,8 +26,8 @@ from omegaconf import OmegaConf
 from bench.cell.bounds import check_sizes
 from bench.cell.config import CONF, ClaimsConfig, compose_as, literal
 from bench.cell.matrix import jobs_of
+from bench.cell.memory import check_bytes
 from bench.cell.problem import resolve_device
-from bench.cell.room import check_bytes
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
 from bench.claims.experiment import Experiment

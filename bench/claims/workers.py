@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
-from bench.cell.room import check_workers, room_for_workers
+from bench.cell.memory import check_workers, room_for_workers
 from bench.claims.experiment import Experiment
 from bench.execution.processes import worker_pool
 from bench.store.store import Store

@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from bench.cell.bounds import BOUNDS, check_numbers
 from bench.cell.cell import Cell, build_cell
 from bench.cell.config import CONF, Config, compose_config, numbers, options
+from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
-from bench.cell.room import check_bytes, check_members
 from bench.cell.space import check_space
 from bench.execution.engine import settle
 from bench.statistics.medians import RESAMPLES

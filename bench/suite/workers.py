@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.cell.config import Config
-from bench.cell.room import room_for_workers
+from bench.cell.memory import room_for_workers
 from bench.execution.processes import CONTEXT, worker_pool
 from bench.execution.runner import Failure, run_cell
 from bench.store.store import Store

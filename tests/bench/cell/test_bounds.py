@@ -8,13 +8,13 @@ import typing
 import pytest
 from omegaconf import OmegaConf
 
-import bench.cell.room
+import bench.cell.memory
 from bench import compare, reproduce, run, verify
 from bench.cell.bounds import BOUNDS, SIZES, check_numbers, check_sizes
 from bench.cell.cell import build_cell
 from bench.cell.config import CONF, ClaimsConfig, Config, compose_config, own_options
 from bench.cell.matrix import MOST_JOBS
-from bench.cell.room import check_room
+from bench.cell.memory import check_memory
 from bench.claims import __main__ as claims
 from bench.claims.catalogue import CLAIMS
 from bench.command import run_command
@@ -50,7 +50,7 @@ def override(name, number, example):
 
 @pytest.fixture(autouse=True)
 def sixteen_gibibytes(monkeypatch):
-    monkeypatch.setattr(bench.cell.room, "usable_memory", lambda: 16 * GIB)
+    monkeypatch.setattr(bench.cell.memory, "usable_memory", lambda: 16 * GIB)
 
 
 GROUPS = {  # group -> what its entries need beside them
@@ -77,7 +77,7 @@ def refused_or_small(overrides):
     try:
         config = compose_config(["device=cpu", *overrides])
         cell = build_cell(config)
-        check_room([cell], config.memory)
+        check_memory([cell], config.memory)
     except ConfigurationError as error:
         assert "\n" not in str(error)
         return error
@@ -212,7 +212,7 @@ def test_a_claim_is_refused_before_any_compute(tmp_path, capsys, arguments, fiel
 def test_memory_is_asked_for_before_it_is_spent(tmp_path, capsys, arguments, field, allowed, monkeypatch):
     many = ",".join(str(0.1 + i / 1e5) for i in range(1000))
     if field is None:  # six pairs, one process of which has room
-        monkeypatch.setattr(bench.cell.room, "usable_memory", lambda: GIB // 2)
+        monkeypatch.setattr(bench.cell.memory, "usable_memory", lambda: GIB // 2)
         field, allowed = "workers=6", "at most 1: a process takes about 0.4 GiB of memory, 0.5 GiB are free"
     arguments = arguments.format(many, many).split() if "{}" in arguments else arguments.split()
     assert run_command(run.main, [*arguments, f"results_dir={tmp_path / 'new'}"]) == 2
@@ -224,7 +224,7 @@ def test_memory_is_asked_for_before_it_is_spent(tmp_path, capsys, arguments, fie
 def test_processes_are_as_many_as_have_room(tiny_config, monkeypatch):
     config = dataclasses.replace(tiny_config, threads=8)
     assert worker_count(config, 8, 1e15) == 8
-    monkeypatch.setattr(bench.cell.room, "usable_memory", lambda: 900 << 20)
+    monkeypatch.setattr(bench.cell.memory, "usable_memory", lambda: 900 << 20)
     assert worker_count(config, 8, 1e15) == 2
-    monkeypatch.setattr(bench.cell.room, "usable_memory", lambda: None)
+    monkeypatch.setattr(bench.cell.memory, "usable_memory", lambda: None)
     assert worker_count(config, 8, 1e15) == 8
