@@ -23,8 +23,8 @@ help:  ## list the targets
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python >= 3.11 is needed, this is {v.major}.{v.minor}: set PYTHON=")'
 	@echo 'setting up .venv: pinned packages, about 6 GB on Linux (torch with CUDA), minutes'
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --requirement requirements.lock
-	@.venv/bin/python -m pip install --quiet --no-deps --editable .
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 bench: .venv/ready  ## run the matrix of SUITE=smoke|default|full into RESULTS=results/local, print the leaderboard
@@ -69,7 +69,7 @@ lint: .venv/ready
 
 speed: .venv/ready  ## stacked training against one-at-a-time torch.optim, as ratios; JAX=1 installs JAX and compares with it
 ifdef JAX
-	@$(RUN) pip install --quiet --constraint requirements.lock --editable '.[jax]'
+	@$(RUN) pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[jax]'
 endif
 	@$(RUN) bench.speed $(ARGS)
 	@$(RUN) bench.speed.scaling
