@@ -12,17 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.command import answer, make_console, run_command, suite_and_store
+from bench.command import answer, make_console, plan_and_store, run_command
 from bench.exchange.packing import pack, write_archive
 
 
 def main(arguments: Sequence[str]) -> int:
     """Pack, and say what was packed; of an incomplete suite with a warning (exit code 1), and its manifest says so."""
     outputs = [a.split("=", 1)[1] for a in arguments if a.startswith("output=")]
-    suite, store = suite_and_store([a for a in arguments if not a.startswith("output=")])
+    plan, store = plan_and_store([a for a in arguments if not a.startswith("output=")])
     console = make_console()
-    citation, files = pack(suite, store)
-    name = f"shb-bench-{suite.name}-v{suite.version}-{citation.content_hash[:12]}.zip"
+    citation, files = pack(plan, store)
+    name = f"shb-bench-{plan.suite}-v{plan.version}-{citation.content_hash[:12]}.zip"
     path = Path(outputs[-1]).expanduser() if outputs else store.folder / "archive" / name
     write_archive(path, files)
     if not citation.complete:

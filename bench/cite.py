@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.command import answer, make_console, run_command, suite_and_store
+from bench.command import answer, make_console, plan_and_store, run_command
 from bench.exchange.citation import citation_of
 from shb.errors import ConfigurationError
 
@@ -23,14 +23,14 @@ def main(arguments: Sequence[str]) -> int:
     if len(folders) > 1:
         raise ConfigurationError("results_dir", " ".join(folders), "one folder")
     overrides = [f"results_dir={a}" if a in folders else a for a in arguments]
-    suite, store = suite_and_store(overrides)
-    citation = citation_of(suite, store)
+    plan, store = plan_and_store(overrides)
+    citation = citation_of(plan, store)
     if not citation.complete:
         lacking = f"{citation.planned - len(citation.members)} of {citation.planned} members are missing"
         raise ConfigurationError(
             "results_dir",
             store.folder,
-            f"a complete suite {suite.title}: {lacking}, an incomplete one is not to be cited",
+            f"a complete suite {plan.title}: {lacking}, an incomplete one is not to be cited",
         )
     code = answer(store, make_console())
     print(f"{citation.text()}\n\n{citation.bibtex()}")  # not wrapped: it is copied

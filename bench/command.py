@@ -13,16 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from rich.console import Console
 
 import bench
 from bench.cell.bounds import BOUNDS
-from bench.cell.config import compose_config
 from bench.execution.processes import WorkerError
-from bench.execution.runner import StoreWriteError
+from bench.plan.choice import age_of, planned_for
+from bench.plan.plan import NEUTRAL, Plan
+from bench.store.environment import CONF
 from bench.store.schema import SCHEMAS
-from bench.store.store import Store
-from bench.suite.suite import Suite, load_suite
+from bench.store.store import Store, StoreWriteError
 from bench.terminal.os_errors import advice, said
 from shb.errors import ConfigurationError, choose
 
@@ -160,13 +161,36 @@ def read_store(folder: str, field: str = "results_dir") -> Store:
     return store
 
 
-def suite_and_store(arguments: Sequence[str]) -> tuple[Suite, Store]:
-    """For commands that read a suite's results: `suite=` (default: default) and overrides such as results_dir."""
+def plan_and_store(arguments: Sequence[str]) -> tuple[Plan, Store]:
+    """For commands that read a suite's results: `suite=` (default: default) and overrides such as results_dir.
+
+    The plan is the stored one of the last run with these overrides. Where there is none (an older store, or nothing was
+    run yet) it is made from the configuration, which needs the files of the data sets.
+
+    Raises:
+        ConfigurationError: wrong arguments, or a folder that cannot be used.
+    """
     name, overrides = split_suite(arguments, "default")
     if name == "none":
         raise ConfigurationError("suite", name, "smoke, default or full for this command")
-    config = compose_config(overrides)
-    suite = load_suite(name, overrides)
-    store = Store(config.results_dir)
+    store = Store(_folder(overrides))
     store.check_schema()
-    return suite, store
+    plan = planned_for(store, name, overrides)
+    if plan is None:
+        from bench.suite.suite import load_suite  # slow to import: torch and Hydra
+
+        plan = load_suite(name, overrides).plan(store.members())
+    elif line := age_of(plan):
+        Console(stderr=True, soft_wrap=True, **PLAIN).print(line, highlight=False)
+    return plan, store
+
+
+def _folder(overrides: Sequence[str]) -> str:
+    """The results folder. Other fields that make no other suite are checked here, by composing them."""
+    plain = [one.removeprefix("results_dir=") for one in overrides if one.startswith("results_dir=")]
+    others = [one for one in overrides if one.lstrip("+~-").split("=")[0].split(".")[0] in NEUTRAL]
+    if len(others) == len(plain) and all(plain) and not any(one[0] in "'\"-" for one in (*plain, *overrides)):
+        return os.path.expanduser(plain[-1]) if plain else OmegaConf.load(CONF / "config.yaml").results_dir
+    from bench.cell.config import compose_config  # slow to import: Hydra
+
+    return compose_config(overrides).results_dir

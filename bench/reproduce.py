@@ -17,11 +17,10 @@ import polars as pl
 
 from bench.cell.added import plugin_list
 from bench.cell.plugins import load_plugins
-from bench.cell.spec import shown
 from bench.command import make_console, read_options, read_store, run_command
 from bench.reproduction.reproduction import LIMIT, PASSED, REFERENCE, print_reproductions, reproduce
 from bench.store.store import Store
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 
 
 def find(store: Store, member_id: str) -> dict[str, Any]:

@@ -25,13 +25,15 @@ from bench.cell.memory import check_members, check_memory, check_workers
 from bench.cell.plugins import load_plugins, use_plugins
 from bench.command import make_console, run_command, split_suite
 from bench.execution.engine import build_for, settle
-from bench.execution.runner import Failure, StoreWriteError, missing, run_cell, work
+from bench.execution.runner import Failure, missing, run_cell, work
 from bench.execution.summary import print_summary
 from bench.leaderboard.document import leaderboard, write_leaderboard
 from bench.leaderboard.text import print_leaderboard
 from bench.logger.logger import Logger, make_logger
-from bench.store.store import Store
-from bench.suite.coverage import coverage
+from bench.plan.coverage import coverage
+from bench.plan.plan import Plan
+from bench.plan.stored import write_plan
+from bench.store.store import Store, StoreWriteError
 from bench.suite.suite import Suite, load_suite
 from bench.suite.workers import PairResult, run_pair, run_pairs, worker_count
 from bench.terminal.progress import Reporter
@@ -80,7 +82,9 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
     check_workers(min(config.workers or 1, len(suite.pairs())))
     store = prepare(config)
     logger = make_logger(config.logger, _warn)
-    total, planned, amount = _amount(suite, store)
+    plan = suite.plan(store.members())
+    write_plan(store, plan)
+    total, planned, amount = _amount(suite, plan, store)
     _announce(total, planned, store)
     if total:
         tuning = [suite.tuning_cell(problem, optimizer) for problem, optimizer in suite.pairs()]
@@ -91,11 +95,12 @@ def run_suite(suite: Suite, config: Config) -> list[Failure]:
             for problem, optimizer, result in _pairs(suite, config, store, reporter, amount):
                 failures += result.failures
                 _log_pair(suite, problem, optimizer, store, logger)
-        board = leaderboard(suite, store)
-        print_leaderboard(suite, board, CONSOLE)
-        for path in write_leaderboard(suite, board, store):
+        plan = suite.plan(store.members())
+        board = leaderboard(plan, store)
+        print_leaderboard(plan, board, CONSOLE)
+        for path in write_leaderboard(plan, board, store):
             CONSOLE.print(f"wrote {path}", highlight=False)
-        logger.leaderboard(suite, board["rows"])
+        logger.leaderboard(plan, board["rows"])
     return failures
 
 
@@ -121,9 +126,9 @@ def _log_pair(suite: Suite, problem: str, optimizer: str, store: Store, logger: 
         _log(logger, evaluation, store, "evaluation")
 
 
-def _amount(suite: Suite, store: Store) -> tuple[int, int, float]:
+def _amount(suite: Suite, plan: Plan, store: Store) -> tuple[int, int, float]:
     """Members to compute, members planned, and the work of the former."""
-    found = coverage(suite, store)
+    found = coverage(plan, store)
     amount = sum(work(suite.tuning_cell(one.problem, one.optimizer), one.missing) for one in found if one.missing)
     return sum(one.missing for one in found), sum(one.planned for one in found), amount
 

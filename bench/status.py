@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from bench.command import answer, make_console, run_command, suite_and_store
-from bench.suite.coverage import coverage
+from bench.command import answer, make_console, plan_and_store, run_command
+from bench.plan.coverage import coverage
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table, the errors of failed members and what is damaged; exit code 1 if there is any, or one lacks."""
     console = make_console()
-    suite, store = suite_and_store(arguments)
-    rows = coverage(suite, store)
-    table = Table(title=f"suite {suite.title} in {store.folder}", title_justify="left")
+    plan, store = plan_and_store(arguments)
+    rows = coverage(plan, store)
+    table = Table(title=f"suite {plan.title} in {store.folder}", title_justify="left")
     names = ("problem", "optimizer", "phase", "planned", "done", "diverged", "failed", "missing")
     for name in names:
         table.add_column(name, justify="left" if name in names[:3] else "right")

@@ -37,3 +37,9 @@ def choose(field: str, value: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(value).casefold(), folded, n=1)
     hint = f" (did you mean {folded[near[0]]}?)" if near else ""
     raise ConfigurationError(field, value, f"one of {', '.join(choices)}{hint}")
+
+
+def shown(value: Any) -> str:
+    """A stranger's value for an error message: at most 60 characters, none of which a terminal obeys."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

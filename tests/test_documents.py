@@ -10,8 +10,9 @@ import torch
 
 from bench.leaderboard.document import leaderboard
 from bench.leaderboard.text import markdown
+from bench.plan.stored import stored_plan
 from bench.store.environment import cpu_name
-from bench.store.schema import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA
+from bench.store.schema import CURVE_SCHEMA, ENSEMBLE_SCHEMA, MEMBER_SCHEMA, PLAN_SCHEMA
 from bench.store.store import Store
 from bench.suite.suite import load_suite
 from shb.optimizers import OPTIMIZERS
@@ -85,14 +86,17 @@ def leaves(value, path=()):
 
 def test_the_reference_leaderboard_follows_from_the_reference_members(suite):
     stored = json.loads((REFERENCE / "leaderboard.json").read_text())
-    board = leaderboard(suite, Store(REFERENCE))
+    store = Store(REFERENCE)
+    plan = stored_plan(store, "default")
+    assert plan == suite.plan(store.members())  # what was run is what the code plans today
+    board = leaderboard(plan, store)
     assert stored["complete"]
     expected, found = leaves(stored), leaves(json.loads(json.dumps(board)))
     assert expected.keys() == found.keys()
     for path, value in expected.items():
         same = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value  # logarithms differ in last bits
         assert found[path] == same, path
-    assert markdown(suite, board) == (REFERENCE / "leaderboard.md").read_text()
+    assert markdown(plan, board) == (REFERENCE / "leaderboard.md").read_text()
 
 
 @pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
@@ -113,7 +117,9 @@ def test_reference_members_can_be_computed_again(suite):
 
 
 @pytest.mark.parametrize(
-    "schema", [MEMBER_SCHEMA, CURVE_SCHEMA, ENSEMBLE_SCHEMA], ids=["members", "curves", "ensembles"]
+    "schema",
+    [MEMBER_SCHEMA, CURVE_SCHEMA, ENSEMBLE_SCHEMA, PLAN_SCHEMA],
+    ids=["members", "curves", "ensembles", "plans"],
 )
 def test_every_column_is_explained(schema):
     text = (ROOT / "docs" / "results.md").read_text()

@@ -6,7 +6,6 @@ else: not of the machine, not of the stack, not of the suite that asked for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from bench.cell.memory import check_members
 from bench.cell.plugins import names_of, plugin_record
 from bench.cell.problem import build_problem, problem_spec, try_optimizer
 from bench.cell.settings import check_schedule, is_unstable, settings_grid
+from bench.store.identity import canonical, identity
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
 from shb.problems import Problem
@@ -73,11 +73,6 @@ class Cell:
 
     def spec_json(self, index: int) -> str:
         return canonical(self.specs[index])
-
-
-def canonical(spec: Mapping[str, Any]) -> str:
-    """JSON with sorted keys: the text whose hash is a member's identity."""
-    return json.dumps(spec, sort_keys=True, separators=(",", ":"))
 
 
 def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = None, *, rule_tried: bool = True) -> Cell:
@@ -142,11 +137,6 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         engine_open=config.engine == "auto",
     )
     return cell.under("compiled") if config.engine == "compiled" and why_not() is None else cell
-
-
-def identity(spec: Mapping[str, Any]) -> str:
-    """A member's id: the first 16 digits of the SHA-256 of its canonical spec."""
-    return hashlib.sha256(canonical(spec).encode()).hexdigest()[:16]
 
 
 def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bench.cell.cell import NUMERICS, Cell, build_cell, canonical, identity
+from bench.cell.cell import NUMERICS, Cell, build_cell
 from bench.cell.config import Config, declared, typed
 from bench.cell.plugins import PluginMissing
 from bench.cell.problem import resolve_device
-from bench.cell.spec import PROBLEM_FIELDS, read_spec, shown
+from bench.cell.spec import PROBLEM_FIELDS, read_spec
+from bench.store.identity import canonical, identity
 from shb.datasets import check_files, load_dataset
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 
 
 class Unavailable(RuntimeError):

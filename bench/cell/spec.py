@@ -16,7 +16,7 @@ from bench.cell.bounds import MOST_EVALUATIONS, MOST_SIZE, SIZES
 from bench.cell.config import fields, options, own_options
 from bench.cell.plugins import check_record, names_of
 from shb.datasets import DATASETS
-from shb.errors import ConfigurationError, choose
+from shb.errors import ConfigurationError, choose, shown
 from shb.models import MODELS
 from shb.optimizers import get_optimizer
 from shb.problems import CLOSED_FORMS, LOSSES
@@ -105,12 +105,6 @@ def _check_plugins(spec: Mapping[str, Any]) -> None:
                 f"spec.plugins.{group}", sha256, f"nothing: {shown(names[group])} is of no plug-in"
             )
     check_record(spec["plugins"], names)
-
-
-def shown(value: Any) -> str:
-    """A stranger's value for an error message: at most 60 characters, none of which a terminal obeys."""
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _no_number(name: str) -> None:

@@ -7,7 +7,6 @@ and resumed; its identity is a hash of measure, settings and seeds.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.cell.cell import canonical
 from bench.store.environment import environment
+from bench.store.identity import canonical, identity
 from bench.store.store import Store
 from shb.errors import choose
 
@@ -83,7 +82,7 @@ class Experiment:
         return {"measure": self.measure, "version": version, "settings": self.settings, "seeds": [start, stop]}
 
     def ensemble_id(self, start: int, stop: int) -> str:
-        return hashlib.sha256(canonical(self.spec(start, stop)).encode()).hexdigest()[:16]
+        return identity(self.spec(start, stop))
 
     def missing(self, store: Store) -> list[tuple[int, int]]:
         """Blocks of seeds that the store lacks."""

@@ -17,12 +17,12 @@ from rich.text import Text
 from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, Part
+from bench.claims.document import SCHEMA_VERSION, measured_text
 from bench.claims.verdict import Judgement, Verdict, judge
 from bench.statistics.estimates import Exact
 from shb.errors import ConfigurationError, choose
 from shb.files import write_whole
 
-SCHEMA_VERSION = 1
 COLOURS = {
     Verdict.SUPPORTED: "green",
     Verdict.REFUTED: "red",
@@ -112,24 +112,6 @@ def measured(part: Part) -> str:
         return "-"
     ends = None if isinstance(part.estimate, Exact) else part.estimate.interval()
     return measured_text(part.estimate.value, ends, part.estimate.n, part.unit)
-
-
-def measured_text(value: float, ends: tuple[float, float] | None, n: int, unit: str) -> str:
-    """A measured value as text; `ends` of its 95 % interval, None for an exact number."""
-    unit = f" {unit}" if unit else ""
-    if ends is None:
-        return f"{value:.3g}{unit} (exact, n = {n})"
-    value, low, high = _digits(value, *ends)
-    return f"{value}{unit} [{low}, {high}], n = {n}"
-
-
-def _digits(value: float, low: float, high: float) -> list[str]:
-    """The three numbers with as many decimals as the width of the interval supports (two digits of it)."""
-    width = high - low
-    if not (math.isfinite(width) and width > 0 and 0.01 <= abs(value) < 1e4):
-        return [f"{number:.3g}" for number in (value, low, high)]
-    decimals = max(0, 1 - math.floor(math.log10(width)))
-    return [f"{number:.{decimals}f}" for number in (value, low, high)]
 
 
 def controls(part: Part) -> str:

@@ -10,10 +10,10 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from bench.leaderboard.document import computed_with
+from bench.plan.plan import Plan
 from bench.store.content_hash import content_hash
 from bench.store.environment import ROOT
 from bench.store.store import Store
-from bench.suite.suite import Suite
 from shb.errors import ConfigurationError
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -21,9 +21,9 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\
 
 @dataclass(frozen=True)
 class Citation:
-    """What is cited: a suite's title, its computed members, and how many there should be."""
+    """What is cited: a suite's plan, its computed members, and how many there should be."""
 
-    suite: Suite
+    plan: Plan
     members: pl.DataFrame
     planned: int
 
@@ -52,7 +52,7 @@ class Citation:
             "version": _latex(str(software["version"])),
             "note": _latex(self.note()),
         }
-        key = f"shb-bench-{self.suite.name}-v{self.suite.version}-{self.content_hash[:8]}"
+        key = f"shb-bench-{self.plan.suite}-v{self.plan.version}-{self.content_hash[:8]}"
         return f"@misc{{{key},\n" + "".join(f"  {n} = {{{value}}},\n" for n, value in fields.items()) + "}"
 
     def note(self) -> str:
@@ -64,7 +64,7 @@ class Citation:
             f"{len(self.members):,} members" if self.complete else f"{len(self.members):,} of {self.planned:,} members"
         )
         return (
-            f"Suite {self.suite.title}, {counted}; code {_several(with_['code_commit'])}{dirty}; "
+            f"Suite {self.plan.title}, {counted}; code {_several(with_['code_commit'])}{dirty}; "
             f"torch {_several(with_['torch'])}; {_several(devices)}; threads {_several(with_['threads'])}; "
             f"content SHA-256 {self.content_hash}."
         )
@@ -73,17 +73,17 @@ class Citation:
         return str(self.members["created"].max())[:4]
 
 
-def citation_of(suite: Suite, store: Store) -> Citation:
+def citation_of(plan: Plan, store: Store) -> Citation:
     """The computed members of the suite in the store.
 
     Raises:
         ConfigurationError: there are none.
     """
     members = store.members()
-    own = members.filter(pl.col("member_id").is_in(suite.ids(members)) & (pl.col("status") != "failed"))
+    own = members.filter(pl.col("member_id").is_in(plan.ids(members)) & (pl.col("status") != "failed"))
     if own.is_empty():
-        raise ConfigurationError("results_dir", store.folder, f"a store with members of suite {suite.title}")
-    return Citation(suite, own, suite.size)
+        raise ConfigurationError("results_dir", store.folder, f"a store with members of suite {plan.title}")
+    return Citation(plan, own, plan.size)
 
 
 def citation_file() -> dict[str, Any]:

@@ -22,12 +22,11 @@ from typing import Any
 
 import polars as pl
 
-from bench.cell.spec import shown
 from bench.statistics.estimates import Mean, MeanDifference
 from bench.statistics.inference import Region, fisher_exact, holm, p_outside
 from bench.store.environment import TIED_TO
 from bench.store.schema import METRICS
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 
 ALPHA = 0.05
 MARGIN = 1e-5  # of the mean of a: what rounding does to every seed alike

@@ -1,4 +1,4 @@
-"""Several stores as one: members, curves and ensembles, each once."""
+"""Several stores as one: members, curves, ensembles and plans, each once."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import polars as pl
 
 from bench.store.environment import TIED_TO
-from bench.store.schema import METRICS, SCHEMAS
+from bench.store.schema import METRICS, PLAN_SCHEMA, SCHEMAS
 from bench.store.store import Store
 from shb.errors import ConfigurationError
 
-_KEY = {"members": "member_id", "curves": "member_id", "ensembles": "ensemble_id"}
+_KEY = {"members": "member_id", "curves": "member_id", "ensembles": "ensemble_id", "plans": "suite"}
 _RESULTS = ("status", "diverged_step", *METRICS)
 _CURVE = ("batch_loss", *METRICS)
 _PLACE = ("source", "shard", "row")  # of a row: number of its store, of its shard there, of the row there
@@ -54,11 +54,12 @@ def merge(sources: Sequence[Store], target: Path) -> Merged:
         "members": members,
         "curves": _curves(sources, rows, members),
         "ensembles": _first(rows["ensembles"], ["ensemble_id", "column"]),
+        "plans": rows["plans"].unique(list(PLAN_SCHEMA), keep="first", maintain_order=True),
     }
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
-        for kind in ("curves", "members", "ensembles"):
+        for kind in ("plans", "curves", "members", "ensembles"):
             _write(sources, kind, kept[kind], Store(temporary))
         temporary.rename(target)
     finally:

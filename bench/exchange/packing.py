@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.cell.config import CONF
 from bench.exchange.citation import Citation, citation_of
 from bench.exchange.zip_reader import PLAIN, is_plain
 from bench.leaderboard.document import computed_with, leaderboard, write_leaderboard
-from bench.store.environment import ROOT, code_version
+from bench.plan.plan import Plan
+from bench.plan.stored import write_plan
+from bench.store.environment import CONF, ROOT, code_version
 from bench.store.schema import SCHEMA_VERSION as STORE_SCHEMA_VERSION
 from bench.store.store import Store
-from bench.suite.suite import Suite
 from shb.errors import ConfigurationError
 from shb.files import TEMPORARY, replacing
 
@@ -28,26 +28,27 @@ FROM_ROOT = ("CITATION.cff", "LICENSE", "requirements.lock")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can say: a time would change the bytes
 
 
-def pack(suite: Suite, store: Store) -> tuple[Citation, dict[str, bytes]]:
+def pack(plan: Plan, store: Store) -> tuple[Citation, dict[str, bytes]]:
     """All files of the archive: path -> content, the manifest among them."""
-    citation = citation_of(suite, store)
+    citation = citation_of(plan, store)
     files = {f"conf/{path.relative_to(CONF).as_posix()}": path.read_bytes() for path in sorted(CONF.rglob("*.yaml"))}
     files |= {name: (ROOT / name).read_bytes() for name in FROM_ROOT if (ROOT / name).is_file()}
     files["citation.txt"] = f"{citation.text()}\n\n{citation.bibtex()}\n".encode()
-    files |= _results(suite, store, citation)
+    files |= _results(store, citation)
     files |= _report(store.folder / "report")
     files[MANIFEST] = (json.dumps(manifest(citation, files), indent=1, sort_keys=True) + "\n").encode()
     return citation, files
 
 
-def _results(suite: Suite, store: Store, citation: Citation) -> dict[str, bytes]:
-    """One shard of members, one of curves, and the tables that follow from these and nothing else."""
+def _results(store: Store, citation: Citation) -> dict[str, bytes]:
+    """One shard of members, one of curves, one of the plan, and the tables that follow from these and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         own = Store(folder)
         members = citation.members.sort("member_id")
         own.write_frame("curves", store.curves(members["member_id"].to_list()))
         own.write_frame("members", members)
-        write_leaderboard(suite, leaderboard(suite, own), own)
+        write_plan(own, citation.plan, created=str(members["created"].max()))  # no time of packing: equal bytes
+        write_leaderboard(citation.plan, leaderboard(citation.plan, own), own)
         return _files_below(Path(folder), "")
 
 
@@ -72,9 +73,9 @@ def manifest(citation: Citation, files: Mapping[str, bytes]) -> dict[str, Any]:
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "store_schema_version": STORE_SCHEMA_VERSION,
-        "suite": citation.suite.name,
-        "suite_version": citation.suite.version,
-        "overrides": citation.suite.changes(),
+        "suite": citation.plan.suite,
+        "suite_version": citation.plan.version,
+        "overrides": list(citation.plan.changes),
         "complete": citation.complete,
         "members": len(citation.members),
         "planned": citation.planned,

@@ -20,14 +20,14 @@ from typing import Any
 
 import polars as pl
 
-from bench.cell.spec import MAX_TEXT, shown
+from bench.cell.spec import MAX_TEXT
 from bench.exchange import parquet_probe
 from bench.exchange.packing import FORMAT, MANIFEST, SCHEMA_VERSION
 from bench.exchange.zip_reader import read_files, refused
 from bench.store.content_hash import content_hash
 from bench.store.schema import CURVE_SCHEMA, MEMBER_SCHEMA, RENAMED_IN_2
 from bench.store.store import Store
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 
 MAX_MANIFEST = 16 << 20
 MAX_ROWS = {"members": 200_000, "curves": 5_000_000}

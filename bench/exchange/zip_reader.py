@@ -8,8 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from bench.cell.spec import shown
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 
 MAX_FILES = 10_000
 MAX_BYTES = 2 << 30  # of all files, unpacked

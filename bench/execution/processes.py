@@ -13,8 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 CONTEXT = multiprocessing.get_context("spawn")  # a forked process would share torch's threads, which it has not
 
 
@@ -50,6 +48,8 @@ def worker_pool(
 
 
 def _start(parent: int, threads: int, prepare: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    import torch  # in the worker: the process that waits for it may need none
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)

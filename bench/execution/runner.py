@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,25 +13,11 @@ from bench.cell.cell import Cell
 from bench.execution.cost import step_cost
 from bench.execution.engine import Choice, fastest
 from bench.execution.record import computed_rows, failed_rows
-from bench.store.store import Store
+from bench.store.store import Store, StoreWriteError
 from bench.terminal.os_errors import said
 from bench.terminal.progress import Reporter
 from shb.errors import ConfigurationError
 from shb.training import Checkpoint, CheckpointError, CompilationError, Member, run_chunked, seconds_spent
-
-
-class StoreWriteError(RuntimeError):
-    """The store could not be written (disk full, folder gone): nothing else can be saved either.
-
-    `number` is the errno of the system's error, for the advice.
-    """
-
-    def __init__(self, text: str, number: int | None = errno.ENOSPC) -> None:
-        super().__init__(text)
-        self.number = number
-
-    def __reduce__(self) -> tuple:
-        return type(self), (str(self), self.number)
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,13 @@ def work(cell: Cell, members: int) -> float:
         return 0.0
 
 
-def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None = None) -> tuple[Cell, Failure | None]:
+def run_cell(
+    cell: Cell,
+    store: Store,
+    reporter: Reporter,
+    memory: float | None = None,
+    planned: Callable[[Cell], None] | None = None,
+) -> tuple[Cell, Failure | None]:
     """Compute the members that the store lacks; the failure, if there was one, is also in the store.
 
     With engine=auto the engine is chosen here, if nothing is stored. A step that cannot be compiled runs eager, with a
@@ -69,6 +60,7 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
 
     Args:
         memory: GiB that a stack may use; None for the default of the device.
+        planned: called with the cell whose identities will be stored, before it is computed.
     """
     if not missing(cell, store):
         return cell, None
@@ -77,10 +69,14 @@ def run_cell(cell: Cell, store: Store, reporter: Reporter, memory: float | None 
         reporter.line(f"  {cell.label:<20} {cell.optimizer.name:<9} engine {choice.engine}: {choice.why}")
     cell = cell.under(choice.engine)
     try:
+        if planned is not None:
+            planned(cell)
         return cell, _run(cell, store, reporter, memory)
     except CompilationError as error:
         reporter.line(f"warning: {cell.name} runs eager, because it could not be compiled ({error})")
         cell = cell.under("eager")
+        if planned is not None:
+            planned(cell)
         return cell, _run(cell, store, reporter, memory)
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard: a pure function of the stored members and the suite. `python -m bench.leaderboard` rebuilds it.
+"""The leaderboard: a pure function of the stored members and the plan. `python -m bench.leaderboard` rebuilds it.
 
 Per problem and optimizer, over the evaluation seeds of the tuned setting: median and interquartile mean of the test
 metric, of the training objective and of the steps to the suite's target, with intervals, ranks and tie groups; across
@@ -28,9 +28,9 @@ from bench.leaderboard.ranking.power import closest_pair
 from bench.leaderboard.ranking.profiles import profiles
 from bench.leaderboard.ranking.sensitivity import sensitivity
 from bench.leaderboard.text import markdown
+from bench.plan.plan import Plan
 from bench.statistics.medians import finite_or_none, interquartile_interval, median, median_interval
 from bench.store.store import Store
-from bench.suite.suite import Suite
 from shb.files import write_whole
 
 SCHEMA_VERSION = 2
@@ -56,32 +56,32 @@ COLUMNS = (
 )
 
 
-def leaderboard(suite: Suite, store: Store) -> dict[str, Any]:
+def leaderboard(plan: Plan, store: Store) -> dict[str, Any]:
     """The document of leaderboard.json, explained in docs/results.md; infinite numbers are None."""
-    table = entries(suite, store)
-    rows = [row for problem, own in table.items() for row in _rows(suite, problem, own)]
+    table = entries(plan, store)
+    rows = [row for problem, own in table.items() for row in _rows(plan, problem, own)]
     complete = {problem: own for problem, own in table.items() if all(entry.complete for entry in own)}
     steps = {
         problem: np.array([entry.values["steps_to_target"] for entry in own])
         for problem, own in complete.items()
-        if problem in suite.targets
+        if problem in plan.targets
     }
-    scales = {problem: _scale(suite.score(problem), own) for problem, own in complete.items()}
+    scales = {problem: _scale(own[0].score, own) for problem, own in complete.items()}
     return {
         "schema_version": SCHEMA_VERSION,
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "overrides": suite.changes(),
+        "suite": plan.suite,
+        "suite_version": plan.version,
+        "overrides": list(plan.changes),
         "complete": is_complete(rows),
         "computed_with": provenance(table),
         "rows": rows,
-        "profiles": profiles(suite.optimizers, steps),
-        "aggregate": aggregate(suite.optimizers, scales),
+        "profiles": profiles(plan.optimizers, steps),
+        "aggregate": aggregate(plan.optimizers, scales),
         "sensitivity": [
             {"problem": problem, "optimizer": entry.optimizer, **curve}
             for problem, own in table.items()
             for entry in own
-            for curve in sensitivity(entry.tuning, list(suite.space(problem, entry.optimizer)))
+            for curve in sensitivity(entry.tuning, list(plan.pair(problem, entry.optimizer).space))
         ],
         "seeds_needed": [_seeds_needed(problem, own) for problem, own in table.items()],
         "time_ratios": [
@@ -91,12 +91,12 @@ def leaderboard(suite: Suite, store: Store) -> dict[str, Any]:
     }
 
 
-def leaderboard_rows(suite: Suite, store: Store) -> list[dict[str, Any]]:
+def leaderboard_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
     """The rows of `leaderboard`: one per problem, optimizer and metric, with COLUMNS and the protocol beside them."""
-    return leaderboard(suite, store)["rows"]
+    return leaderboard(plan, store)["rows"]
 
 
-def _rows(suite: Suite, problem: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
+def _rows(plan: Plan, problem: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     standing = {metric: _standings(own, metric) for metric in own[0].values}
     rows = []
     for entry in own:
@@ -108,9 +108,9 @@ def _rows(suite: Suite, problem: str, own: Sequence[Entry]) -> list[dict[str, An
             "coverage": entry.coverage,
             "steps_to_target": finite_or_none(median(entry.values.get("steps_to_target", []))),
             "hyperparameters": entry.hyperparameters,
-            "space": suite.space(problem, entry.optimizer),
-            "trials": suite.trials,
-            "tuning_score": suite.score(problem),
+            "space": plan.pair(problem, entry.optimizer).space,
+            "trials": plan.trials,
+            "tuning_score": entry.score,
             "tuning_value": finite_or_none(entry.winner.score) if entry.winner else None,
         }
         for metric, values in entry.values.items():
@@ -118,7 +118,7 @@ def _rows(suite: Suite, problem: str, own: Sequence[Entry]) -> list[dict[str, An
             numbers |= zip(("iqm", "iqm_low", "iqm_high"), map(finite_or_none, interquartile_interval(values)))
             row = {**shared, "metric": metric, **numbers, **standing[metric][entry.optimizer]}
             if metric == "steps_to_target":
-                target = suite.targets[problem]
+                target = plan.targets[problem]
                 row["target"] = f"{target.metric} {target.value:g}"
                 row["n_reached"] = sum(map(math.isfinite, values))
             rows.append(row)
@@ -171,7 +171,7 @@ def computed_with(members: pl.DataFrame) -> dict[str, list[str]]:
     return {name: sorted(map(str, members[name].drop_nulls().unique())) for name in columns}
 
 
-def write_leaderboard(suite: Suite, board: dict[str, Any], store: Store) -> list[Path]:
+def write_leaderboard(plan: Plan, board: dict[str, Any], store: Store) -> list[Path]:
     """Write leaderboard.md, .csv and .json beside the store; returns the paths."""
     folder = store.folder
     paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]
@@ -179,7 +179,7 @@ def write_leaderboard(suite: Suite, board: dict[str, Any], store: Store) -> list
     writer = csv.DictWriter(lines, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     writer.writerows({**row, "hyperparameters": json.dumps(row["hyperparameters"])} for row in board["rows"])
-    contents = (markdown(suite, board), lines.getvalue(), json.dumps(board, indent=1, allow_nan=False))
+    contents = (markdown(plan, board), lines.getvalue(), json.dumps(board, indent=1, allow_nan=False))
     for path, content in zip(paths, contents):
         write_whole(path, content)
     return paths

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from bench.plan.plan import Pair, Plan, Target
+from bench.plan.winner import Winner
 from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
 from bench.store.store import Store
-from bench.suite.suite import Suite, Target
-from bench.suite.tuning import Winner
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Entry:
     """One optimizer on one problem.
 
     Attributes:
+        score: the validation metric that chooses among trials.
         winner: of the tuning; None while a trial is missing.
         tuning, evaluation: member rows, failed ones left out; those of the evaluation sorted by seed.
         coverage: share of the planned members, tuning and evaluation, that are stored.
@@ -29,6 +30,7 @@ class Entry:
 
     problem: str
     optimizer: str
+    score: str
     winner: Winner | None
     tuning: pl.DataFrame
     evaluation: pl.DataFrame
@@ -51,37 +53,33 @@ class Entry:
         return dict(self.winner.hyperparameters) if self.winner else None
 
 
-def entries(suite: Suite, store: Store) -> dict[str, list[Entry]]:
+def entries(plan: Plan, store: Store) -> dict[str, list[Entry]]:
     """Problem -> one entry per optimizer, in the order of the suite."""
     members = store.members().filter(pl.col("status") != "failed")
     return {
-        problem: [_entry(suite, store, members, problem, optimizer) for optimizer in suite.optimizers]
-        for problem in suite.problems
+        problem: [_entry(plan, pair, store, members) for pair in plan.pairs if pair.problem == problem]
+        for problem in plan.problems
     }
 
 
-def _entry(suite: Suite, store: Store, members: pl.DataFrame, problem: str, optimizer: str) -> Entry:
-    planned = suite.tuning_cell(problem, optimizer).ids
-    tuning = members.filter(pl.col("member_id").is_in(list(planned)))
-    cell = suite.evaluation(problem, optimizer, members)
-    evaluation = members.clear()
-    if cell is not None:
-        evaluation = members.filter(pl.col("member_id").is_in(list(cell.ids))).sort("seed")
-    score, target = suite.score(problem), suite.targets.get(problem)
+def _entry(plan: Plan, pair: Pair, store: Store, members: pl.DataFrame) -> Entry:
+    tuning = members.filter(pl.col("member_id").is_in(pair.tuning_ids))
+    evaluation = members.filter(pl.col("member_id").is_in(pair.evaluation_ids(members))).sort("seed")
     curves = store.curves(evaluation["member_id"].to_list())
-    metrics = dict.fromkeys([score.replace("val_", "test_"), "train_loss"])
+    metrics = dict.fromkeys([pair.score.replace("val_", "test_"), "train_loss"])
     values = {metric: seed_values(evaluation, metric) for metric in metrics}
-    if target is not None:
-        values["steps_to_target"] = _steps_to_target(evaluation, curves, target)
+    if pair.target is not None:
+        values["steps_to_target"] = _steps_to_target(evaluation, curves, pair.target)
     return Entry(
-        problem=problem,
-        optimizer=optimizer,
-        winner=suite.winner(problem, optimizer, members),
+        problem=pair.problem,
+        optimizer=pair.optimizer,
+        score=pair.score,
+        winner=pair.winner(members),
         tuning=tuning,
         evaluation=evaluation,
-        coverage=(len(tuning) + len(evaluation)) / (len(planned) + suite.evaluation_seeds),
+        coverage=(len(tuning) + len(evaluation)) / (len(pair.tuning_ids) + plan.evaluation_seeds),
         values=values,
-        untrained=curves.filter(pl.col("step") == 0)[score].drop_nulls().to_list(),
+        untrained=curves.filter(pl.col("step") == 0)[pair.score].drop_nulls().to_list(),
     )
 
 

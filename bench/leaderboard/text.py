@@ -12,8 +12,8 @@ from rich.console import Console
 from bench.leaderboard.ranking.power import MOST_SEEDS, POWER
 from bench.leaderboard.ranking.profiles import LARGEST_FACTOR
 from bench.leaderboard.ranking.sensitivity import AXES, NEAR_BEST
+from bench.plan.plan import Plan, Target
 from bench.statistics.metric import Metric
-from bench.suite.suite import Suite, Target
 from bench.terminal.tables import print_table
 
 Lines = list[list[str]]
@@ -45,14 +45,14 @@ def value_text(row: Mapping[str, Any], names: tuple[str, str, str]) -> str:
     return Metric(row["metric"]).interval_text(*(math.inf if end is None else end for end in (value, low, high)))
 
 
-def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str], Lines]]:
+def tables(plan: Plan, board: Mapping[str, Any]) -> list[tuple[str, list[str], Lines]]:
     """One table per problem: title, header, lines.
 
     Tie groups of the first metric in their order, within a group the order of the suite, which ranks nothing;
     incomplete rows last.
     """
     result = []
-    for problem in suite.problems:
+    for problem in plan.problems:
         own = [row for row in board["rows"] if row["problem"] == problem]
         metrics = list(dict.fromkeys(row["metric"] for row in own))
         firsts = sorted(
@@ -60,7 +60,7 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
         )
         names = ["optimizer", "rank", "group", *(Metric(metric).header for metric in metrics)]
         names[4:4] = ["IQM" + Metric(metrics[0]).unit]
-        names += ["seeds", "diverged", "coverage", _setting_name(suite)]
+        names += ["seeds", "diverged", "coverage", _setting_name(plan)]
         lines = []
         for row in firsts:
             others = [other for other in own if other["optimizer"] == row["optimizer"]]
@@ -78,7 +78,7 @@ def tables(suite: Suite, board: Mapping[str, Any]) -> list[tuple[str, list[str],
                     setting_text(row),
                 ]
             )
-        result.append((table_title(problem, suite.targets.get(problem)), names, lines))
+        result.append((table_title(problem, plan.targets.get(problem)), names, lines))
     return result
 
 
@@ -157,14 +157,14 @@ def sensitivity_table(board: Mapping[str, Any]) -> tuple[list[str], Lines]:
     return names, lines
 
 
-def caption(suite: Suite, board: Mapping[str, Any]) -> str:
+def caption(plan: Plan, board: Mapping[str, Any]) -> str:
     """What the numbers are, and whether the table is complete."""
     state = (
         "complete" if board["complete"] else "INCOMPLETE: see coverage; incomplete rows have no rank; not to be cited"
     )
     return (
-        f"Suite {suite.title}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
-        f"{suite.protocol}. Rank: the ranks in the first metric that paired tests on "
+        f"Suite {plan.title}, {state}. Median over seeds [95 % bootstrap interval]. Each optimizer: "
+        f"{plan.protocol}. Rank: the ranks in the first metric that paired tests on "
         "the same seeds leave open (95 % for all ranks of a table at once); 1-2 is a tie. Group: a leader and all that "
         "are not separated from it, in no order."
     )
@@ -187,23 +187,23 @@ def setting_text(row: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value:.6g}" for name, value in values if name in row["space"] or not row["space"]) or "-"
 
 
-def _setting_name(suite: Suite) -> str:
-    return "setting" if suite.settings else "tuned"
+def _setting_name(plan: Plan) -> str:
+    return "tuned" if plan.tunes else "setting"
 
 
-def space_lines(suite: Suite, board: Mapping[str, Any]) -> list[str]:
+def space_lines(plan: Plan, board: Mapping[str, Any]) -> list[str]:
     """The search spaces, one line per optimizer (and problem, where a problem has its own)."""
     lines: dict[str, list[str]] = {}
     for row in (row for row in board["rows"] if row["space"]):
         axes = (f"{n} {a['low']:g} .. {a['high']:g} ({a['scale']})" for n, a in row["space"].items())
         lines.setdefault(f"{row['optimizer']}: {', '.join(axes)}", []).append(row["problem"])
-    everywhere = len(suite.problems)
+    everywhere = len(plan.problems)
     return [t if len(set(p)) == everywhere else f"{t} on {', '.join(dict.fromkeys(p))}" for t, p in lines.items()]
 
 
-def print_leaderboard(suite: Suite, board: Mapping[str, Any], console: Console) -> None:
+def print_leaderboard(plan: Plan, board: Mapping[str, Any], console: Console) -> None:
     """Print one table per problem, and the one across problems."""
-    for problem, (title, names, lines) in zip(suite.problems, tables(suite, board)):
+    for problem, (title, names, lines) in zip(plan.problems, tables(plan, board)):
         whole = all(line[names.index("coverage")] == "100 %" for line in lines)
         left_out = {names[-1], *(n for n in names if n.startswith("IQM")), *(["coverage"] if whole else [])}
         shown = [i for i, name in enumerate(names) if name not in left_out]
@@ -216,22 +216,22 @@ def print_leaderboard(suite: Suite, board: Mapping[str, Any], console: Console) 
         print_table(console, title, names, lines, text=1)
         console.print(ACROSS, style="dim", highlight=False)
         console.print()
-    for line in space_lines(suite, board):
+    for line in space_lines(plan, board):
         console.print(f"search space of {line}", style="dim", highlight=False)
-    console.print(caption(suite, board), highlight=False)
+    console.print(caption(plan, board), highlight=False)
 
 
-def markdown(suite: Suite, board: Mapping[str, Any]) -> str:
+def markdown(plan: Plan, board: Mapping[str, Any]) -> str:
     """The text of leaderboard.md."""
-    text = [f"# Leaderboard, suite {suite.name}", "", caption(suite, board), ""]
-    for problem, (title, names, lines) in zip(suite.problems, tables(suite, board)):
+    text = [f"# Leaderboard, suite {plan.suite}", "", caption(plan, board), ""]
+    for problem, (title, names, lines) in zip(plan.problems, tables(plan, board)):
         text += [f"## {title}", "", *_table(names, lines), ""]
         text += [line for note in notes(board, problem) for line in (note, "")]
     title, names, lines = across(board)
     text += [f"## {title[0].upper()}{title[1:]}", "", *_table(names, lines), "", ACROSS, ""]
     if board["sensitivity"]:
         text += ["## Sensitivity to the step size", "", *_table(*sensitivity_table(board)), "", SENSITIVITY, ""]
-    if spaces := space_lines(suite, board):
+    if spaces := space_lines(plan, board):
         text += ["## Search spaces", "", *(f"- {line}" for line in spaces), ""]
     return "\n".join(text)
 

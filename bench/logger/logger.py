@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from bench.cell.cell import Cell
-from bench.suite.suite import Suite
+from bench.plan.plan import Plan
 from bench.terminal.os_errors import said
 from shb.errors import ConfigurationError, choose
 
@@ -31,7 +31,7 @@ class Logger(Protocol):
             role: "cell" (of the command line), or "tuning" or "evaluation" (of a suite).
         """
 
-    def leaderboard(self, suite: Suite, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
         """Log the rows of `bench.leaderboard.document.leaderboard_rows`."""
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class NoLogger:
     def cell(self, cell: Cell, members: pl.DataFrame, curves: pl.DataFrame, *, role: str) -> None:
         pass
 
-    def leaderboard(self, suite: Suite, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
         pass
 
     def close(self) -> None:
@@ -67,8 +67,8 @@ class SafeLogger:
     def cell(self, cell: Cell, members: pl.DataFrame, curves: pl.DataFrame, *, role: str) -> None:
         self._guarded(lambda logger: logger.cell(cell, members, curves, role=role))
 
-    def leaderboard(self, suite: Suite, rows: Sequence[dict]) -> None:
-        self._guarded(lambda logger: logger.leaderboard(suite, rows))
+    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
+        self._guarded(lambda logger: logger.leaderboard(plan, rows))
 
     def close(self) -> None:
         if self._logger is not None:

@@ -27,10 +27,10 @@ from wandb.sdk import wandb_setup
 from bench.cell.cell import Cell
 from bench.leaderboard.document import COLUMNS, is_complete
 from bench.logger.logger import check_writable, one_line
+from bench.plan.plan import Plan
 from bench.statistics.metric import Metric
 from bench.store.schema import METRICS
 from bench.store.store import member_spec
-from bench.suite.suite import Suite
 
 INIT_TIMEOUT, FINISH_TIMEOUT = 20, 60  # seconds that starting and finishing one run may take online
 HANGING = 100  # seconds after which wandb's process is killed, because not every call has a limit
@@ -78,12 +78,12 @@ class WandbLogger:
                 for row in own.iter_rows(named=True):
                     self._log_seed(group, row, curves)
 
-    def leaderboard(self, suite: Suite, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
         """One run with the leaderboard as a table; columns COLUMNS, hyperparameters as JSON."""
         data = [[json.dumps(row[c]) if c == "hyperparameters" else row[c] for c in COLUMNS] for row in rows]
-        config = {"suite": suite.name, "suite_version": suite.version, "complete": is_complete(rows)}
-        config["overrides"] = suite.changes()
-        name = f"leaderboard {suite.title}"
+        config = {"suite": plan.suite, "suite_version": plan.version, "complete": is_complete(rows)}
+        config["overrides"] = list(plan.changes)
+        name = f"leaderboard {plan.title}"
         identity = [name, json.dumps(data)]
         with self._run("leaderboard", "leaderboard", name, config, identity) as run:
             run.log({"leaderboard": wandb.Table(columns=list(COLUMNS), data=data)})

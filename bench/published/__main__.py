@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench.cell.config import options
-from bench.command import answer, make_console, run_command, suite_and_store
-from bench.published.publication import load_publication, published_rows
+from bench.command import answer, make_console, plan_and_store, run_command
+from bench.published.publication import load_publication, publications, published_rows
 from bench.published.table import is_complete, summary, table, write_published
 from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
@@ -24,20 +23,20 @@ def main(arguments: Sequence[str]) -> int:
     console = make_console(width=160)
     if not any(argument.startswith("suite=") for argument in arguments):
         arguments = ["suite=published", *arguments]
-    suite, store = suite_and_store(arguments)
-    publications = [load_publication(name) for name in options("published")]
-    own = [publication for publication in publications if publication.suite == suite.name]
+    plan, store = plan_and_store(arguments)
+    known = [load_publication(name) for name in publications()]
+    own = [publication for publication in known if publication.suite == plan.suite]
     if not own:
-        known = sorted({publication.suite for publication in publications})
-        raise ConfigurationError("suite", suite.name, f"{', '.join(known)}: a suite that reproduces a publication")
+        suites = sorted({publication.suite for publication in known})
+        raise ConfigurationError("suite", plan.suite, f"{', '.join(suites)}: a suite that reproduces a publication")
     complete = True
     for publication in own:
-        rows = published_rows(publication, suite, store)
+        rows = published_rows(publication, plan, store)
         complete = complete and is_complete(rows)
-        print_table(console, f"{publication.title} (suite {suite.title})", *table(rows), text=2)
+        print_table(console, f"{publication.title} (suite {plan.title})", *table(rows), text=2)
         console.print(summary(rows), highlight=False)
         console.print(f"source: {publication.source['numbers']}", style="dim", highlight=False)
-        for path in write_published(publication, rows, suite, store):
+        for path in write_published(publication, rows, plan, store):
             console.print(f"wrote {path}", highlight=False)
     return answer(store, console, complete)
 

@@ -17,12 +17,12 @@ import polars as pl
 from omegaconf import OmegaConf
 from scipy.special import stdtr
 
-from bench.cell.config import CONF, options
+from bench.plan.plan import Plan
 from bench.statistics.estimates import MeanDifference
 from bench.statistics.inference import holm
+from bench.store.environment import CONF
 from bench.store.schema import METRICS
 from bench.store.store import Store
-from bench.suite.suite import Suite
 from shb.errors import ConfigurationError, choose
 
 LEVEL = 0.05  # of the family of all rows of one publication
@@ -65,13 +65,18 @@ class Publication:
     measurements: Sequence[Measurement]
 
 
+def publications() -> list[str]:
+    """Names of the files of conf/published."""
+    return sorted(path.stem for path in (CONF / "published").glob("*.yaml"))
+
+
 def load_publication(name: str) -> Publication:
     """Read conf/published/`name`.yaml.
 
     Raises:
         ConfigurationError: unknown name, metric or optimizer, or fewer than two seeds.
     """
-    choose("published", name, options("published"))
+    choose("published", name, publications())
     raw = OmegaConf.to_container(OmegaConf.load(CONF / "published" / f"{name}.yaml"))
     measurements = [Measurement(**entry) for entry in raw.pop("measurements")]
     for one in measurements:
@@ -83,7 +88,7 @@ def load_publication(name: str) -> Publication:
     return Publication(**raw, measurements=measurements)
 
 
-def published_rows(publication: Publication, suite: Suite, store: Store) -> list[dict[str, Any]]:
+def published_rows(publication: Publication, plan: Plan, store: Store) -> list[dict[str, Any]]:
     """One row per measurement and optimizer: both samples, their difference, its interval and the verdict.
 
     Numbers are None where fewer than two seeds are stored or one of them diverged: such rows have no verdict on the
@@ -93,19 +98,15 @@ def published_rows(publication: Publication, suite: Suite, store: Store) -> list
     rows = []
     for measurement in publication.measurements:
         for optimizer, values in measurement.values.items():
-            own = _members(publication.problem, optimizer, suite, members)
-            rows.append(_row(measurement, optimizer, values, own, store, suite.evaluation_seeds))
+            ids = plan.pair(publication.problem, optimizer).evaluation_ids(members)
+            evaluated = members.filter(pl.col("member_id").is_in(ids))
+            rows.append(_row(measurement, optimizer, values, evaluated, store, plan.evaluation_seeds))
     judged = [row for row in rows if row["p_value"] is not None]
     for row, p in zip(judged, holm([row["p_value"] for row in judged])):
         row["p_holm"] = float(p)
     for row in rows:
         row["verdict"] = _verdict(row)
     return rows
-
-
-def _members(problem: str, optimizer: str, suite: Suite, members: pl.DataFrame) -> pl.DataFrame:
-    evaluation = suite.evaluation(problem, optimizer, members)
-    return members.filter(pl.col("member_id").is_in(list(evaluation.ids if evaluation else ())))
 
 
 def _row(

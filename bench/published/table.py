@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.plan.plan import Plan
 from bench.published.publication import LEVEL, Publication
 from bench.statistics.metric import Metric
 from bench.store.store import Store
-from bench.suite.suite import Suite
 from shb.files import write_whole
 
 SCHEMA_VERSION = 1
@@ -80,7 +80,7 @@ def is_complete(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def write_published(
-    publication: Publication, rows: Sequence[Mapping[str, Any]], suite: Suite, store: Store
+    publication: Publication, rows: Sequence[Mapping[str, Any]], plan: Plan, store: Store
 ) -> list[Path]:
     """Write published_NAME.md and .json into the store's folder; returns the paths."""
     document = {
@@ -88,9 +88,9 @@ def write_published(
         "published": publication.name,
         "title": publication.title,
         "source": dict(publication.source),
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "overrides": suite.changes(),
+        "suite": plan.suite,
+        "suite_version": plan.version,
+        "overrides": list(plan.changes),
         "complete": is_complete(rows),
         "rows": list(rows),
     }

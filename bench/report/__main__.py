@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from bench.command import answer, make_console, run_command, suite_and_store
+from bench.command import answer, make_console, plan_and_store, run_command
 from bench.leaderboard.document import leaderboard
 from bench.report.data import gather
 from bench.report.page import LIMIT, build_page
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False)
         return 0
-    suite, store = suite_and_store(arguments)
-    report = gather(suite, store, leaderboard(suite, store))
+    plan, store = plan_and_store(arguments)
+    report = gather(plan, store, leaderboard(plan, store))
     page = build_page(report).encode()
     for path, content in (
         (store.folder / "report" / "index.html", page),

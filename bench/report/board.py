@@ -35,7 +35,7 @@ def boards(report: Report) -> list[dict[str, Any]]:
     """One board per problem, for templates/leaderboard.html.j2."""
     index = {(s.problem, s.optimizer, s.metric): i for i, s in enumerate(report.seeds)}
     result = []
-    for problem in report.suite.problems:
+    for problem in report.plan.problems:
         rows = report.rows(problem)
         metrics = list(dict.fromkeys(row["metric"] for row in rows))
         if not metrics:
@@ -83,7 +83,7 @@ def boards(report: Report) -> list[dict[str, Any]]:
         result.append(
             {
                 "problem": problem,
-                "title": table_title(problem, report.suite.targets.get(problem)),
+                "title": table_title(problem, report.plan.targets.get(problem)),
                 "metrics": [
                     {"name": m, "label": Metric(m).header, "higher": Metric(m).higher_is_better} for m in metrics
                 ],

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.claims.claim import FAMILIES
-from bench.claims.report import measured_text
+from bench.claims.document import measured_text
 from bench.report.columns import pack
 from bench.report.data import Report
 

@@ -1,8 +1,7 @@
-"""What the report shows, gathered from the suite and the store; nothing is computed that is not stored."""
+"""What the report shows, gathered from the plan and the store; nothing is computed that is not stored."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +10,12 @@ from typing import Any
 
 import polars as pl
 
-from bench.claims.report import SCHEMA_VERSION as CLAIMS_SCHEMA_VERSION
+from bench.claims.document import read_claims
 from bench.leaderboard.entry import Entry, entries
+from bench.plan.coverage import Coverage, coverage
+from bench.plan.plan import Plan
 from bench.report.curves import Curves, make_curves
 from bench.store.store import Store
-from bench.suite.coverage import Coverage, coverage
-from bench.suite.suite import Suite
-from shb.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Report:
         faults: a line for everything in the store that was left out.
     """
 
-    suite: Suite
+    plan: Plan
     folder: Path
     document: Mapping[str, Any]
     members: pl.DataFrame
@@ -69,7 +67,7 @@ class Report:
 
     @property
     def optimizers(self) -> list[str]:
-        return list(self.suite.optimizers)
+        return self.plan.optimizers
 
     @property
     def sensitivity(self) -> list[dict[str, Any]]:
@@ -83,8 +81,8 @@ class Report:
         return [row for row in own if metric in (None, row["metric"])]
 
 
-def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
-    """Collect the report of `document`, which `bench.leaderboard.document.leaderboard` made from the same suite and
+def gather(plan: Plan, store: Store, document: Mapping[str, Any]) -> Report:
+    """Collect the report of `document`, which `bench.leaderboard.document.leaderboard` made from the same plan and
     store.
 
     Raises:
@@ -94,28 +92,26 @@ def gather(suite: Suite, store: Store, document: Mapping[str, Any]) -> Report:
     phases: dict[str, str] = {}
     names: dict[str, str] = {}  # of problems in the suite, which may be others than those of their members
     seeds, curves = [], []
-    for entry in (entry for own in entries(suite, store).values() for entry in own):
-        ids = suite.tuning_cell(entry.problem, entry.optimizer).ids
-        phases.update(dict.fromkeys(ids, "tuning"))
-        names.update(dict.fromkeys(ids, entry.problem))
-        if entry.hyperparameters:
-            ids = suite.evaluation_cell(entry.problem, entry.optimizer, entry.hyperparameters).ids
-            phases.update(dict.fromkeys(ids, "evaluation"))
+    for entry in (entry for found in entries(plan, store).values() for entry in found):
+        pair = plan.pair(entry.problem, entry.optimizer)
+        for phase, ids in (("tuning", pair.tuning_ids), ("evaluation", pair.evaluation_ids(members))):
+            phases.update(dict.fromkeys(ids, phase))
             names.update(dict.fromkeys(ids, entry.problem))
+        if entry.hyperparameters:
             seeds += [_seeds(entry, metric) for metric in entry.values]
             stored = store.curves(entry.evaluation["member_id"].to_list())
             curves += make_curves(entry.problem, entry.optimizer, entry.evaluation, stored)
-    phase = [phases.get(member_id, "other") for member_id in members["member_id"]]
+    roles = [phases.get(member_id, "other") for member_id in members["member_id"]]
     problem = [names.get(*pair) for pair in members.select("member_id", "problem").iter_rows()]
-    claims = _claims(store.folder / "claims" / "claims.json")
+    claims = read_claims(store.folder / "claims" / "claims.json")
     return Report(
-        suite=suite,
+        plan=plan,
         folder=store.folder,
         document=document,
         members=members.with_columns(
-            pl.Series("phase", phase, dtype=pl.String), pl.Series("problem", problem, dtype=pl.String)
+            pl.Series("phase", roles, dtype=pl.String), pl.Series("problem", problem, dtype=pl.String)
         ),
-        coverage=coverage(suite, store),
+        coverage=coverage(plan, store),
         seeds=seeds,
         curves=curves,
         claims=claims,
@@ -131,20 +127,6 @@ def _seeds(entry: Entry, metric: str) -> Seeds:
         for step, value in zip(diverged, entry.values[metric])
     ]
     return Seeds(entry.problem, entry.optimizer, metric, entry.evaluation["seed"].to_list(), values, diverged)
-
-
-def _claims(path: Path) -> dict | None:
-    if not path.exists():
-        return None
-    try:
-        claims = json.loads(path.read_text())
-        version, _ = claims["schema_version"], claims["claims"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError("claims.json", path, f"a file that `make claims` wrote ({error!r})") from None
-    if version > CLAIMS_SCHEMA_VERSION:
-        allowed = f"schema_version <= {CLAIMS_SCHEMA_VERSION} (this one has {version}: update the code)"
-        raise ConfigurationError("claims.json", path, allowed)
-    return claims
 
 
 def _figures(folder: Path, claims: Mapping[str, Any] | None) -> dict[str, str]:

@@ -17,14 +17,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.claims.figures.style import RC, make_figure
-from bench.command import answer, make_console, run_command, suite_and_store
+from bench.command import answer, make_console, plan_and_store, run_command
 from bench.leaderboard.document import leaderboard
 from bench.leaderboard.text import rank_text
+from bench.plotting.palette import Look, looks
+from bench.plotting.style import RC, make_figure
 from bench.report.board import ordered
 from bench.report.curves import QUANTILES
 from bench.report.data import Report, gather
-from bench.report.palette import Look, looks
 from bench.statistics.metric import Metric
 from shb.files import replacing
 
@@ -40,7 +40,7 @@ _AGAINST = {"lr": "step size", "momentum": "momentum", "effective_step": "effect
 def draw_figures(report: Report, folder: Path) -> list[Path]:
     """Write every figure in every format into `folder`; returns the paths. What the report lacks is not drawn."""
     written = []
-    rc = {**RC, "svg.hashsalt": report.suite.name, "pdf.fonttype": 42}
+    rc = {**RC, "svg.hashsalt": report.plan.suite, "pdf.fonttype": 42}
     with matplotlib.rc_context(rc):
         for name, figure in _figures(report):
             for suffix, options in _FORMATS.items():
@@ -55,13 +55,13 @@ def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
     look = looks(report.optimizers)
     if report.seeds:
         yield "leaderboard", _leaderboard(report, look)
-    files = _file_names(report.suite.problems)
-    for problem in report.suite.problems:
+    files = _file_names(report.plan.problems)
+    for problem in report.plan.problems:
         if any(c.problem == problem for c in report.curves):
             yield f"curves_{files[problem]}", _curves(report, look, problem)
     if report.document.get("profiles"):
         yield "profiles", _profiles(report, look)
-    for problem in report.suite.problems:
+    for problem in report.plan.problems:
         if any(s["problem"] == problem for s in report.sensitivity):
             yield f"sensitivity_{files[problem]}", _sensitivity(report, look, problem)
 
@@ -99,8 +99,8 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
 
 def _leaderboard(report: Report, look: dict[str, Look]) -> Figure:
     """Per problem the first metric: seeds as dots, median and interval, rank beside the name."""
-    problems = [p for p in report.suite.problems if any(s.problem == p for s in report.seeds)]
-    figure, axes = _panels(len(problems), f"Suite {report.suite.title}")
+    problems = [p for p in report.plan.problems if any(s.problem == p for s in report.seeds)]
+    figure, axes = _panels(len(problems), f"Suite {report.plan.title}")
     for axis, problem in zip(axes, problems):
         metric = next(s.metric for s in report.seeds if s.problem == problem)
         rows = ordered(report.rows(problem, metric))
@@ -189,8 +189,8 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         console.print(__doc__, markup=False, highlight=False)
         return 0
-    suite, store = suite_and_store(arguments)
-    report = gather(suite, store, leaderboard(suite, store))
+    plan, store = plan_and_store(arguments)
+    report = gather(plan, store, leaderboard(plan, store))
     written = draw_figures(report, store.folder / "figures")
     for path in written:
         console.print(f"wrote {path}", markup=False, highlight=False)

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from bench.cell.cell import canonical
 from bench.report.columns import column, rounded
+from bench.store.identity import canonical
 from bench.store.schema import METRICS
 
 MOST = 60_000  # members that a page lists

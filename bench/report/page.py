@@ -14,13 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.exchange.citation import Citation
 from bench.leaderboard.text import ACROSS, SENSITIVITY, caption, number, space_lines
+from bench.plotting.palette import looks
 from bench.report.board import boards
 from bench.report.claims import families, fitting_figures
 from bench.report.columns import DIGITS, pack
 from bench.report.curves import within_budget
 from bench.report.data import Report
 from bench.report.members import listed, member_payload
-from bench.report.palette import looks
 from bench.report.payload import charts_payload, seeds_payload
 
 LIMIT = 10_000_000  # bytes of a page
@@ -68,7 +68,7 @@ def build_page(report: Report) -> str:
         payloads=payloads,
         sections=SECTIONS.items(),
         computed_with=report.document.get("computed_with", {}),
-        caption=caption(report.suite, report.document),
+        caption=caption(report.plan, report.document),
         boards=shown,
         ranked=any(board["ranked"] for board in shown),
         looks=look,
@@ -80,7 +80,7 @@ def build_page(report: Report) -> str:
         has_curves=bool(curves),
         decimated=thinned,
         has_sensitivity=bool(report.sensitivity),
-        spaces=space_lines(report.suite, report.document),
+        spaces=space_lines(report.plan, report.document),
         verdicts=Counter(entry["verdict"] for entry in report.claims["claims"]) if report.claims else {},
         families=families(report, figures),
         figures_left_out=left_out,
@@ -155,7 +155,7 @@ def _citation(report: Report) -> dict[str, str] | None:
     own = report.members.filter((pl.col("phase") != "other") & (pl.col("status") != "failed")).drop("phase")
     if own.is_empty():
         return None
-    citation = Citation(report.suite, own, report.planned)
+    citation = Citation(report.plan, own, report.planned)
     return {"text": citation.text(), "bibtex": citation.bibtex()}
 
 

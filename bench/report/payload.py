@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.plotting.palette import looks
 from bench.report.columns import rounded
 from bench.report.curves import QUANTILES, Curves
 from bench.report.data import Report
-from bench.report.palette import looks
 
 
 def seeds_payload(report: Report) -> list[dict[str, Any]]:

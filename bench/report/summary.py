@@ -13,7 +13,7 @@ def build_summary(report: Report) -> str:
     """Markdown: per problem the order with ranks, then the aggregate, claims, and what is missing."""
     document = report.document
     state = "complete" if document["complete"] else f"INCOMPLETE: {report.planned - report.stored} members missing"
-    lines = [f"# Suite {report.suite.title}", ""]
+    lines = [f"# Suite {report.plan.title}", ""]
     lines += [f"{report.stored} of {report.planned} members, {state}.", ""]
     lines += ["| problem | metric | groups, the best first: rank, optimizer, median [95 % interval] |", "|---|---|---|"]
     below = []
@@ -27,7 +27,7 @@ def build_summary(report: Report) -> str:
         order = "; ".join(", ".join(own) for own in groups.values())
         lines.append(f"| {_cell(board['problem'])} | {board['metrics'][0]['label']} | {_cell(order)} |")
         below += [f"- {board['problem']}: {note}" for note in notes(document, board["problem"])]
-    lines += ["", caption(report.suite, document), ""]
+    lines += ["", caption(report.plan, document), ""]
     lines += [*below, ""]
     if document.get("aggregate"):
         scores = (

@@ -15,7 +15,6 @@ from bench.cell.bounds import MOST_THREADS
 from bench.cell.cell import NUMERICS, Cell
 from bench.cell.footprint import Footprint, footprint
 from bench.cell.rebuild import Unavailable, spec_cell
-from bench.cell.spec import shown
 from bench.execution.record import described
 from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
 from bench.reproduction.tolerance import COPIES, Agreement, Rounding, agreement
@@ -24,7 +23,7 @@ from bench.store.environment import TIED_TO, environment
 from bench.store.schema import METRICS
 from bench.terminal.tables import print_table
 from shb.datasets import DATASETS
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 from shb.memory import usable_memory
 from shb.training import why_not
 

@@ -151,16 +151,15 @@ def stacked_side(name: str, folder: Path | str) -> Stacked:
     suite, store = load_suite(name, [f"results_dir={folder}"]), Store(folder)
     store.check_schema()
     members, found, rows = store.members(), {}, []
-    for pair in suite.pairs():
-        ids = [*suite.tuning_cell(*pair).ids]
-        if evaluation := suite.evaluation(*pair, members):
-            ids += evaluation.ids
+    plan = suite.plan(members)
+    for pair in plan.pairs:
+        ids = [*pair.tuning_ids, *pair.evaluation_ids(members)]
         timed = (pl.col("status") != "failed") & pl.col("stack_seconds").is_not_null()
         rows.append(members.filter(pl.col("member_id").is_in(ids) & timed))
-        found[pair] = len(rows[-1])
+        found[pair.problem, pair.optimizer] = len(rows[-1])
     own = pl.concat(rows)
     engines, threads = (own[column].unique().sort().to_list() for column in ("engine", "threads"))
-    return Stacked(suite.size, found, float((own["stack_seconds"] / own["stack_members"]).sum()), engines, threads)
+    return Stacked(plan.size, found, float((own["stack_seconds"] / own["stack_members"]).sum()), engines, threads)
 
 
 def rerun(name: str) -> tuple[Stacked, float, int]:
@@ -183,7 +182,13 @@ def print_plain(suite: Suite, timings: Sequence[Timing], console: Console) -> di
         lines.append([t.problem, t.optimizer, f"{len(own)}", f"{best[t.problem]}", middle, f"{t.members}"])
         lines[-1].append(f"{extrapolated:.1f}")
     names = ["problem", "optimizer", "sampled", "threads", "s/member: median (range)", "members", "extrapolated s"]
-    print_table(console, f"{suite.title} as plain torch.optim runs, extrapolated from a sample", names, lines, text=2)
+    print_table(
+        console,
+        f"{suite.name} v{suite.version} as plain torch.optim runs, extrapolated from a sample",
+        names,
+        lines,
+        text=2,
+    )
     total, interval = sum(seconds), bootstrap(timings)
     spread = "no interval from one member per cell" if interval is None else "95 % [{:.1f}, {:.1f}]".format(*interval)
     console.print(f"total, extrapolated: {total:.1f} s, {spread}; mean of the sample x members", highlight=False)
@@ -230,7 +235,12 @@ def main(arguments: Sequence[str]) -> int:
     console.print(f"timing {given.sample} members of each of {count} cells, one after the other", highlight=False)
     timings = list(time_suite(suite, given.sample))
     device = suite.tuning_cell(*suite.pairs()[0]).problem_spec["device"]
-    document = {"schema_version": SCHEMA_VERSION, "suite": suite.title, "sample": given.sample, "rerun": given.rerun}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "suite": f"{suite.name} v{suite.version}",
+        "sample": given.sample,
+        "rerun": given.rerun,
+    }
     document |= {"environment": environment(device), **print_plain(suite, timings, console)}
     if given.rerun:
         stacked, document["rerun_wall_seconds"], code = rerun(given.suite)

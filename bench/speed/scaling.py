@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from bench.claims.figures.style import COLOURS, RC, make_figure
 from bench.command import make_console, read_options, run_command
+from bench.plotting.style import COLOURS, RC, make_figure
 from bench.speed.loop import Loop, Workers
 from bench.speed.work import Work, mlp_work, stacked_round
 from shb.files import replacing

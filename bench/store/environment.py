@@ -7,9 +7,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
 TIED_TO = ("cpu", "torch", "threads")  # columns on which the last bits of what a CPU computes depend
 
 
@@ -41,6 +40,8 @@ def code_version() -> tuple[str, bool]:
 
 def environment(device: str) -> dict[str, str | int | bool]:
     """Columns that say what a member on `device` ("cpu" or "cuda") was computed with."""
+    import torch  # here, because those who read results need none
+
     commit, dirty = code_version()
     return {
         "code_commit": commit,

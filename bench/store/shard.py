@@ -20,6 +20,7 @@ _KEYS = {  # columns without which a shard is not ours
     "members": ("member_id", "status"),
     "curves": ("member_id", "step"),
     "ensembles": ("ensemble_id", "column", "width", "values", "seed_start", "seed_stop"),
+    "plans": ("suite", "suite_version", "problem", "optimizer", "phase", "member_ids"),
 }
 
 

@@ -7,6 +7,7 @@ name and renamed; curves come before the members they belong to, and a member wi
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -23,6 +24,20 @@ from bench.store.shard import UnusableError, again, read_shard, write_shard
 from shb.errors import ConfigurationError
 
 _RANK = {"done": 0, "diverged": 0, "failed": 1}  # a failed member never hides a computed one
+
+
+class StoreWriteError(RuntimeError):
+    """The store could not be written (disk full, folder gone): nothing else can be saved either.
+
+    `number` is the errno of the system's error, for the advice.
+    """
+
+    def __init__(self, text: str, number: int | None = errno.ENOSPC) -> None:
+        super().__init__(text)
+        self.number = number
+
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.number)
 
 
 class Store:
@@ -167,7 +182,7 @@ class Store:
         write_shard(self.folder / kind, frame)
 
     def read(self, kind: str) -> pl.DataFrame:
-        """Every row of a kind of shards ("members", "curves", "ensembles"), also what was computed twice."""
+        """Every row of a kind of shards ("members", "curves", "ensembles", "plans"), also what was computed twice."""
         frames = list(self.shards(kind).values())
         return pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMAS[kind])
 

@@ -5,9 +5,7 @@ A suite with `settings` has nothing to tune: every pair has one setting, given i
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,43 +20,25 @@ from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
 from bench.cell.space import check_space
 from bench.execution.engine import settle
+from bench.plan.plan import Pair, Plan, Target, changes_of, setting_key, suite_hash
 from bench.statistics.medians import RESAMPLES
 from bench.store.schema import METRICS
-from bench.suite.tuning import Winner, sobol_trials, winner
+from bench.suite.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import OPTIMIZERS, get_optimizer
 
-NEUTRAL = (
-    "results_dir",
-    "threads",
-    "memory",
-    "workers",
-    "data_root",
-    "download",
-    "device",
-    "engine",
-    "logger",
-    "plugins",
-)  # no other suite
 RESAMPLED_BYTES = 24  # of each seed in each resample: index, difference, sorted
 _OWN_LIST = "suite.optimizers="  # instead of the suite's optimizers: with own ones among them
 FIXED_BY_SUITE = ("problem", "model", "dataset", "optimizer", "seeds", "seed_offset")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What "steps to target" means on one problem: the first evaluated step at which `metric` reaches `value`."""
-
-    metric: str
-    value: float
 
 
 @dataclass
 class Suite:
     """A suite and the cells it consists of (composed on first use).
 
-    Attributes follow conf/suite/*.yaml; `overrides` are what the user added on the command line.
+    Attributes follow conf/suite/*.yaml; `content` is the hash of the file, `overrides` are what the user added on the
+    command line.
     """
 
     name: str
@@ -73,6 +53,7 @@ class Suite:
     tuning_seed_offset: int = 0
     tuning_evaluations: int | None = None
     settings: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    content: str = ""
     overrides: Sequence[str] = ()
     _configs: dict[tuple[str, str], Config] = field(default_factory=dict, repr=False)
     _cells: dict[tuple, Cell] = field(default_factory=dict, repr=False)
@@ -139,55 +120,52 @@ class Suite:
             return "train_loss"
         return "val_accuracy" if DATASETS[spec["dataset"]].task == "classification" else "val_loss"
 
-    def winner(self, problem: str, optimizer: str, members: pl.DataFrame) -> Winner | None:
-        """The winning trial among stored `members`, or None while any trial is missing; the given setting, if any."""
-        if self.settings:
-            return Winner(self.settings[problem][optimizer], math.nan, 0)
-        ids = set(self.tuning_cell(problem, optimizer).ids)
-        tuning = members.filter(members["member_id"].is_in(list(ids)) & (members["status"] != "failed"))
-        if len(tuning) < len(ids):
-            return None
-        return winner(tuning, self.score(problem))
+    def plan(self, members: pl.DataFrame, only: Sequence[tuple[str, str]] | None = None) -> Plan:
+        """What is planned, evaluations as far as stored `members` know the winners.
+
+        Args:
+            only: some (problem, optimizer) of the suite; all by default.
+        """
+        positions = {pair: position for position, pair in enumerate(self.pairs())}
+        return Plan(
+            suite=self.name,
+            version=self.version,
+            content=self.content,
+            changes=tuple(changes_of(self.overrides)),
+            trials=self.trials,
+            tuning_seeds=self.tuning_seeds,
+            evaluation_seeds=self.evaluation_seeds,
+            count=len(positions),
+            pairs=tuple(self._pair(*pair, positions[pair], members) for pair in only or positions),
+        )
+
+    def _pair(self, problem: str, optimizer: str, position: int, members: pl.DataFrame) -> Pair:
+        tuning, trials = self.tuning_cell(problem, optimizer), dict[str, list[str]]()
+        for member, member_id in zip(tuning.members, tuning.ids):
+            trials.setdefault(setting_key(member.hyperparameters), []).append(member_id)
+        pair = Pair(
+            problem=problem,
+            optimizer=optimizer,
+            score=self.score(problem),
+            target=self.targets.get(problem),
+            space=self.space(problem, optimizer),
+            engine=tuning.engine,
+            device=tuning.problem_spec["device"],
+            position=position,
+            setting=self.settings[problem][optimizer] if self.settings else None,
+            trials=trials,
+        )
+        won = pair.winner(members)
+        if won is None:
+            return pair
+        cell = self.evaluation_cell(problem, optimizer, won.hyperparameters)
+        return replace(pair, engine=cell.engine, evaluations={setting_key(won.hyperparameters): list(cell.ids)})
 
     def evaluation(self, problem: str, optimizer: str, members: pl.DataFrame) -> Cell | None:
         """The evaluation of the winner among stored `members`; None while any trial is missing."""
-        won = self.winner(problem, optimizer, members)
+        (pair,) = self.plan(members, [(problem, optimizer)]).pairs
+        won = pair.winner(members)
         return self.evaluation_cell(problem, optimizer, won.hyperparameters) if won else None
-
-    def ids(self, members: pl.DataFrame) -> list[str]:
-        """Ids of the planned members: every trial, and the evaluation of each winner that stored `members` know."""
-        found: dict[str, None] = {}
-        for problem, optimizer in self.pairs():
-            found |= dict.fromkeys(self.tuning_cell(problem, optimizer).ids)
-            evaluation = self.evaluation(problem, optimizer, members)
-            found |= dict.fromkeys(evaluation.ids if evaluation else ())
-        return list(found)
-
-    @property
-    def size(self) -> int:
-        """Number of planned members."""
-        tuning = sum(len(self.tuning_cell(problem, optimizer).ids) for problem, optimizer in self.pairs())
-        return tuning + self.evaluation_seeds * len(self.pairs())
-
-    def changes(self) -> list[str]:
-        """Overrides that make it another suite than the one of its name."""
-        return [o for o in self.overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in NEUTRAL]
-
-    @property
-    def title(self) -> str:
-        """Name and version, and what was changed: a table must not pass for the suite if it is not."""
-        changes = f" CHANGED by {' '.join(self.changes())}" if self.changes() else ""
-        return f"{self.name} v{self.version}{changes}"
-
-    @property
-    def protocol(self) -> str:
-        """What every optimizer got, in words."""
-        if self.settings:
-            return f"one given setting, not tuned, on {self.evaluation_seeds} seeds"
-        return (
-            f"{self.trials} Sobol trials x {self.tuning_seeds} tuning seeds scored on the validation part, then the "
-            f"best setting on {self.evaluation_seeds} fresh seeds"
-        )
 
     def pairs(self) -> list[tuple[str, str]]:
         """(problem, optimizer) in the order in which they run."""
@@ -196,12 +174,6 @@ class Suite:
 
 def _settled(config: Config, settings: Sequence[Mapping[str, float]]) -> Cell:
     return settle(build_cell(config, settings), config.results_dir)
-
-
-def suite_hash(raw: Mapping[str, Any]) -> str:
-    """Hash of what a suite measures: everything in its file but its name, its version and the record of hashes."""
-    content = {key: value for key, value in raw.items() if key not in ("name", "version", "frozen")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _check_frozen(raw: Mapping[str, Any]) -> None:
@@ -234,6 +206,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             )
     raw = OmegaConf.to_container(OmegaConf.load(CONF / "suite" / f"{name}.yaml"))
     _check_frozen(raw)
+    content = suite_hash(raw)
     raw.pop("frozen", None)
     raw["optimizers"] = _optimizers(overrides) or raw["optimizers"]
     targets = {problem: Target(**target) for problem, target in raw.pop("targets").items()}
@@ -241,7 +214,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
         choose(f"targets.{problem}", problem, raw["problems"])
         choose(f"targets.{problem}.metric", target.metric, METRICS)
         check_numbers(f"targets.{problem}.value", target.value)
-    suite = Suite(**raw, targets=targets, overrides=tuple(overrides))
+    suite = Suite(**raw, targets=targets, content=content, overrides=tuple(overrides))
     _check_numbers(suite)
     if suite.settings:
         _check_settings(suite)

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 
+from bench.cell.cell import Cell
 from bench.cell.config import Config
 from bench.cell.memory import room_for_workers
 from bench.execution.processes import CONTEXT, worker_pool
 from bench.execution.runner import Failure, run_cell
+from bench.plan.stored import write_plan
 from bench.store.store import Store
 from bench.suite.suite import Suite, load_suite
 from bench.terminal.progress import Reporter
@@ -36,17 +38,25 @@ class PairResult:
 def run_pair(
     suite: Suite, problem: str, optimizer: str, store: Store, reporter: Reporter, memory: float | None
 ) -> PairResult:
-    """Tune, then evaluate the winner (or the given setting); what is stored is not computed again."""
-    tuning, failure = run_cell(suite.tuning_cell(problem, optimizer), store, reporter, memory)
-    suite.settle(problem, tuning)
+    """Tune, then evaluate the winner (or the given setting); what is stored is not computed again.
+
+    The pair's plan is stored before each of the two, under the engine that is chosen for it then.
+    """
+
+    def planned(cell: Cell) -> None:
+        suite.settle(problem, cell)
+        write_plan(store, suite.plan(store.members(), [(problem, optimizer)]))
+
+    tuning, failure = run_cell(suite.tuning_cell(problem, optimizer), store, reporter, memory, planned)
+    planned(tuning)
     failures = [failure]
     evaluation = suite.evaluation(problem, optimizer, store.members())
     if evaluation is not None:  # else the tuning failed
-        evaluation, failure = run_cell(evaluation, store, reporter, memory)
+        given = None if tuning.ids else lambda cell: planned(tuning.under(cell.engine))  # which has chosen the engine
+        evaluation, failure = run_cell(evaluation, store, reporter, memory, given)
         failures.append(failure)
-        if not tuning.ids:  # nothing was tuned: the evaluation has chosen the engine
-            tuning = tuning.under(evaluation.engine)
-            suite.settle(problem, tuning)
+        tuning = tuning if tuning.ids else tuning.under(evaluation.engine)
+        suite.settle(problem, tuning)
     return PairResult(tuning.engine, [failure for failure in failures if failure])
 
 

@@ -164,7 +164,8 @@ def test_it_lands_in_the_results_folder(finished_copy, capsys):
 
 
 def test_a_write_that_fails_leaves_nothing(finished, tmp_path, monkeypatch):
-    _, files = pack(suite_of(finished), Store(finished))
+    store = Store(finished)
+    _, files = pack(suite_of(finished).plan(store.members()), store)
     monkeypatch.setattr(zipfile.ZipFile, "writestr", lambda *a: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         write_archive(tmp_path / "a" / "b.zip", files)
@@ -179,5 +180,5 @@ def test_nothing_to_pack_is_one_line(archive, tmp_path):
 def test_the_reference_fits_a_public_archive(tmp_path):
     store = Store(ROOT / "results" / "reference")
     suite = load_suite("default", ["device=cpu", f"results_dir={store.folder}"])
-    _, files = pack(suite, store)
+    _, files = pack(suite.plan(store.members()), store)
     assert sum(map(len, files.values())) < 2_000_000

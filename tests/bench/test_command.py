@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from bench.command import make_console, run_command, split_suite, suite_and_store
-from bench.execution.runner import StoreWriteError
+from bench.command import make_console, plan_and_store, run_command, split_suite
+from bench.store.store import StoreWriteError
 from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
 
@@ -67,9 +67,9 @@ def test_the_suite_is_told_from_the_overrides():
 
 
 def test_a_suite_with_its_store(tmp_path):
-    suite, store = suite_and_store(["suite=smoke", "steps=3", f"results_dir={tmp_path}"])
-    assert suite.name == "smoke" and "steps=3" in suite.overrides and store.folder == tmp_path
-    assert suite_and_store([f"results_dir={tmp_path}"])[0].name == "default"
+    plan, store = plan_and_store(["suite=smoke", "steps=3", f"results_dir={tmp_path}"])
+    assert plan.suite == "smoke" and plan.changes == ("steps=3",) and store.folder == tmp_path
+    assert plan_and_store([f"results_dir={tmp_path}"])[0].suite == "default"
 
 
 def test_tables_are_wide_where_there_is_no_terminal(capsys):

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bench.cell.cell import canonical, identity
 from bench.command import run_command
 from bench.compare import main
 from bench.exchange.comparison import compare
+from bench.store.identity import canonical, identity
 from bench.store.schema import MEMBER_SCHEMA
 from bench.store.store import Store
 from tests.bench.planted import curve_of

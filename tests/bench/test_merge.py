@@ -8,10 +8,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import bench.exchange.merging
-from bench.cell.cell import canonical, identity
 from bench.command import run_command
 from bench.exchange.merging import merge
 from bench.merge import main
+from bench.store.identity import canonical, identity
 from bench.store.store import Store
 from shb.errors import ConfigurationError
 from tests.bench.conftest import ROOT
@@ -70,7 +70,7 @@ def test_disjoint_stores_are_copied_shard_by_shard(make, target, contents):
     before = contents(a.folder), contents(b.folder)
     merged = merge([a, b], target)
     assert contents(target) == {**before[0], **before[1]} and (contents(a.folder), contents(b.folder)) == before
-    assert merged.ids == {"members": 3, "curves": 3, "ensembles": 0} and merged.double == 0
+    assert merged.ids == {"members": 3, "curves": 3, "ensembles": 0, "plans": 0} and merged.double == 0
     assert Store(target).curves(ids(Store(target))).height == 6
 
 

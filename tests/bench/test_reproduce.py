@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 
 import bench.reproduction.rerun
-from bench.cell.cell import build_cell, canonical, identity
+from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.command import run_command
 from bench.reproduce import main
 from bench.reproduction.reproduction import reproduce, same_bits
 from bench.reproduction.rerun import alone, stored_run
 from bench.store.content_hash import number_bits
+from bench.store.identity import canonical, identity
 from bench.store.schema import METRICS
 from bench.store.store import Store
 from shb.errors import ConfigurationError

@@ -4,9 +4,9 @@ import pytest
 
 from bench.command import run_command
 from bench.execution.record import failed_rows
+from bench.plan.coverage import coverage
 from bench.status import main
 from bench.store.store import Store
-from bench.suite.coverage import coverage
 from bench.suite.suite import load_suite
 from tests.bench.conftest import SUITE_SIZE
 from tests.bench.planted import curve_of
@@ -27,7 +27,7 @@ def counts(row):
 
 
 def test_of_an_empty_store(suite, tiny_suite, tmp_path, capsys):
-    rows = coverage(suite, Store(tmp_path / "results"))
+    rows = coverage(suite.plan(Store(tmp_path / "results").members()), Store(tmp_path / "results"))
     assert [counts(row) for row in rows] == [[8, 0, 0, 0, 8], [4, 0, 0, 0, 4]] * 6
     assert run_command(main, tiny_suite) == 1
     assert "planned 72, done 0, diverged 0, failed 0, missing 72" in capsys.readouterr().out
@@ -36,7 +36,7 @@ def test_of_an_empty_store(suite, tiny_suite, tmp_path, capsys):
 
 def test_of_a_finished_store(suite, tiny_suite, finished_copy, capsys, contents):
     before = contents(finished_copy)
-    rows = coverage(suite, Store(finished_copy))
+    rows = coverage(suite.plan(Store(finished_copy).members()), Store(finished_copy))
     assert [(row.planned, row.missing, row.stored) for row in rows] == [(8, 0, 8), (4, 0, 4)] * 6
     assert run_command(main, tiny_suite) == 0
     assert "missing 0" in capsys.readouterr().out
@@ -51,7 +51,9 @@ def test_failed_members_are_counted_and_listed(suite, tiny_suite, tmp_path, caps
         row |= {"status": "done", "error": None}
     rows[2] |= {"status": "diverged", "error": None}
     store.write(rows, curve_of(rows))
-    tuning = next(row for row in coverage(suite, store) if (row.optimizer, row.phase) == ("shb", "tuning"))
+    tuning = next(
+        row for row in coverage(suite.plan(store.members()), store) if (row.optimizer, row.phase) == ("shb", "tuning")
+    )
     assert counts(tuning) == [8, 2, 1, 3, 5]
     assert run_command(main, tiny_suite) == 1
     out = capsys.readouterr().out

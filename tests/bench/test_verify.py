@@ -7,9 +7,9 @@ import pytest
 
 import bench.reproduction.reproduction
 import bench.verify
-from bench.cell.cell import canonical, identity
 from bench.command import run_command
 from bench.exchange.packing import pack, write_archive
+from bench.store.identity import canonical, identity
 from bench.store.store import Store
 from bench.suite.suite import load_suite
 from bench.verify import main, sample
@@ -138,7 +138,7 @@ def test_bad_input_is_one_line(verify, arguments, words):
 
 def test_an_archive_is_checked_and_its_members_computed_again(verify, finished, tmp_path):
     suite = load_suite("smoke", [*SUITE_SIZE, f"results_dir={finished}"])
-    citation, files = pack(suite, Store(finished))
+    citation, files = pack(suite.plan(Store(finished).members()), Store(finished))
     write_archive(tmp_path / "a.zip", files)
     code, out, _ = verify(f"archive={tmp_path / 'a.zip'}", "n=4")
     assert code == 0 and "4 of 4 checked: 4 equal to the bit" in out

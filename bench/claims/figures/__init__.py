@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib
 
 from bench.claims.claim import FAMILIES, Protocol, Results
-from bench.claims.figures.style import RC
+from bench.plotting.style import RC
 from shb.files import replacing
 
 

@@ -13,7 +13,7 @@ from bench.claims.artificial import dyadic_start, random_start
 from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Protocol, Results
 from bench.claims.experiment import Columns
-from bench.claims.figures.style import COLOURS, NAMES, make_figure
+from bench.plotting.style import COLOURS, NAMES, make_figure
 from bench.statistics.estimates import Proportion
 
 LEAST = 1e-7  # left end of the axis of shares

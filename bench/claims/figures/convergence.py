@@ -13,7 +13,7 @@ from bench.claims.claim import Protocol, Results
 from bench.claims.convergence import mean_gap, oscillation, sharpness
 from bench.claims.convergence.gap import effective_steps, problem_of, recorded_steps, stationary_moment
 from bench.claims.convergence.kolmogorov import weighted_chi2_cdf
-from bench.claims.figures.style import COLOURS, MARKERS, NAMES, make_figure
+from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
 from bench.claims.equivalences.momentum_forms import FORMS, TOLERANCE
-from bench.claims.figures.style import COLOURS, make_figure
+from bench.plotting.style import COLOURS, make_figure
 
 LABELS = {
     "velocity": "velocity form",

@@ -19,7 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.claims.figures.style import COLOURS, RC, make_figure
+from bench.plotting.style import COLOURS, RC, make_figure
 from shb.files import replacing
 from shb.problems import CLOSED_FORMS
 from shb.problems.closed_forms import ClosedForm

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.figures.style import COLOURS, make_figure
 from bench.claims.inclusion import crossing_time, lyapunov_decrease, tracking
+from bench.plotting.style import COLOURS, make_figure
 from shb.nonsmooth.inclusion import solve_first_order
 from shb.problems import E1
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.figures.style import COLOURS, make_figure
 from bench.claims.practice import first_pass, step_control
 from bench.claims.practice.grid import FACTORS
+from bench.plotting.style import COLOURS, make_figure
 
 SERIES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.figures.style import COLOURS, MARKERS, NAMES, make_figure
 from bench.claims.sampling import full_batch, matched_steps, networks_converge
+from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 STYLES = ("-", "--", "-.", ":")

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.figures.style import COLOURS, MARKERS, NAMES, make_figure
 from bench.claims.step_sizes import constant_step, logarithmic_steps, slow_horizon, summable_steps
 from bench.claims.step_sizes.heavy_ball import window_ends
+from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 METHODS = {0.0: "sgd", 0.9: "shb"}  # beta -> name in style
 DISTANCE = r"max $|w_k - w^*|$ over [K/2, K] (units of w)"

@@ -5,9 +5,10 @@ import itertools
 
 import pytest
 
-from bench.cell.cell import build_cell, canonical
+from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.cell.problem import resolve_device
+from bench.store.identity import canonical
 from shb.errors import ConfigurationError
 
 BASE = ("dataset=diabetes", "model.hidden=[4]", "optimizer=shb", "steps=8", "device=cpu")

@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.cell.bounds import MOST_EVALUATIONS
-from bench.cell.cell import NUMERICS, build_cell, canonical
+from bench.cell.cell import NUMERICS, build_cell
 from bench.cell.config import compose_config
 from bench.cell.rebuild import Unavailable, spec_cell
-from bench.cell.spec import MAX_LIST, MAX_TEXT, read_spec, shown
+from bench.cell.spec import MAX_LIST, MAX_TEXT, read_spec
 from bench.execution.record import described
+from bench.store.identity import canonical
 from bench.store.store import Store
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, shown
 from tests.bench.conftest import ROOT
 
 CELLS = (

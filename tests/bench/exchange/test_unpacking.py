@@ -14,12 +14,12 @@ import pytest
 
 import bench.exchange.unpacking
 import bench.exchange.zip_reader
-from bench.cell.cell import canonical, identity
 from bench.command import run_command
 from bench.exchange.packing import MANIFEST, pack, write_archive
 from bench.exchange.unpacking import unpack
 from bench.exchange.zip_reader import read_files
 from bench.store.content_hash import content_hash
+from bench.store.identity import canonical, identity
 from bench.store.store import Store
 from bench.suite.suite import load_suite
 from bench.verify import main
@@ -31,7 +31,7 @@ from tests.bench.conftest import SUITE_SIZE
 def good(finished):
     """The files of an honest archive."""
     suite = load_suite("smoke", [*SUITE_SIZE, f"results_dir={finished}"])
-    return pack(suite, Store(finished))[1]
+    return pack(suite.plan(Store(finished).members()), Store(finished))[1]
 
 
 @pytest.fixture

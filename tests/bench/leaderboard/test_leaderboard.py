@@ -23,9 +23,10 @@ from bench.leaderboard.document import (
     write_leaderboard,
 )
 from bench.leaderboard.text import across, caption, notes, sensitivity_table, tables
+from bench.plan.plan import Target, changes_of
 from bench.statistics.medians import interquartile_interval, median_interval
 from bench.store.store import Store
-from bench.suite.suite import Target, load_suite
+from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE
 from tests.bench.planted import curve_of, stored
 
@@ -89,7 +90,7 @@ def planted(tmp_path, suite):
 
 
 def test_by_hand(suite, planted):
-    rows = by_metric(leaderboard_rows(suite, planted), "digits/mlp", "sgd")
+    rows = by_metric(leaderboard_rows(suite.plan(planted.members()), planted), "digits/mlp", "sgd")
     assert list(rows) == ["test_accuracy", "train_loss", "steps_to_target"]
     third = dict(suite.tuning_cell("digits/mlp", "sgd").members[4].hyperparameters)
     for row in rows.values():
@@ -109,17 +110,18 @@ def test_by_hand(suite, planted):
 
 def test_an_easier_target_is_reached_earlier(suite, planted):
     easier = dataclasses.replace(suite, targets={"digits/mlp": Target("val_accuracy", 0.5)})
-    row = by_metric(leaderboard_rows(easier, planted), "digits/mlp", "sgd")["steps_to_target"]
+    row = by_metric(leaderboard_rows(easier.plan(planted.members()), planted), "digits/mlp", "sgd")["steps_to_target"]
     assert row["n_reached"] == 3 and row["median"] == 2.0 and row["ci_high"] is None
     without = dataclasses.replace(suite, targets={})
-    assert "steps_to_target" not in by_metric(leaderboard_rows(without, planted), "digits/mlp", "sgd")
+    rows = leaderboard_rows(without.plan(planted.members()), planted)
+    assert "steps_to_target" not in by_metric(rows, "digits/mlp", "sgd")
 
 
 def test_an_incomplete_suite_says_so(suite, planted, tmp_path, capsys):
-    board = leaderboard(suite, planted)
+    board = leaderboard(suite.plan(planted.members()), planted)
     other = by_metric(board["rows"], "digits/mlp", "adam")["test_accuracy"]
     assert (other["coverage"], other["n_seeds"], other["median"], other["hyperparameters"]) == (0.0, 0, None, None)
-    assert not board["complete"] and "INCOMPLETE" in caption(suite, board)
+    assert not board["complete"] and "INCOMPLETE" in caption(suite.plan(planted.members()), board)
     code = run_command(main, ["suite=smoke", *SUITE_SIZE, f"results_dir={planted.folder}"])
     assert code == 1 and "INCOMPLETE" in capsys.readouterr().out
     assert json.loads((planted.folder / "leaderboard.json").read_text())["complete"] is False
@@ -134,12 +136,12 @@ def test_coverage_is_the_share_of_planned_members(suite, finished_copy):
     for path in (finished_copy / "members").iterdir():
         path.unlink()
     Store(finished_copy).write(kept.to_dicts(), [])
-    rows = leaderboard_rows(suite, Store(finished_copy))
+    rows = leaderboard_rows(suite.plan(Store(finished_copy).members()), Store(finished_copy))
     assert {row["coverage"] for row in by_metric(rows, "digits/mlp", "shb").values()} == {9 / 12}
     assert {row["n_seeds"] for row in by_metric(rows, "digits/mlp", "shb").values()} == {1}
     assert {row["coverage"] for row in rows if row["optimizer"] != "shb"} == {1.0}
     assert not is_complete(rows)
-    board = leaderboard(suite, Store(finished_copy))
+    board = leaderboard(suite.plan(Store(finished_copy).members()), Store(finished_copy))
     for row in board["rows"]:
         ranks = [row[name] for name in ("rank_low", "rank_high", "tie_group", "p_value_to_leader")]
         if row["coverage"] < 1:
@@ -147,7 +149,7 @@ def test_coverage_is_the_share_of_planned_members(suite, finished_copy):
             assert row["median"] is not None or row["metric"] == "steps_to_target"  # shown, but not ranked
         else:
             assert ranks[:3] == [1, 3, 1]  # four seeds separate nothing; of the two others as of shb
-    lines = {line[0]: line for line in tables(suite, board)[0][2]}
+    lines = {line[0]: line for line in tables(suite.plan(Store(finished_copy).members()), board)[0][2]}
     assert list(lines)[-1] == "shb" and lines["shb"][1:3] == ["-", "-"] and "75 %" in lines["shb"]
     assert {tuple(profile["problems"]) for profile in board["profiles"]} == {("diabetes/mlp",)}
     assert {tuple(entry["by_problem"]) for entry in board["aggregate"]} <= {("diabetes/mlp",)}
@@ -157,7 +159,7 @@ def test_coverage_is_the_share_of_planned_members(suite, finished_copy):
 def test_a_failed_member_is_not_covered(suite, planted):
     cell = suite.tuning_cell("diabetes/mlp", "sgd")
     planted.write(failed_rows(cell, range(len(cell.ids)), "x"), [])
-    row = by_metric(leaderboard_rows(suite, planted), "diabetes/mlp", "sgd")["test_loss"]
+    row = by_metric(leaderboard_rows(suite.plan(planted.members()), planted), "diabetes/mlp", "sgd")["test_loss"]
     assert (row["coverage"], row["n_seeds"], row["hyperparameters"]) == (0.0, 0, None)
 
 
@@ -165,13 +167,13 @@ def test_a_pair_whose_every_trial_diverged(suite, tmp_path):
     store = Store(tmp_path / "results")
     tuning = suite.tuning_cell("diabetes/mlp", "sgd")
     stored(tuning, store, lambda i: None)
-    best = suite.winner("diabetes/mlp", "sgd", store.members()).hyperparameters
+    best = suite.plan(store.members()).pair("diabetes/mlp", "sgd").winner(store.members()).hyperparameters
     stored(suite.evaluation_cell("diabetes/mlp", "sgd", best), store, lambda i: None)
-    board = leaderboard(suite, store)
+    board = leaderboard(suite.plan(store.members()), store)
     for row in by_metric(board["rows"], "diabetes/mlp", "sgd").values():
         assert (row["median"], row["ci_low"], row["ci_high"], row["n_diverged"]) == (None, None, None, 4)
         assert row["tuning_value"] is None and row["coverage"] == 1.0
-    write_leaderboard(suite, board, store)
+    write_leaderboard(suite.plan(store.members()), board, store)
     line = "| sgd | 1-3 | 1 | diverged | diverged | diverged | missed by 4/4 | 4 | 4 | 100 % |"
     assert line in (store.folder / "leaderboard.md").read_text()
 
@@ -180,9 +182,9 @@ def test_numbers_are_those_of_the_store(suite, finished):
     """Medians against numpy over the stored members and curves, for every row."""
     store = Store(finished)
     members = pl.read_parquet(f"{finished}/members/*.parquet")
-    board = leaderboard(suite, store)
+    board = leaderboard(suite.plan(store.members()), store)
     rows = board["rows"]
-    assert len(rows) == 2 * 3 * 3 and board["complete"] and ", complete." in caption(suite, board)
+    assert len(rows) == 2 * 3 * 3 and board["complete"] and ", complete." in caption(suite.plan(store.members()), board)
     reached = 0
     for row in rows:
         own = members.filter((pl.col("problem") == row["problem"]) & (pl.col("optimizer") == row["optimizer"]))
@@ -212,7 +214,7 @@ def test_numbers_are_those_of_the_store(suite, finished):
 
 def test_the_tuned_setting_is_the_best_of_the_trials(suite, finished):
     members = Store(finished).members().filter(pl.col("seed") >= 4)
-    for row in leaderboard_rows(suite, Store(finished)):
+    for row in leaderboard_rows(suite.plan(Store(finished).members()), Store(finished)):
         own = members.filter((pl.col("problem") == row["problem"]) & (pl.col("optimizer") == row["optimizer"]))
         metric = {"digits/mlp": "val_accuracy", "diabetes/mlp": "val_loss"}[row["problem"]]
         worst = 0.0 if "accuracy" in metric else np.inf  # of a diverged seed
@@ -227,13 +229,13 @@ def test_the_tuned_setting_is_the_best_of_the_trials(suite, finished):
 
 def test_the_order_of_shards_does_not_matter(suite, finished, tmp_path):
     store = Store(finished)
-    expected = leaderboard(suite, store)
+    expected = leaderboard(suite.plan(store.members()), store)
     members = store.members().sample(fraction=1.0, shuffle=True, seed=1)
     shuffled = Store(tmp_path / "shuffled")
     for part in members.iter_slices(5):
         curves = store.curves(part["member_id"].to_list()).sample(fraction=1.0, shuffle=True, seed=2)
         shuffled.write(part.to_dicts(), curves.to_dicts())
-    assert leaderboard(suite, shuffled) == expected
+    assert leaderboard(suite.plan(shuffled.members()), shuffled) == expected
 
 
 def test_the_document(finished):
@@ -276,8 +278,12 @@ def test_json_csv_and_markdown_agree(suite, finished):
             expected = json.dumps(value) if name == "hyperparameters" else "" if value is None else str(value)
             assert line[name] == expected
     markdown = (finished / "leaderboard.md").read_text()
-    assert caption(suite, board) in markdown
-    everything = [*tables(suite, board), across(board), ("Sensitivity to the step size", *sensitivity_table(board))]
+    assert caption(suite.plan(Store(finished).members()), board) in markdown
+    everything = [
+        *tables(suite.plan(Store(finished).members()), board),
+        across(board),
+        ("Sensitivity to the step size", *sensitivity_table(board)),
+    ]
     for title, names, lines in everything:
         assert f"## {title}\n".casefold() in markdown.casefold() and f"| {' | '.join(names)} |\n" in markdown
         for line in lines:
@@ -292,22 +298,23 @@ def test_json_csv_and_markdown_agree(suite, finished):
 
 
 def test_one_problem_does_not_change_the_rows_of_another(suite, finished):
-    board = leaderboard(suite, Store(finished))
+    board = leaderboard(suite.plan(Store(finished).members()), Store(finished))
     for problem in suite.problems:
-        alone = leaderboard(dataclasses.replace(suite, problems={problem: suite.problems[problem]}), Store(finished))
+        own = dataclasses.replace(suite, problems={problem: suite.problems[problem]})
+        alone = leaderboard(own.plan(Store(finished).members()), Store(finished))
         for section in ("rows", "sensitivity", "seeds_needed", "time_ratios"):
             assert alone[section] == [entry for entry in board[section] if entry["problem"] == problem]
 
 
 def test_times_are_ratios_to_the_fastest_of_one_machine(suite, finished, tmp_path):
-    board = leaderboard(suite, Store(finished))
+    board = leaderboard(suite.plan(Store(finished).members()), Store(finished))
     for entry in board["time_ratios"]:
         assert set(entry["ratios"]) == set(suite.optimizers) and min(entry["ratios"].values()) == 1.0
         assert any(line.startswith("Time per step over") for line in notes(board, entry["problem"]))
     rows = Store(finished).members().to_dicts()
     elsewhere = Store(tmp_path / "elsewhere")
     elsewhere.write([{**row, "cpu": "another" if row["seed"] == 0 else row["cpu"]} for row in rows], curve_of(rows))
-    board = leaderboard(suite, elsewhere)
+    board = leaderboard(suite.plan(elsewhere.members()), elsewhere)
     assert [entry["ratios"] for entry in board["time_ratios"]] == [None, None]
     assert len(notes(board, "digits/mlp")) == 1
 
@@ -336,8 +343,9 @@ def test_a_changed_suite_does_not_pass_for_the_suite(suite, finished):
     document = json.loads((finished / "leaderboard.json").read_text())
     assert "steps=4" in document["overrides"] and "CHANGED by" in (finished / "leaderboard.md").read_text()
     assert not [override for override in document["overrides"] if override.startswith(("results_dir", "device"))]
-    untouched = load_suite("smoke", ["results_dir=elsewhere", "threads=1", "logger.mode=offline"])
-    assert untouched.changes() == [] and untouched.title == "smoke v2"
+    assert changes_of(["results_dir=elsewhere", "threads=1", "logger.mode=offline"]) == []
+    assert suite.plan(Store(finished).members()).title.startswith("smoke v2 CHANGED by steps=4 ")
+    assert load_suite("smoke").plan(Store(finished).members()).title == "smoke v2"
 
 
 def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, finished, tmp_path):
@@ -346,4 +354,4 @@ def test_what_it_was_computed_with_counts_the_members_of_the_suite_only(suite, f
     for rows in (members, [{**members[0], "member_id": "another cell", "torch": "0.4.1"}]):
         store.write(rows, curve_of(rows))
     assert "0.4.1" in store.members()["torch"].to_list()
-    assert leaderboard(suite, store)["computed_with"]["torch"] == [members[0]["torch"]]
+    assert leaderboard(suite.plan(store.members()), store)["computed_with"]["torch"] == [members[0]["torch"]]

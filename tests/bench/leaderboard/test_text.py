@@ -33,7 +33,7 @@ def ranked(tmp_path, suite):
     for optimizer, accuracy in accuracies.items():
         tuning = suite.tuning_cell("digits/mlp", optimizer)
         stored(tuning, store, lambda i: {"val_accuracy": 0.5, "val_loss": 1.0, "train_loss": 1.0 + i // 2})
-        best = suite.winner("digits/mlp", optimizer, store.members()).hyperparameters
+        best = suite.plan(store.members()).pair("digits/mlp", optimizer).winner(store.members()).hyperparameters
         reached = {"sgd": 6, "shb": 4, "adam": 2}[optimizer]  # the target is val_accuracy >= 0.85
         curve = [{"step": step, "val_accuracy": 0.1 if step < reached else 0.9} for step in (0, 2, 4, 6)]
         stored(
@@ -46,7 +46,7 @@ def ranked(tmp_path, suite):
 
 
 def test_ranks_by_hand(ranked):
-    board = leaderboard(*ranked)
+    board = leaderboard(ranked[0].plan(ranked[1].members()), ranked[1])
     rows = {row["optimizer"]: row for row in board["rows"] if row["metric"] == "test_accuracy"}
     assert {name: (row["rank_low"], row["rank_high"], row["tie_group"]) for name, row in rows.items()} == {
         "adam": (1, 1, 1),
@@ -66,22 +66,22 @@ def test_ranks_by_hand(ranked):
 
 def test_a_tie_is_printed_as_one_and_its_order_says_nothing(ranked):
     suite, store = ranked
-    board = leaderboard(suite, store)
-    (_, names, lines) = tables(suite, board)[0]
+    board = leaderboard(suite.plan(store.members()), store)
+    (_, names, lines) = tables(suite.plan(store.members()), board)[0]
     assert names[:4] == ["optimizer", "rank", "group", "test accuracy %"] and names[4] == "IQM %"
     assert [line[:3] for line in lines] == [["adam", "1", "1"], ["sgd", "2-3", "2"], ["shb", "2-3", "2"]]
     turned = dataclasses.replace(suite, optimizers=["shb", "adam", "sgd"])
-    (_, _, lines) = tables(turned, leaderboard(turned, store))[0]
+    (_, _, lines) = tables(turned.plan(store.members()), leaderboard(turned.plan(store.members()), store))[0]
     assert [line[:3] for line in lines] == [["adam", "1", "1"], ["shb", "2-3", "2"], ["sgd", "2-3", "2"]]
     text = io.StringIO()
-    print_leaderboard(suite, board, Console(file=text, width=120))
+    print_leaderboard(suite.plan(store.members()), board, Console(file=text, width=120))
     assert "adam           1       1" in text.getvalue() and "sgd          2-3       2" in text.getvalue()
     assert "coverage" not in text.getvalue().split("Closest pair")[0]  # all are complete
 
 
 def test_below_the_table_stand_the_seeds_that_the_closest_pair_needs(ranked):
     suite, store = ranked
-    board = leaderboard(suite, store)
+    board = leaderboard(suite.plan(store.members()), store)
     (needed,) = board["seeds_needed"]
     assert (needed["metric"], needed["pair"], needed["n_seeds"]) == ("test_accuracy", ["sgd", "shb"], 10)
     assert needed["difference"] == 0 and needed["seeds"] is None
@@ -91,12 +91,12 @@ def test_below_the_table_stand_the_seeds_that_the_closest_pair_needs(ranked):
         "Closest pair: sgd - shb = 0 points (spread 0.11, 10 seeds); "
         "more than 10,000 seeds separate them with power 0.8."
     )
-    assert line in (write_leaderboard(suite, board, store)[0]).read_text()
+    assert line in (write_leaderboard(suite.plan(store.members()), board, store)[0]).read_text()
 
 
 def test_across_problems_by_hand(ranked):
     suite, store = ranked
-    board = leaderboard(suite, store)
+    board = leaderboard(suite.plan(store.members()), store)
     areas = {profile["optimizer"]: profile["area"] for profile in board["profiles"]}
     assert areas == {"adam": 1.0, "shb": pytest.approx(2 / 3), "sgd": pytest.approx(1 / 3)}
     scores = {entry["optimizer"]: entry["score"] for entry in board["aggregate"]}
@@ -112,10 +112,10 @@ def test_across_problems_by_hand(ranked):
 
 
 def test_a_terminal_of_any_width(suite, finished):
-    board = leaderboard(suite, Store(finished))
+    board = leaderboard(suite.plan(Store(finished).members()), Store(finished))
     for width in (40, 80, 200):
         text = io.StringIO()
-        print_leaderboard(suite, board, Console(file=text, width=width))
+        print_leaderboard(suite.plan(Store(finished).members()), board, Console(file=text, width=width))
         assert all(optimizer in text.getvalue() for optimizer in suite.optimizers)
 
 

@@ -12,7 +12,7 @@ from bench.leaderboard.document import COLUMNS
 from bench.logger import wandb_logger
 from bench.logger.logger import NoLogger, make_logger
 from bench.logger.wandb_logger import resolve_mode, wandb
-from bench.suite.suite import load_suite
+from bench.plan.plan import Plan
 from shb.errors import ConfigurationError
 from tests.bench.logger.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_runs
 
@@ -28,7 +28,7 @@ def test_nothing_is_printed_or_written_outside_the_folder(tmp_path, computed, wa
     warnings = []
     logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [dict.fromkeys(COLUMNS, 1.0)])
+    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [dict.fromkeys(COLUMNS, 1.0)])
     logger.close()
     wandb.teardown()
     assert len(read_runs(tmp_path)) == 2 and warnings == []
@@ -50,7 +50,7 @@ def test_a_failing_wandb_gives_one_warning_and_then_silence(tmp_path, computed, 
     logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
     for _ in range(3):
         logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [])
+    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [])
     logger.close()
     assert warnings == ["logging stopped (RuntimeError: disk full); the results are in the store"]
     assert len(calls) == 1
@@ -244,5 +244,5 @@ def test_the_composed_configuration_is_accepted_and_none_logs_nothing(computed, 
     assert isinstance(logger, NoLogger)
     cell, store = computed(CLASSES)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(load_suite("smoke"), [])
+    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [])
     logger.close()

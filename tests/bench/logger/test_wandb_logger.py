@@ -11,9 +11,9 @@ from bench.execution.record import failed_rows
 from bench.leaderboard.document import COLUMNS
 from bench.logger.logger import make_logger
 from bench.logger.wandb_logger import seed_quantiles, seed_summary, wandb
+from bench.plan.plan import Plan
 from bench.store.schema import CURVE_SCHEMA, METRICS
 from bench.store.store import Store
-from bench.suite.suite import load_suite
 from tests.bench.logger.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_run, read_runs
 
 pytestmark = pytest.mark.usefixtures("wandb_home")
@@ -205,7 +205,7 @@ def test_the_leaderboard_is_a_table(tmp_path):
         | {"n_diverged": 4, "hyperparameters": None, "coverage": 0.5},
     ]
     logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, pytest.fail)
-    logger.leaderboard(load_suite("smoke"), rows)
+    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), rows)
     logger.close()
     (run,) = read_runs(tmp_path).values()
     assert (run["group"], run["job_type"], run["name"]) == ("leaderboard", "leaderboard", "leaderboard smoke v2")

@@ -76,7 +76,7 @@ def publication(values, metric="test_loss", step=None):
 def test_a_row_is_welchs_test_of_both_samples(suite, store):
     published, measured = [1.0, 1.2, 1.1, 1.3, 0.9], [1.4, 1.1, 1.6, 1.2]
     plant(suite, store, measured)
-    (row,) = published_rows(publication({"sgd": published}), suite, store)
+    (row,) = published_rows(publication({"sgd": published}), suite.plan(store.members()), store)
     test = stats.ttest_ind(measured, published, equal_var=False)
     interval = test.confidence_interval(0.95)
     assert row["difference"] == pytest.approx(np.mean(measured) - np.mean(published))
@@ -93,7 +93,7 @@ def test_p_values_are_corrected_over_all_rows_and_seen_differences_are_named(sui
     plant(suite, store, [1.0, 1.1, 0.9, 1.02])
     plant(suite, store, [1.0, 1.1, 0.9, 1.05], optimizer="shb")  # 1.0 lower
     plant(suite, store, [3.17, 3.27, 3.07, 3.22], optimizer="adam")  # seen alone, not among three
-    rows = {row["optimizer"]: row for row in published_rows(publication(published), suite, store)}
+    rows = {row["optimizer"]: row for row in published_rows(publication(published), suite.plan(store.members()), store)}
     p = [rows[name]["p_value"] for name in ("sgd", "shb", "adam")]
     assert p[1] < 0.001 and 0.025 < p[2] < 0.05 < p[0]
     assert rows["shb"]["p_holm"] == pytest.approx(3 * p[1]) and rows["adam"]["p_holm"] == pytest.approx(2 * p[2])
@@ -107,7 +107,7 @@ def test_missing_partial_and_diverged_seeds_say_so(suite, store):
     published = {key: [1.0, 1.1, 0.9] for key in SETTINGS}
     plant(suite, store, [1.0, 1.1, None, 0.9])
     plant(suite, store, [1.0, 1.1, 0.95], optimizer="shb")
-    rows = {row["optimizer"]: row for row in published_rows(publication(published), suite, store)}
+    rows = {row["optimizer"]: row for row in published_rows(publication(published), suite.plan(store.members()), store)}
     assert rows["sgd"]["verdict"] == "1 of 4 diverged" and rows["sgd"]["p_holm"] is None
     assert rows["shb"]["verdict"].endswith("3 of 4 seeds") and rows["shb"]["p_holm"] == rows["shb"]["p_value"]
     assert rows["adam"]["verdict"] == "not measured (0 of 4 seeds)"
@@ -116,9 +116,9 @@ def test_missing_partial_and_diverged_seeds_say_so(suite, store):
 
 def test_equal_numbers_without_spread_agree_and_others_differ(suite, store):
     plant(suite, store, [1.0] * 4)
-    rows = published_rows(publication({"sgd": [1.0, 1.0]}), suite, store)
+    rows = published_rows(publication({"sgd": [1.0, 1.0]}), suite.plan(store.members()), store)
     assert rows[0]["p_holm"] == 1 and rows[0]["verdict"] == "agrees (0)"
-    rows = published_rows(publication({"sgd": [2.0, 2.0]}), suite, store)
+    rows = published_rows(publication({"sgd": [2.0, 2.0]}), suite.plan(store.members()), store)
     assert rows[0]["p_holm"] == 0 and rows[0]["verdict"] == "differs: lower by 1"
 
 
@@ -131,7 +131,7 @@ def test_a_step_of_the_curve_is_compared(suite, store):
     ]
     store.write([], curves)
     published = publication({"sgd": [41.0, 42.0, 41.0, 42.0]}, "batch_loss", 4)
-    (row,) = published_rows(published, suite, Store(store.folder))
+    (row,) = published_rows(published, suite.plan(store.members()), Store(store.folder))
     assert row["measured_mean"] == pytest.approx(41.5) and row["label"] == "batch loss to step 4"
 
 
@@ -224,8 +224,8 @@ def test_the_conversion_of_the_published_momentum_is_exact_and_another_conventio
 def test_the_committed_comparison_follows_from_the_committed_members(no_files):
     for name in options("published"):
         published = load_publication(name)
-        suite = load_suite(published.suite, [f"results_dir={RESULTS}", "device=cpu"])
-        rows = published_rows(published, suite, Store(RESULTS))
+        suite, store = load_suite(published.suite, [f"results_dir={RESULTS}", "device=cpu"]), Store(RESULTS)
+        rows = published_rows(published, suite.plan(store.members()), store)
         stored = json.loads((RESULTS / f"published_{name}.json").read_text())
         assert stored["complete"] and json.loads(json.dumps(rows)) == stored["rows"]
         assert bench.published.table.markdown(published, rows) == (RESULTS / f"published_{name}.md").read_text()

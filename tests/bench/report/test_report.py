@@ -16,10 +16,10 @@ import pytest
 
 import bench.report.__main__ as report_command
 import bench.report.figures as figures_command
-from bench.cell.cell import canonical
 from bench.command import run_command
 from bench.execution.record import failed_rows
 from bench.leaderboard.document import leaderboard
+from bench.plotting.palette import looks
 from bench.report.board import boards, ordered
 from bench.report.claims import families
 from bench.report.columns import column, pack, rounded, unpack
@@ -27,9 +27,9 @@ from bench.report.curves import QUANTILES, Curves, extremes, make_curves, quanti
 from bench.report.data import gather
 from bench.report.members import fill, listed, reproduce_command, split_spec
 from bench.report.page import LIMIT, build_page
-from bench.report.palette import looks
 from bench.report.strip import MARGIN, WIDTH, Scale, strip
 from bench.report.summary import build_summary
+from bench.store.identity import canonical
 from bench.store.schema import CURVE_SCHEMA
 from bench.store.store import Store
 from bench.suite.suite import load_suite
@@ -41,8 +41,8 @@ EVIL = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>\"'&</s
 
 def report_of(folder, full=False):
     suite, store = load_suite("smoke", [*SUITE_SIZE, f"results_dir={folder}"]), Store(folder)
-    own = leaderboard(suite, store)
-    return gather(suite, store, full_document(own, suite, store) if full else own)
+    own = leaderboard(suite.plan(store.members()), store)
+    return gather(suite.plan(store.members()), store, full_document(own, suite, store) if full else own)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def evil_store(finished_copy):
 
 def test_names_and_errors_are_escaped(evil_store):
     report = report_of(evil_store, full=True)
-    report.suite.overrides = (*report.suite.overrides, f"model={EVIL}")  # shown in the title
+    report.plan = replace(report.plan, changes=(*report.plan.changes, f"model={EVIL}"))  # shown in the title
     page = build_page(report)
     assert EVIL not in page
     elements = Elements(page)
@@ -346,10 +346,9 @@ def test_the_summary(full, finished_copy):
 def test_an_incomplete_suite_and_an_empty_store(finished_copy, capsys):
     store = Store(finished_copy)
     kept = store.members().filter(pl.col("optimizer") != "adam")
+    cell = load_suite("smoke", [*SUITE_SIZE, f"results_dir={finished_copy}"]).tuning_cell("digits/mlp", "adam")
     shutil.rmtree(finished_copy / "members")
     store = Store(finished_copy)
-    suite = load_suite("smoke", SUITE_SIZE)
-    cell = suite.tuning_cell("digits/mlp", "adam")
     store.write([*kept.to_dicts(), *failed_rows(cell, range(3), EVIL)], [])
     command = ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]
     assert run_command(report_command.main, command) == 1 and "INCOMPLETE" in capsys.readouterr().out
@@ -393,8 +392,8 @@ def test_problems_may_have_any_names(finished, write_suite):
     targets = {names[own]: vars(target) for own, target in smoke.targets.items()}
     write_suite("named", problems=problems, targets=targets)
     suite, store = load_suite("named", [*SUITE_SIZE, f"results_dir={finished}"]), Store(finished)
-    document = leaderboard(suite, store)
-    report = gather(suite, store, full_document(document, suite, store))
+    document = leaderboard(suite.plan(store.members()), store)
+    report = gather(suite.plan(store.members()), store, full_document(document, suite, store))
     usual = report_of(finished)
     assert {own.problem for own in report.curves} == set(problems) and len(report.curves) == len(usual.curves)
     assert set(report.members["problem"]) == set(problems) and "other" not in report.members["phase"].to_list()

@@ -318,8 +318,8 @@ def test_hostile_names_stay_text(driver, finished_copy, tmp_path):
     claims["failures"] = {EVIL: EVIL}
     (finished_copy / "claims").mkdir()
     (finished_copy / "claims" / "claims.json").write_text(json.dumps(claims))
-    own = full_document(leaderboard(suite, store), suite, store)
-    report = gather(suite, store, own)
+    own = full_document(leaderboard(suite.plan(store.members()), store), suite, store)
+    report = gather(suite.plan(store.members()), store, own)
     seeds = [replace(s, problem=EVIL) for s in report.seeds]
     curves = [replace(c, problem=EVIL) for c in report.curves]
     path = tmp_path / "index.html"

@@ -14,9 +14,11 @@ import bench.cell.problem
 import bench.suite.suite
 from bench.cell.config import options
 from bench.execution.record import failed_rows
+from bench.plan.plan import suite_hash
+from bench.plan.winner import Winner
 from bench.store.store import Store
-from bench.suite.suite import load_suite, suite_hash
-from bench.suite.tuning import Winner, sobol_trials
+from bench.suite.suite import load_suite
+from bench.suite.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError
 from tests.bench.conftest import SUITE_SIZE
@@ -153,18 +155,30 @@ def planted(suite, store, scores, problem="digits/mlp", optimizer="sgd"):
 def test_the_best_trial_is_the_planted_one(tmp_path):
     suite, store = load_suite("smoke", SUITE_SIZE), Store(tmp_path)
     cell = planted(suite, store, [0.1, None, 0.9, 0.3])
-    won = suite.winner("digits/mlp", "sgd", store.members())
+    won = suite.plan(store.members()).pair("digits/mlp", "sgd").winner(store.members())
     assert won == Winner(cell.members[2 * suite.tuning_seeds].hyperparameters, 0.9, suite.tuning_seeds)
-    assert suite.winner("digits/mlp", "shb", store.members()) is None
+    assert suite.plan(store.members()).pair("digits/mlp", "shb").winner(store.members()) is None
 
 
 def test_an_incomplete_tuning_has_no_best(tmp_path):
     suite, store = load_suite("smoke", SUITE_SIZE), Store(tmp_path)
     cell = planted(suite, store, [0.1, 0.2, 0.3, 0.4])
     members = store.members()
-    assert suite.winner("digits/mlp", "sgd", members.filter(pl.col("member_id") != cell.ids[-1])) is None
+    pair = suite.plan(members).pair("digits/mlp", "sgd")
+    assert pair.winner(members) is not None
+    assert (
+        suite.plan(members.filter(pl.col("member_id") != cell.ids[-1]))
+        .pair("digits/mlp", "sgd")
+        .winner(members.filter(pl.col("member_id") != cell.ids[-1]))
+        is None
+    )
     status = pl.when(pl.col("member_id") == cell.ids[-1]).then(pl.lit("failed")).otherwise(pl.col("status"))
-    assert suite.winner("digits/mlp", "sgd", members.with_columns(status.alias("status"))) is None
+    assert (
+        suite.plan(members.with_columns(status.alias("status")))
+        .pair("digits/mlp", "sgd")
+        .winner(members.with_columns(status.alias("status")))
+        is None
+    )
 
 
 def test_the_score_fits_the_task(write_suite):

@@ -8,14 +8,13 @@ import pytest
 
 from bench.archive import main as archive_main
 from bench.command import run_command
-from bench.execution.runner import StoreWriteError
 from bench.leaderboard.__main__ import main as leaderboard_main
+from bench.plan.plan import Plan
 from bench.published.publication import load_publication
 from bench.published.table import write_published
 from bench.report.__main__ import main as report_main
 from bench.report.figures import main as figures_main
-from bench.store.store import Store
-from bench.suite.suite import load_suite
+from bench.store.store import Store, StoreWriteError
 from bench.terminal.os_errors import advice
 from tests.bench.conftest import SUITE_SIZE
 
@@ -84,7 +83,7 @@ def test_a_full_disk_and_a_published_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shb.files.os.fsync", failing(errno.ENOSPC))
 
     def write(arguments):  # the command itself needs data sets
-        write_published(load_publication("deepobs"), [], load_suite("smoke"), Store(tmp_path))
+        write_published(load_publication("deepobs"), [], Plan("published", 1, "", (), 0, 0, 0, 0), Store(tmp_path))
 
     assert run_command(write, []) == 1
     one_line(capsys, str(Path(tmp_path) / "published_"), "make room")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.claims.figures.style import COLOURS, MARKERS, NAMES
+from bench.plotting.style import COLOURS, MARKERS, NAMES
 
 _SPARE = ("#E69F00", "#56B4E9", "#7F7F7F", "#8C510A", "#6A3D9A")  # of optimizers that style.py does not name
 _SPARE_MARKERS = ("v", "P", "X", "<", ">")

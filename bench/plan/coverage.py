@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from bench.plan.plan import Plan
 from bench.store.store import Store
-from bench.suite.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,19 @@ class Coverage:
         return self.planned - self.stored
 
 
-def coverage(suite: Suite, store: Store) -> list[Coverage]:
+def coverage(plan: Plan, store: Store) -> list[Coverage]:
     """Every phase of every pair, in their order. A suite with given settings has no tuning phase."""
     members = store.members()
     found = []
-    for problem, optimizer in suite.pairs():
-        if not suite.settings:
-            ids = suite.tuning_cell(problem, optimizer).ids
-            found.append(_counted(members, ids, (problem, optimizer, "tuning"), len(ids)))
-        evaluation = suite.evaluation(problem, optimizer, members)
-        ids = evaluation.ids if evaluation else ()
-        found.append(_counted(members, ids, (problem, optimizer, "evaluation"), suite.evaluation_seeds))
+    for pair in plan.pairs:
+        names = pair.problem, pair.optimizer
+        if plan.tunes:
+            found.append(_counted(members, pair.tuning_ids, (*names, "tuning"), len(pair.tuning_ids)))
+        found.append(_counted(members, pair.evaluation_ids(members), (*names, "evaluation"), plan.evaluation_seeds))
     return found
 
 
 def _counted(members: pl.DataFrame, ids: Sequence[str], place: tuple[str, str, str], planned: int) -> Coverage:
-    own = members.filter(pl.col("member_id").is_in(list(ids)))
-    counts = [int((own["status"] == status).sum()) for status in ("done", "diverged", "failed")]
-    return Coverage(*place, planned, *counts, tuple(sorted(own["error"].drop_nulls().unique())))
+    found = members.filter(pl.col("member_id").is_in(list(ids)))
+    done, diverged, failed = (int((found["status"] == status).sum()) for status in ("done", "diverged", "failed"))
+    return Coverage(*place, planned, done, diverged, failed, tuple(sorted(found["error"].drop_nulls().unique())))

@@ -1,0 +1,1 @@
+"""What a suite has planned, as the store knows it: no Hydra, no data files, no torch."""

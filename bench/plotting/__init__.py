@@ -1,0 +1,1 @@
+"""Colours, markers and sizes of every figure and page."""
