@@ -11,7 +11,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # not POSIX: nobody waits
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module, to mypy
 
 
 @contextlib.contextmanager

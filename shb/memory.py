@@ -10,7 +10,7 @@ from shb.cgroup import limit_folders
 try:
     import resource
 except ImportError:  # not POSIX
-    resource = None
+    resource = None  # type: ignore[assignment]  # a module, to mypy
 
 _FILES = {  # limit, use, and what of the use is a cache that the system gives back, of version 2 and of version 1
     "memory.max": ("memory.current", "inactive_file"),

@@ -81,7 +81,9 @@ _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _INCREMENTS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
-def philox(c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: ArrayLike, k1: ArrayLike) -> tuple:
+def philox(
+    c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: np.ndarray, k1: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Philox4x32-10 of counters (c0, .., c3) under keys (k0, k1): four 32-bit words, held in uint64 arrays."""
     for _ in range(10):
         a, b = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2

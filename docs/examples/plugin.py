@@ -5,6 +5,8 @@ python -m bench.run plugins=[docs/examples/plugin.py] dataset=diabetes loss=hube
 python -m bench.run plugins=[docs/examples/plugin.py] suite=smoke suite.optimizers=[sgd,shb,signsgd]
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -58,7 +60,7 @@ class Tilted(ClosedForm):
 
     name, minimum = "tilted", 0.0
 
-    def __init__(self, *, slope: float = 0.5, **options: object) -> None:
+    def __init__(self, *, slope: float = 0.5, **options: Any) -> None:
         self.slope = slope
         super().__init__(**options)
 

@@ -99,8 +99,8 @@ def register_dataset(dataset: Dataset) -> None:
     """
     if dataset.name in DATASETS:
         raise ConfigurationError("dataset", dataset.name, f"a name other than {', '.join(sorted(DATASETS))}")
-    sizes = map(len, (dataset.train, dataset.validation, dataset.test))
-    DATASETS[dataset.name] = DatasetFacts(dataset.task, dataset.feature_shape, dataset.outputs, *sizes)
+    train, validation, test = map(len, (dataset.train, dataset.validation, dataset.test))
+    DATASETS[dataset.name] = DatasetFacts(dataset.task, dataset.feature_shape, dataset.outputs, train, validation, test)
     _LOADERS[dataset.name] = lambda: dataset
 
 

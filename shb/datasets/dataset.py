@@ -147,8 +147,8 @@ def build_dataset(
         scaled = _standardise(x, parts)
     else:
         scaled = [x[part].astype(np.float32) / np.float32(divisor) for part in parts]
-    splits = [Split(torch.from_numpy(inputs), torch.from_numpy(target)) for inputs, target in zip(scaled, targets)]
-    return Dataset(name, task, outputs, *splits, _checksum(x, y, parts), source, licence)
+    train, validation, test = (Split(torch.from_numpy(a), torch.from_numpy(b)) for a, b in zip(scaled, targets))
+    return Dataset(name, task, outputs, train, validation, test, _checksum(x, y, parts), source, licence)
 
 
 def _standardise(values: NDArray, parts: tuple[NDArray, ...]) -> list[NDArray[np.float32]]:

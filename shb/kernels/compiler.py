@@ -83,7 +83,8 @@ def call_compiler(command: Sequence[str], scratch: Path) -> None:
             raise CompilationError(f"{command[0]} took more than {TIMEOUT} s") from error
         raise
     finally:
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
     if process.returncode:
         text = messages.read_text(errors="replace").splitlines()
         lines = [line for line in text if "error" in line] or text[-1:] or [""]

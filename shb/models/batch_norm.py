@@ -33,14 +33,14 @@ def batch_norm(
         ValueError: training with one number per channel, which has no variance.
     """
     per_channel = (-1, *(1,) * (x.ndim - 2))
-    if training or running_mean is None:
+    if training or running_mean is None or running_var is None:
         count = x.numel() // x.shape[1]
         if count <= 1:
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
         mean = _mean(x)
         centred = x - mean.view(per_channel)
         var = _mean(centred * centred)
-        if running_mean is not None:
+        if running_mean is not None and running_var is not None:
             running_mean.copy_((1 - momentum) * running_mean + momentum * mean.detach())
             running_var.copy_((1 - momentum) * running_var + momentum * (count / (count - 1)) * var.detach())
     else:

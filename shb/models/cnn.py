@@ -23,7 +23,7 @@ def cnn(
     pool_beta: float = 0.0,
     relu_derivative: float = 0.0,
     relu_rule: str = "chain",
-) -> nn.Module:
+) -> nn.Sequential:
     """Input [n, channels, length] (1-D) or [n, channels, height, width] (2-D), output [n, outputs].
 
     `downsample` is "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2). `pool_beta` is

@@ -31,8 +31,15 @@ def lenet(
         raise ConfigurationError("model", "lenet", "mlp for data without a spatial dimension")
     if not hidden or any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a non-empty list of widths >= 1 (model=cnn for none)")
-    rule = {"relu_derivative": relu_derivative, "relu_rule": relu_rule}
-    layers = list(cnn(feature_shape, hidden[0], channels=channels, kernel=kernel, **rule))
+    convolutions = cnn(
+        feature_shape,
+        hidden[0],
+        channels=channels,
+        kernel=kernel,
+        relu_derivative=relu_derivative,
+        relu_rule=relu_rule,
+    )
+    layers = list(convolutions)
     for fan_in, fan_out in itertools.pairwise([*hidden, outputs]):
         layers += [ReLU(relu_derivative, relu_rule), nn.Linear(fan_in, fan_out)]
     return nn.Sequential(*layers)

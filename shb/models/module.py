@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from shb.errors import ConfigurationError
 from shb.models.convolution import Conv
@@ -27,7 +27,7 @@ def check_module(module: object) -> nn.Module:
     if not isinstance(module, nn.Module):
         raise ConfigurationError("model", type(module).__name__, "a function that returns a torch.nn.Module")
     for name, parameter in [*module.named_parameters(), *module.named_buffers()]:
-        if isinstance(parameter, UninitializedTensorMixin):
+        if is_lazy(parameter):
             raise ConfigurationError("model", name, "a module whose shapes are known (no lazy one)")
         if parameter.requires_grad and not parameter.is_floating_point():
             raise ConfigurationError(

@@ -78,7 +78,7 @@ SCALAR_RELUS: Mapping[str, Callable[[Tensor], Tensor]] = {
 # "1 at the bound" to the element of least norm (pytorch pull request 191142, issue 195931).
 DERIVATIVE_AT_ZERO: Mapping[str, float] = {
     "relu": 0.0,
-    "clamp": 0.0 if torch.__version__ >= (2, 14) else 1.0,
+    "clamp": 0.0 if torch.__version__ >= "2.14" else 1.0,  # a TorchVersion: compared number by number
     "abs": 0.5,
     "maximum": 0.5,
     "max_pool_zero_first": 0.0,

@@ -93,7 +93,10 @@ def _coordinates(points: np.ndarray) -> np.ndarray:
     """
     if points.shape[2] <= points.shape[1]:
         return points
-    return np.linalg.qr(points.transpose(0, 2, 1), mode="r").transpose(0, 2, 1)
+    triangle = np.asarray(
+        np.linalg.qr(points.transpose(0, 2, 1), mode="r")
+    )  # numpy's types have QRResult for every mode
+    return triangle.transpose(0, 2, 1)
 
 
 def _wolfe(points: np.ndarray) -> np.ndarray:

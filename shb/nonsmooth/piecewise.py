@@ -29,7 +29,7 @@ class PiecewiseField:
             kink. The interval has to contain the Clarke subdifferential, as that of every conservative gradient does.
     """
 
-    kinks: Sequence[float]
+    kinks: Sequence[float] | Array
     left: Callable[[Array], Array]
     right: Callable[[Array], Array]
     conservative: Mapping[float, tuple[float, float]] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Pieces(Protocol):
         """Gradients [m, p], m >= 1, of the pieces that are active within ``radius`` of w [p]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class MaxAffine:
     """F(w) = max_i (slopes_i . w + offsets_i): slopes [m, p], offsets [m].
 
@@ -80,11 +80,11 @@ class MaxAffine:
     L the largest norm of a slope; the error bound of `solve_first_order` needs no more.
     """
 
-    slopes: ArrayLike
-    offsets: ArrayLike
+    slopes: Array
+    offsets: Array
 
-    def __post_init__(self) -> None:
-        slopes, offsets = np.asarray(self.slopes, np.float64), np.asarray(self.offsets, np.float64)
+    def __init__(self, slopes: ArrayLike, offsets: ArrayLike) -> None:
+        slopes, offsets = np.asarray(slopes, np.float64), np.asarray(offsets, np.float64)
         if slopes.ndim != 2 or slopes.shape[:1] != offsets.shape or not len(slopes):
             raise ConfigurationError("slopes, offsets", (slopes.shape, offsets.shape), "shapes [m, p] and [m], m >= 1")
         object.__setattr__(self, "slopes", slopes)

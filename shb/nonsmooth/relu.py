@@ -14,6 +14,8 @@ a gradient back.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -32,12 +34,12 @@ class _ReLU(torch.autograd.Function):
         return torch.relu(x)
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, ctx.derivative, ctx.rule = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         at_kink = ctx.derivative * (upstream if ctx.rule == "chain" else torch.ones_like(upstream))
         zero = torch.zeros_like(upstream)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ def active_piece_hull(pieces: np.ndarray | Tensor, active: np.ndarray | Tensor |
 
 
 def goldstein(
-    gradient: Callable[[np.ndarray | Tensor], np.ndarray | Tensor],
+    gradient: Callable[[Any], np.ndarray | Tensor],
     w: np.ndarray | Tensor,
     radius: float,
     samples: int,
@@ -88,7 +89,7 @@ def goldstein(
 
 
 def goldstein_batch(
-    gradient: Callable[[np.ndarray | Tensor], np.ndarray | Tensor],
+    gradient: Callable[[Any], np.ndarray | Tensor],
     w: np.ndarray | Tensor,
     radius: float,
     samples: int,

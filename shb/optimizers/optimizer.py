@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,8 +30,8 @@ Params = dict[str, Tensor]
 Hyperparameters = dict[str, Tensor]
 """Name -> value for step k, float64, shape [] (one trajectory) or [M] (a stack)."""
 
-State = dict[str, dict[str, Tensor] | Tensor]
-"""Name -> a dictionary shaped like the parameters, or one tensor shaped like a hyperparameter."""
+State = dict[str, Any]
+"""Name -> a dictionary shaped like the parameters, or one tensor shaped like a hyperparameter: a rule knows which."""
 
 Value = TypeVar("Value")
 
@@ -66,10 +66,11 @@ class Optimizer:
         """
         for name in given:
             choose(f"hyperparameters of optimizer {self.name}", name, self.hyperparameters)
-        complete = {**self.hyperparameters, **given}
-        for name, value in complete.items():
+        complete: dict[str, Value | float] = {}
+        for name, value in {**self.hyperparameters, **given}.items():
             if value is None:
                 raise ConfigurationError(f"{self.name}.{name}", None, "a number: it has no default")
+            complete[name] = value
         return complete
 
 

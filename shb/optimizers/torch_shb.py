@@ -143,7 +143,7 @@ class SHB(torch.optim.Optimizer):
                 foreach = all(w.is_cuda for w in params)
             for same in _of_one_kind(params) if foreach else [params]:
                 velocities = [_real(self.state[w]["velocity"]) for w in same]
-                grads = [_real(w.grad) for w in same]
+                grads = [_real(w.grad) for w in same if w.grad is not None]
                 batches.append(_Batch([_real(w) for w in same], grads, velocities, lr, momentum, weight_decay, foreach))
         return batches
 
@@ -185,7 +185,7 @@ class _Batch(NamedTuple):
     """Tensors that are moved by the same numbers; lists of equal length."""
 
     params: list[Tensor]
-    grads: list[Tensor]
+    grads: list[Tensor] | tuple[Tensor, ...]  # a tuple is what a multi-tensor call returns
     velocities: list[Tensor]
     lr: float | Tensor
     momentum: float | Tensor
@@ -234,11 +234,12 @@ def _of_one_kind(params: list[Tensor]) -> list[list[Tensor]]:
 
 def _sharded_like(w: Tensor, whole: Tensor) -> Tensor:
     """``whole`` in the shards of ``w``, if ``w`` has some: those of what rank 0 of each mesh dimension drew."""
-    if not hasattr(w, "placements"):
+    mesh, placements = getattr(w, "device_mesh", None), getattr(w, "placements", None)
+    if placements is None:
         return whole
     from torch.distributed.tensor import distribute_tensor  # not on every build of torch
 
-    return distribute_tensor(whole, w.device_mesh, w.placements)
+    return distribute_tensor(whole, mesh, placements)
 
 
 def _real(tensor: Tensor) -> Tensor:

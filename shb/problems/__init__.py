@@ -22,7 +22,7 @@ from shb.problems.closed_forms import (
     Valley,
 )
 from shb.problems.learning import LOSSES, SAMPLINGS, LearningProblem, check_loss
-from shb.problems.problem import EvaluationBatch, Params, Problem
+from shb.problems.problem import BufferedProblem, EvaluationBatch, Params, Problem, may_have_buffers
 
 __all__ = [
     "CLOSED_FORMS",
@@ -41,6 +41,7 @@ __all__ = [
     "LOSSES",
     "SAMPLINGS",
     "Absolute",
+    "BufferedProblem",
     "ClosedForm",
     "EvaluationBatch",
     "LearningProblem",
@@ -51,4 +52,5 @@ __all__ = [
     "Quartic",
     "Valley",
     "check_loss",
+    "may_have_buffers",
 ]

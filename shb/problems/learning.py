@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,7 +145,7 @@ class LearningProblem(PerSeed):
         self._tied = list(self._shapes.keys() - dict(self.module.named_parameters()).keys())
         self._fixed = [name for name, p in self.module.named_parameters() if not p.requires_grad]
         self._buffers = [name for name, _ in self.module.named_buffers()]
-        self._draw = {"init": settled_initialization(init, self.module), "std": std, "value": value}
+        self._draw: dict[str, Any] = {"init": settled_initialization(init, self.module), "std": std, "value": value}
         self._parts = _on_device(dataset, self.dtype, self.device)
         self.draws = self._draws(dataset)
 
@@ -154,8 +155,9 @@ class LearningProblem(PerSeed):
         if self._draw["init"] == "module":
             values = built(self._make, seed)
             return {name: values[name].to(self.dtype) for name in self._shapes if name not in undrawn}
-        options = {"dtype": self.dtype, "fixed": undrawn, **self._draw}
-        return draw_parameters(self._shapes, generator=stream(seed, "init"), **options)
+        return draw_parameters(
+            self._shapes, generator=stream(seed, "init"), dtype=self.dtype, fixed=undrawn, **self._draw
+        )
 
     def initial_buffers(self, seed: int) -> Params:
         """Frozen parameters and buffers of a seed on the CPU, as the module makes them: name -> tensor."""

@@ -7,7 +7,7 @@ trajectory's mini-batch, and its gradient by backpropagation is the oracle v(w, 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -30,10 +30,8 @@ class Problem(Protocol):
     A closed form also has `in_trap(params) -> bool [members]`: where the iterate is exactly in the trapping set.
     A stack then counts who touched it and who is trapped in it.
 
-    A problem may have buffers, tensors that belong to a member but are not trained. It then has
-    `initial_buffers(seed) -> Params`, and `loss_and_buffers(params, buffers, *batch) -> (loss, new buffers)`
-    in place of `loss`; `metrics` gets parameters and buffers in one dictionary. With `draws`, the last tensor of a
-    batch is a word for each member, and the draws of a step are functions of it (shb.training.drawing).
+    With `draws`, the last tensor of a batch is a word for each member, and the draws of a step are functions of it
+    (shb.training.drawing). What is traced of a problem is kept for it: it must be hashable, by identity or otherwise.
     """
 
     name: str
@@ -55,14 +53,35 @@ class Problem(Protocol):
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
         """What `loss` takes for samples of one step [members, *sample_shape]: tensors [members, ...]."""
 
-    def loss(self, params: Params, *batch: Tensor) -> Tensor:
+    def loss(self, params: Params, *batch: Any, **named: Any) -> Tensor:
         """f(w, s) of one trajectory: a scalar whose backpropagated gradient is the oracle."""
 
-    def metrics(self, params: Params, *tensors: Tensor) -> dict[str, Tensor]:
+    def metrics(self, params: Params, *tensors: Any, **named: Any) -> dict[str, Tensor]:
         """Sums over one evaluation batch for one trajectory: name -> scalar."""
 
     def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
         """Batches whose metrics are evaluated: the cheap ones during a run, all of them if `full`."""
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+
+class BufferedProblem(Problem, Protocol):
+    """A problem with buffers: tensors that belong to a member but are not trained.
+
+    `metrics` gets parameters and buffers in one dictionary.
+    """
+
+    def initial_buffers(self, seed: int) -> Params:
+        """Buffers of a seed on the CPU: name -> tensor, without member axis."""
+
+    def loss_and_buffers(self, params: Params, buffers: Params, *batch: Any) -> tuple[Tensor, Params]:
+        """In place of `loss`: f(w, s), and the buffers after the step."""
+
+
+def may_have_buffers(problem: Problem) -> TypeGuard[BufferedProblem]:
+    """Whether a problem has the methods of a `BufferedProblem`; its buffers may be none."""
+    return hasattr(problem, "initial_buffers")
 
 
 class PerSeed:

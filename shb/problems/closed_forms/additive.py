@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ class AdditiveNoise(ClosedForm):
 
     minimum = 0.0
 
-    def __init__(self, *, noise: str = "gaussian", sigma: float = 1.0, atoms: int = 2, **options: object) -> None:
+    def __init__(self, *, noise: str = "gaussian", sigma: float = 1.0, atoms: int = 2, **options: Any) -> None:
         self.noise = Noise(noise, sigma, atoms)
         super().__init__(**options)
 
@@ -74,7 +75,7 @@ class Quadratic(AdditiveNoise):
         noise: str = "gaussian",
         sigma: float = 1.0,
         atoms: int = 2,
-        **options: object,
+        **options: Any,
     ) -> None:
         try:
             h = np.asarray(curvature, np.float64).reshape(-1)
@@ -101,8 +102,8 @@ class Quadratic(AdditiveNoise):
 
     def stationary_variance(self, lr: float, momentum: float) -> Tensor:
         """Var w_i of SHB under constant lr and momentum, float64 [size]; inf where it is unstable (L1)."""
-        variance = lr * self.noise.variance * (1 + momentum)
-        variance = variance / (self.curvature * (1 - momentum) * (2 * (1 + momentum) - lr * self.curvature))
+        injected = lr * self.noise.variance * (1 + momentum)
+        variance = injected / (self.curvature * (1 - momentum) * (2 * (1 + momentum) - lr * self.curvature))
         return torch.where(lr < self.largest_step(momentum), variance, math.inf)
 
     def largest_step(self, momentum: float) -> Tensor:

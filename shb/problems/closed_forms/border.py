@@ -16,6 +16,7 @@ Source: theory.md section 4 (derived).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class E10(ClosedForm):
         zero_share: float = 0.5,
         zero_target: float = 1.0,
         target: float = 2.0,
-        **options: object,
+        **options: Any,
     ) -> None:
         self.bias = choose("problem.bias", bias, ("zero", "random"))
         if not 0 < zero_share < 1:

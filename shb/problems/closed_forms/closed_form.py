@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,8 +128,8 @@ class ClosedForm:
         samples = samples.to(self.device)
         return (samples.to(self.dtype) if samples.dtype == torch.int8 else samples,)
 
-    def loss(self, params: Params, *batch: Tensor) -> Tensor:
-        """f(w, s) of one trajectory, a scalar: "w" [size] in `params`, and one sample."""
+    def loss(self, params: Params, *batch: Any, **named: Any) -> Tensor:
+        """f(w, s) of one trajectory, a scalar: "w" [size] in `params`, and one sample, under a name of its own."""
         raise NotImplementedError
 
     def metrics(self, params: Params) -> dict[str, Tensor]:

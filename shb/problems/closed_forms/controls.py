@@ -16,6 +16,7 @@ Source: theory.md section 4 (derived).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class E11(ClosedForm):
 
     name, minimum = "e11", 0.0
 
-    def __init__(self, *, kind: str = "detached", g: float = 0.9, **options: object) -> None:
+    def __init__(self, *, kind: str = "detached", g: float = 0.9, **options: Any) -> None:
         self.kind = choose("problem.kind", kind, ("detached", "rotation"))
         if not (math.isfinite(g) and g != 0.5):
             raise ConfigurationError("problem.g", g, "a finite number other than 1/2, where F = 0")
@@ -93,7 +94,7 @@ class E12(ClosedForm):
 
     name, minimum = "e12", 0.0
 
-    def __init__(self, *, target: float = 1.0, **options: object) -> None:
+    def __init__(self, *, target: float = 1.0, **options: Any) -> None:
         if not math.isfinite(target):
             raise ConfigurationError("problem.target", target, "a finite number")
         self.target, self._features = target, Noise("cauchy", 1.0, 2)

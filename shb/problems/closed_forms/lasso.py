@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ class E8(ClosedForm):
         law: str = "normal",
         values: Sequence[float] = (-1.0, 2.0, 4.5),
         ratio: float = 0.5,
-        **options: object,
+        **options: Any,
     ) -> None:
         self.law = choose("problem.law", law, ("normal", "discrete"))
         if not 0 < ratio < 1:

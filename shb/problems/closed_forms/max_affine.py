@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class MaxAffinePlane(AdditiveNoise):
         noise: str = "gaussian",
         sigma: float = 1.0,
         atoms: int = 2,
-        **options: object,
+        **options: Any,
     ) -> None:
         self._a, self._b = _checked(slopes, offsets)
         super().__init__(noise=noise, sigma=sigma, atoms=atoms, **options)

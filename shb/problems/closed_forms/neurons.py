@@ -10,6 +10,8 @@ Source: theory.md section 4 (derived).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ class _Neuron(ClosedForm):
         x, y: data, [n, features] and [n]. Default: the single pair (1, 1).
     """
 
-    def __init__(self, x: Tensor | None = None, y: Tensor | None = None, **options: object) -> None:
+    def __init__(self, x: Tensor | None = None, y: Tensor | None = None, **options: Any) -> None:
         x = torch.ones(1, 1) if x is None else x
         y = torch.ones(len(x)) if y is None else y
         self._x, self._y = self._data(x.double(), y.double())

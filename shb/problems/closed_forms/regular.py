@@ -11,6 +11,7 @@ Source: theory.md section 4 (E4 recalled, E7 derived).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ class E7(ClosedForm):
 
     name = "e7"
 
-    def __init__(self, *, noise: str = "normal", **options: object) -> None:
+    def __init__(self, *, noise: str = "normal", **options: Any) -> None:
         self.noise = choose("problem.noise", noise, ("normal", "signs"))
         super().__init__(**options)
         self.minimum = math.sqrt(2 / math.pi) if noise == "normal" else 1.0

@@ -17,6 +17,7 @@ v(w, s) - F'(w) = s, variance 1. Source: theory.md section 4 (derived).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class _Gadget(ClosedForm):
 
     minimum = -0.5
 
-    def __init__(self, *, form: str = "relu", **options: object) -> None:
+    def __init__(self, *, form: str = "relu", **options: Any) -> None:
         self.form = choose("problem.form", form, SCALAR_RELUS)
         super().__init__(**options)
         self._relu = get_scalar_relu(form, self.relu_derivative, self.relu_rule)
@@ -88,7 +89,7 @@ class E2(_Gadget):
 
     name = "e2"
 
-    def __init__(self, *, noise: str = "none", **options: object) -> None:
+    def __init__(self, *, noise: str = "none", **options: Any) -> None:
         self.noise = choose("problem.noise", noise, ("none", "uniform"))
         super().__init__(**options)
 
@@ -112,7 +113,7 @@ class E3(E1):
 
     name, size = "e3", 2
 
-    def __init__(self, *, b: float = 1.0, **options: object) -> None:
+    def __init__(self, *, b: float = 1.0, **options: Any) -> None:
         self.b = b
         super().__init__(**options)
 
@@ -164,7 +165,7 @@ class E9(E2):
 
     name = "e9"
 
-    def __init__(self, *, order: str = "zero_first", **options: object) -> None:
+    def __init__(self, *, order: str = "zero_first", **options: Any) -> None:
         forms = {"zero_first": "max_pool_zero_first", "zero_last": "max_pool_zero_last", "amax": "amax"}
         self.order = choose("problem.order", order, forms)
         super().__init__(form=forms[order], **options)
