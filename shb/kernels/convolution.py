@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,23 +30,27 @@ LIBRARY.define("convolution_weight(Tensor x, Tensor upstream, int[2] kernel, int
 _GROUP_BYTES = 2 << 20  # of patches: those of as many members are made at a time on a CPU, and stay in its caches
 
 
-def _by_members(function: Callable[..., Tensor], patches: int, tensors: Sequence[Tensor | None]) -> Tensor:
-    """`function(*tensors)`, on a CPU some members after the others, on whose number no bit depends.
+def _by_members(function: Callable[..., Tensor], patches: int, first: Tensor, *others: Tensor | None) -> Tensor:
+    """`function(first, *others)`, on a CPU some members after the others, on whose number no bit depends.
 
     Args:
         patches: numbers that the function makes for a member on its way.
     """
-    members, width = tensors[0].shape[0], max(2, torch.get_num_threads())  # the least, as in a stack
-    groups = members // max(width, _GROUP_BYTES // (patches * tensors[0].element_size() + 1))
-    if tensors[0].device.type != "cpu" or groups < 2:
-        return function(*tensors)
+    members, width = first.shape[0], max(2, torch.get_num_threads())  # the least, as in a stack
+    groups = members // max(width, _GROUP_BYTES // (patches * first.element_size() + 1))
+    if first.device.type != "cpu" or groups < 2:
+        return function(first, *others)
+
+    def part(start: int, end: int) -> Tensor:
+        return function(*(None if t is None else t[start:end] for t in (first, *others)))
+
     ends = [members * (i + 1) // groups for i in range(groups)]
-    out = None
-    for start, end in zip([0, *ends], ends):
-        part = function(*(None if t is None else t[start:end] for t in tensors))
-        if out is None:
-            out = part.new_empty_strided((members, *part.shape[1:]), (math.prod(part.shape[1:]), *part.stride()[1:]))
-        out[start:end] = part
+    made = part(0, ends[0])
+    out = made.new_empty_strided((members, *made.shape[1:]), (math.prod(made.shape[1:]), *made.stride()[1:]))
+    out[: ends[0]] = made
+    for start, end in pairwise(ends):
+        made = part(start, end)
+        out[start:end] = made
     return out
 
 
@@ -70,7 +76,7 @@ def _convolution(
         y = _patches(x, kernel, stride) @ weight
         return (y if bias is None else y + bias.unsqueeze(1)).reshape(len(x), images, *out, weight.shape[2])
 
-    return _by_members(convolution, images * math.prod(out) * weight.shape[1], (x, weight, bias))
+    return _by_members(convolution, images * math.prod(out) * weight.shape[1], x, weight, bias)
 
 
 def _convolution_input(
@@ -90,7 +96,7 @@ def _convolution_input(
                 padded[:, :, i : i + sh * oh : sh, j : j + sw * ow : sw] += windows[:, :, :, :, i, j]
         return padded[:, :, ph : ph + size[0], pw : pw + size[1]].contiguous()
 
-    return _by_members(gradient, images * oh * ow * weight.shape[1], (upstream, weight))
+    return _by_members(gradient, images * oh * ow * weight.shape[1], upstream, weight)
 
 
 def _convolution_weight(x: Tensor, upstream: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -100,7 +106,7 @@ def _convolution_weight(x: Tensor, upstream: Tensor, kernel: Sequence[int], stri
             return (upstream.mT @ patches).mT
         return patches.mT @ upstream
 
-    return _by_members(gradient, math.prod((*upstream.shape[1:4], *kernel, x.shape[4])), (x, upstream))
+    return _by_members(gradient, math.prod((*upstream.shape[1:4], *kernel, x.shape[4])), x, upstream)
 
 
 for _function in (_convolution, _convolution_input, _convolution_weight):
@@ -127,7 +133,7 @@ class _Members(torch.autograd.Function):
     """What the three operations share: a vmap makes more members."""
 
     @classmethod
-    def vmap(cls, info: object, in_dims: tuple, *inputs: Tensor | tuple | None) -> tuple[Tensor, int]:
+    def vmap(cls, info: Any, in_dims: tuple, *inputs: Tensor | tuple | None) -> tuple[Tensor, int]:
         merged = []
         for value, dim in zip(inputs, in_dims):
             if isinstance(value, Tensor):
@@ -137,7 +143,7 @@ class _Members(torch.autograd.Function):
         return cls.apply(*merged).unflatten(0, (info.batch_size, -1)), 0
 
     @staticmethod
-    def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         first, second, *ctx.rest = inputs
         ctx.save_for_backward(first, second)
 
@@ -150,7 +156,7 @@ class Convolution(_Members):
         return torch.ops.shb.convolution(x, weight, bias, kernel, stride)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (x, weight), (_, kernel, stride) = ctx.saved_tensors, ctx.rest
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         size = (x.shape[2], x.shape[3])
@@ -171,7 +177,7 @@ class ConvolutionInput(_Members):
         return torch.ops.shb.convolution_input(upstream, weight, size, kernel, stride)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, second: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         (upstream, weight), (_, kernel, stride) = ctx.saved_tensors, ctx.rest
         return (
             Convolution.apply(second, weight, None, kernel, stride),
@@ -190,7 +196,7 @@ class ConvolutionWeight(_Members):
         return torch.ops.shb.convolution_weight(x, upstream, kernel, stride)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, second: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         (x, upstream), (kernel, stride) = ctx.saved_tensors, ctx.rest
         return (
             ConvolutionInput.apply(upstream, second, (x.shape[2], x.shape[3]), kernel, stride),

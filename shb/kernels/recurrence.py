@@ -233,7 +233,7 @@ def _literal(number: Tensor) -> str:
         raise Unsupported("a recurrence with a table")
     if not number.dtype.is_floating_point:
         return f"(({_TYPES[number.dtype]}){int(number.item())})"
-    x = number.item()
+    x = float(number.item())
     text = "NAN" if x != x else "INFINITY" if x == float("inf") else "-INFINITY" if x == -float("inf") else x.hex()
     return f"(({_TYPES[number.dtype]}){text})"
 

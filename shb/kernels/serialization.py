@@ -15,7 +15,8 @@ def values_code(values: Sequence[Value]) -> list[int]:
 
 def outputs_code(outputs: Sequence[Output]) -> list[int]:
     """Dtype and sizes of every result that a tape makes."""
-    return [n for one in outputs if one.value is not None for n in _output(one)]
+    made = ((one.value, one.view) for one in outputs)
+    return [n for value, view in made if value is not None and view is not None for n in _output(value, view)]
 
 
 def instructions_code(steps: Sequence[Loop | Kernel], values: Sequence[Value]) -> list[int]:
@@ -24,10 +25,10 @@ def instructions_code(steps: Sequence[Loop | Kernel], values: Sequence[Value]) -
     return [n for step in steps for n in (_loop(step, index) if isinstance(step, Loop) else _kernel(step, index))]
 
 
-def _output(one: Output) -> list[int]:
-    flag = one.value.slot == "flag"
-    shape = [] if flag else list(one.view.meta.shape)
-    return [DTYPES[one.value.dtype], int(one.view.lead == "merged"), int(flag), len(shape), *shape]
+def _output(value: Value, view: View) -> list[int]:
+    flag = value.slot == "flag"
+    shape = [] if flag else list(view.meta.shape)
+    return [DTYPES[value.dtype], int(view.lead == "merged"), int(flag), len(shape), *shape]
 
 
 def _kernel(step: Kernel, index: dict[Value, int]) -> list[int]:

@@ -82,10 +82,12 @@ def _join(instructions: Sequence[Pointwise | Kernel]) -> list[Loop | Kernel]:
         place = len(steps)
         if isinstance(one, Pointwise):
             place = next((p for p in range(len(steps) - 1, -1, -1) if _may_join(steps[p], p, one, made)), place)
-            if place == len(steps):
-                steps.append(Loop(one.result.size, one.rows))
-            steps[place].operations.append(one)
-            steps[place].rows = max(steps[place].rows, one.rows)
+            loop = steps[place] if place < len(steps) else None
+            if not isinstance(loop, Loop):
+                loop = Loop(one.result.size, one.rows)
+                steps.append(loop)
+            loop.operations.append(one)
+            loop.rows = max(loop.rows, one.rows)
         else:
             steps.append(one)
         made.update(dict.fromkeys(one.results, place))

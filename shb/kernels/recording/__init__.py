@@ -6,12 +6,12 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from torch import fx
 
 from shb.kernels.instructions import Output, Unsupported, Value, View
-from shb.kernels.recording.base import meta_of, value_of
+from shb.kernels.nodes import operands, value_of
+from shb.kernels.recording.base import meta_of
 from shb.kernels.recording.images import Images
 from shb.kernels.recording.reductions import Reductions
 from shb.kernels.recording.table import FUNCTIONS, METHODS
@@ -58,9 +58,9 @@ class Recorder(Views, Reductions, Images):
         if node.op == "placeholder":
             self.values[node] = self._input(node)
         elif node.op == "get_attr":
-            self.values[node] = self._fixed(getattr(self.module, node.target))
+            self.values[node] = self._fixed(getattr(self.module, str(node.target)))
         elif node.op == "output":
-            self._results(node.args[0])
+            self._results(operands(node, 0))
         else:
             if node.target in FUNCTIONS:
                 self.values[node] = self._function(node, FUNCTIONS[node.target])
@@ -69,11 +69,6 @@ class Recorder(Views, Reductions, Images):
                 self.values[node] = method(node, *map(self._known, node.args), **node.kwargs)
             else:
                 raise Unsupported(str(node.target))
-
-    def _known(self, argument: Any) -> Any:
-        if isinstance(argument, list | tuple):
-            return [self._known(a) for a in argument]
-        return self.values[argument] if isinstance(argument, fx.Node) else argument
 
     def _input(self, node: fx.Node) -> View:
         value = value_of(node)

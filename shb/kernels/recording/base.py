@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from shb.kernels.instructions import Kernel, Output, Pointwise, Unsupported, Value, View
+from shb.kernels.instructions import Kernel, Operand, Output, Pointwise, Unsupported, Value, View
+from shb.kernels.nodes import known_value, value_of
 from shb.kernels.tape import block_of
 
 
@@ -24,13 +25,19 @@ class Base:
         self.values: dict[fx.Node, Any] = {}  # node -> View, a list of views, or a number
         self.instructions: list[Pointwise | Kernel] = []
         self.fixed: list[Tensor] = []
-        self.constants: dict[tuple[float, torch.dtype], Value] = {}
+        self.constants: dict[tuple[str, torch.dtype], Value] = {}
         self.numbers: dict[Value, Tensor] = {}  # constants of one number
         self.outputs: list[Output] = []
         self.inputs: dict[Value, int] = {}
-        known = (v for v in map(value_of, module.graph.nodes) if v is not None)
+        known = (v for v in map(known_value, module.graph.nodes) if v is not None)
         sizes = [v.numel() for v in known if v.ndim and v.shape[0] % width == 0]
         self.block = block_of(max(sizes, default=1) // width)
+
+    def _known(self, argument: Any) -> Any:
+        """An argument as it is recorded: a view in place of a node."""
+        if isinstance(argument, list | tuple):
+            return [self._known(a) for a in argument]
+        return self.values[argument] if isinstance(argument, fx.Node) else argument
 
     def _fixed(self, tensor: Tensor) -> View:
         value = Value(tensor.dtype, tensor.numel(), "fixed", len(self.fixed))
@@ -56,7 +63,7 @@ class Base:
 
     def _spread(self, x: View, shape: Sequence[int], lead: str) -> View:
         """`x`, repeated to `shape`, which begins as `lead` says."""
-        target = shape[1:] if lead == "members" else list(shape)
+        target = list(shape[1:] if lead == "members" else shape)
         if lead == "merged":
             target[0] //= self.width
         meta = x.meta
@@ -73,7 +80,8 @@ class Base:
         """The elements of `x` in order, as a value of its own."""
         result = Value(x.value.dtype, x.meta.numel())
         sizes, (strides,) = collapsed([x.meta])
-        operands = {"x": x, "result": result, "bytes": x.value.dtype.itemsize, "sizes": sizes, "strides": strides}
+        size = x.value.dtype.itemsize
+        operands: dict[str, Operand] = {"x": x, "result": result, "bytes": size, "sizes": sizes, "strides": strides}
         self.instructions.append(Kernel("contiguous", operands, [result]))
         return View(result, meta_of(x.meta.shape, x.value.dtype), x.lead)
 
@@ -86,12 +94,6 @@ class Base:
         shape = shape[1:] if lead == "members" else [shape[0] // self.width, *shape[1:]] if lead == "merged" else shape
         whole = torch.empty(result.size, dtype=result.dtype, device="meta")
         return View(result, whole[offset : offset + math.prod(shape)].view(shape), lead)
-
-
-def value_of(node: fx.Node) -> Tensor | None:
-    """The traced result of a node, of all members."""
-    value = node.meta.get("val")
-    return value if isinstance(value, Tensor) else None
 
 
 def meta_of(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from shb.kernels.instructions import Pointwise, Unsupported, Value, View
-from shb.kernels.recording.base import Base, collapsed, is_flat, meta_of, value_of
+from shb.kernels.instructions import Kernel, Pointwise, Unsupported, Value, View
+from shb.kernels.nodes import value_of
+from shb.kernels.recording.base import Base, collapsed, is_flat, meta_of
 
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
@@ -58,7 +59,7 @@ class Elementwise(Base):
         sizes, strides = collapsed([v.meta for v in views])
         if len(sizes) != 2 or any(s[1] not in (0, 1) for s in strides):
             return 0, []
-        return sizes[0], [tuple(s) for s in strides]
+        return sizes[0], [(row, column) for row, column in strides]
 
     def _is_walkable(self, view: View, size: int) -> bool:
         """One number, or elements that follow each other."""
@@ -79,8 +80,8 @@ class Elementwise(Base):
         if function == "mul" and 1 in arguments[1:] and not isinstance(arguments[1], View):
             return self._cast(arguments[0], value.dtype)
         if function in _COMPARISONS:
-            tensors = [value_of(a) if isinstance(a, fx.Node) else a for a in node.args]
-            common = torch.result_type(*tensors)
+            compared: list[Any] = [value_of(a) if isinstance(a, fx.Node) else a for a in node.args]
+            common = torch.result_type(*compared)
         else:
             common = value.dtype
         condition = arguments[:1] if function == "where" else []
@@ -100,11 +101,12 @@ class Elementwise(Base):
     def _with_bias(self, node: fx.Node, arguments: list[Any]) -> View | None:
         """A sum of a product, which nothing else needs, and a row for all of its rows."""
         for argument, product, bias in zip(node.args, arguments, arguments[::-1]):
-            made = self.instructions and isinstance(product, View) and isinstance(bias, View)
-            if not made or "bmm" not in str(argument.target) or len(argument.users) > 1:
+            if not (isinstance(argument, fx.Node) and isinstance(product, View) and isinstance(bias, View)):
+                continue
+            if "bmm" not in str(argument.target) or len(argument.users) > 1 or bias.value.dtype != torch.float32:
                 continue
             one = next((i for i in self.instructions if product.value in i.results), None)
-            if getattr(one, "opcode", None) != "product" or one.operands["bias"] or bias.value.dtype != torch.float32:
+            if not isinstance(one, Kernel) or one.opcode != "product" or one.operands["bias"]:
                 continue
             row = bias.meta.shape == (1, product.meta.shape[-1]) and bias.meta.stride(1) == 1 and bias.lead == "members"
             if row and bias.value != product.value:

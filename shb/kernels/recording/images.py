@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import fx
 
-from shb.kernels.instructions import Kernel, Unsupported, Value, View
+from shb.kernels.instructions import Kernel, Operand, Unsupported, Value, View
 from shb.kernels.recording.base import Base, meta_of
 
 _GEOMETRY = ("images", "height", "width", "channels", "kernel_height", "kernel_width", "out")  # of what a kernel passes
@@ -21,14 +21,14 @@ class Images(Base):
         self,
         opcode: str,
         sizes: Sequence[int],
-        reads: dict[str, View | None],
-        results: dict[str, Value],
+        reads: Mapping[str, View | None],
+        results: Mapping[str, Value],
         window: Sequence[int] | None = None,
     ) -> None:
         """`sizes`: of `_GEOMETRY`."""
         whole = {name: View(v, meta_of((v.size,), v.dtype), "members") for name, v in results.items()}
         last = {} if window is None else dict(zip(("rows", "columns"), window, strict=True))
-        operands = {**dict(zip(_GEOMETRY, sizes, strict=True)), **reads, **whole, **last}
+        operands: dict[str, Operand] = {**dict(zip(_GEOMETRY, sizes, strict=True)), **reads, **whole, **last}
         self.instructions.append(Kernel(opcode, operands, list(results.values())))
 
     def _float_in_memory(self, *views: View) -> list[View]:
@@ -107,8 +107,8 @@ class Images(Base):
         *pixels, out = upstream.meta.shape
         result = Value(torch.float32, out)
         gradient = View(result, meta_of((out,), torch.float32), "members")
-        reads = {"upstream": upstream, "which": which}
-        operands = {**reads, "gradient": gradient, "pixels": math.prod(pixels), "out": out}
+        sizes = {"pixels": math.prod(pixels), "out": out}
+        operands: dict[str, Operand] = {"upstream": upstream, "which": which, "gradient": gradient, **sizes}
         self.instructions.append(Kernel("rectifier_bias", operands, [result]))
         return self._shaped(node, result, 0, "members")
 

@@ -10,8 +10,9 @@ import torch
 from torch import fx
 
 from shb.kernels.enumerations import DTYPES
-from shb.kernels.instructions import Kernel, Unsupported, Value, View
-from shb.kernels.recording.base import meta_of, value_of
+from shb.kernels.instructions import Kernel, Operand, Unsupported, Value, View
+from shb.kernels.nodes import value_of
+from shb.kernels.recording.base import meta_of
 from shb.kernels.recording.elementwise import Elementwise
 
 _FLOATS = (torch.float32, torch.float64)
@@ -39,15 +40,15 @@ class Reductions(Elementwise):
         if terms == 1:
             return self._shaped(node, x.value, x.offset, x.lead)
         result = Value(value.dtype, before * after)
-        sizes = {"outer": before, "terms": terms, "inner": after}
-        operands = {"dtype": DTYPES[value.dtype], "x": x, "result": result, **sizes, "divisor": terms if mean else 1}
+        sizes = {"outer": before, "terms": terms, "inner": after, "divisor": terms if mean else 1}
+        operands: dict[str, Operand] = {"dtype": DTYPES[value.dtype], "x": x, "result": result, **sizes}
         self.instructions.append(Kernel("sum", operands, [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _argmax(self, node: fx.Node, x: View, dim: int | None = None, keep: bool = False) -> View:
         x = self._last(node, x, dim)
         result = Value(torch.int64, math.prod(x.meta.shape[:-1]))
-        operands = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": result.size}
+        operands: dict[str, Operand] = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": result.size}
         self.instructions.append(Kernel("argmax", {**operands, "columns": x.meta.shape[-1]}, [result]))
         return self._shaped(node, result, 0, x.lead)
 
@@ -55,16 +56,17 @@ class Reductions(Elementwise):
         x = self._last(node, x, dim)
         result = Value(x.value.dtype, x.meta.numel())
         rows = math.prod(x.meta.shape[:-1])
-        operands = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": rows}
+        operands: dict[str, Operand] = {"dtype": DTYPES[x.value.dtype], "x": x, "result": result, "rows": rows}
         self.instructions.append(Kernel("log_softmax", {**operands, "columns": x.meta.shape[-1]}, [result]))
         return self._shaped(node, result, 0, x.lead)
 
     def _log_softmax_backward_data(self, node: fx.Node, upstream: View, y: View, dim: int, dtype: torch.dtype) -> View:
         upstream, y = self._last(node, upstream, dim), self._last(node, y, dim)
         result = Value(dtype, y.meta.numel())
-        rows = math.prod(y.meta.shape[:-1])
-        operands = {"dtype": DTYPES[dtype], "upstream": upstream, "y": y, "result": result, "rows": rows}
-        self.instructions.append(Kernel("log_softmax_backward", {**operands, "columns": y.meta.shape[-1]}, [result]))
+        reads = {"upstream": upstream, "y": y}
+        sizes = {"rows": math.prod(y.meta.shape[:-1]), "columns": y.meta.shape[-1]}
+        operands: dict[str, Operand] = {"dtype": DTYPES[dtype], **reads, "result": result, **sizes}
+        self.instructions.append(Kernel("log_softmax_backward", operands, [result]))
         return self._shaped(node, result, 0, y.lead)
 
     def _last(self, node: fx.Node, x: View, dim: int | None) -> View:
@@ -86,9 +88,9 @@ class Reductions(Elementwise):
         (m, k), n = a.meta.shape, b.meta.shape[1]
         result = Value(torch.float32, m * n)
         (a_row, a_column), (b_row, b_column) = a.meta.stride(), b.meta.stride()
-        left = {"a": a, "a_row": a_row, "a_column": a_column}
-        right = {"b": b, "b_row": b_row, "b_column": b_column}
-        operands = {**left, **right, "bias": None, "result": result, "m": m, "n": n, "k": k}
+        left: dict[str, Operand] = {"a": a, "a_row": a_row, "a_column": a_column}
+        right: dict[str, Operand] = {"b": b, "b_row": b_row, "b_column": b_column}
+        operands: dict[str, Operand] = {**left, **right, "bias": None, "result": result, "m": m, "n": n, "k": k}
         self.instructions.append(Kernel("product", operands, [result]))
         return self._shaped(node, result, 0, "members")
 
@@ -99,7 +101,13 @@ class Reductions(Elementwise):
         row = math.prod(table.meta.shape[1:])
         count = index.meta.numel()
         result = Value(table.value.dtype, count * row)
-        rows = {"table": table.value, "height": table.meta.shape[0], "index": index, "result": result, "count": count}
-        operands = {**rows, "row_bytes": row * table.value.dtype.itemsize}
+        operands: dict[str, Operand] = {
+            "table": table.value,
+            "height": table.meta.shape[0],
+            "index": index,
+            "result": result,
+            "count": count,
+            "row_bytes": row * table.value.dtype.itemsize,
+        }
         self.instructions.append(Kernel("index_select", operands, [result]))
         return self._shaped(node, result, 0, index.lead)

@@ -8,7 +8,8 @@ from typing import Any
 from torch import fx
 
 from shb.kernels.instructions import Unsupported, View
-from shb.kernels.recording.base import Base, value_of
+from shb.kernels.nodes import value_of
+from shb.kernels.recording.base import Base
 
 
 class Views(Base):
@@ -28,7 +29,7 @@ class Views(Base):
             x = self._copied(x)
             return View(x.value, x.meta.view(shape), lead)
 
-    def _permute(self, node: fx.Node, x: View, dims: Sequence[int]) -> View:
+    def _permute(self, node: fx.Node, x: View, dims: list[int]) -> View:
         if x.lead == "none":
             return View(x.value, x.meta.permute(dims), "none")
         if dims[0] != 0:
