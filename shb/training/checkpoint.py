@@ -18,7 +18,7 @@ _Names = tuple[str, ...]
 
 
 def _flatten(tree: dict, parents: _Names = ()) -> dict[_Names, Tensor]:
-    flat = {}
+    flat: dict[_Names, Tensor] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
             flat |= _flatten(value, (*parents, name))

@@ -8,6 +8,7 @@ i of all masks of a step is kept where SplitMix64, started at the member's key, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -33,7 +34,7 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def kept(key: Tensor, shape: Sequence[int], probability: float, first: int = 0) -> Tensor:
+def kept(key: Tensor, shape: torch.Size, probability: float, first: int = 0) -> Tensor:
     """Independent booleans, True with `probability`: entry i of a member is a function of (key, first + i).
 
     Args:
@@ -59,7 +60,7 @@ class _Drawn(fx.Interpreter):
         self.used += like[0].numel()
         return mask
 
-    def call_function(self, target: object, args: tuple, kwargs: dict) -> object:
+    def call_function(self, target: Any, args: tuple, kwargs: dict) -> Any:
         if target in _KEPT:
             like, probability = args[:2] if len(args) > 1 else (args[0], kwargs.get("p", 0.5))
             mask = self._draw(like, probability).to(like.dtype)

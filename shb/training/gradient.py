@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shb.kernels import Tape, Unsupported, load, record, use_native
-from shb.problems import Params, Problem
+from shb.problems import BufferedProblem, Params, Problem, may_have_buffers
 from shb.training.drawing import drawn
 from shb.training.program import Program, note_values, trace
 
@@ -27,43 +27,46 @@ def gradient_program(problem: Problem, width: int) -> Program:
     """
     params, batch = example(problem, width)
     buffers = example_buffers(problem, width)
-    if buffers:
+    if may_have_buffers(problem) and buffers:
         return _gradients_and_buffers(problem, params, buffers, batch)
     names = list(params)
 
     def gradients(*tensors: Tensor) -> list[Tensor]:
         stacked = dict(zip(names, tensors))
         grad_and_value = torch.func.grad_and_value(lambda p, *b: problem.loss(p, *b))
-        grads, losses = torch.func.vmap(grad_and_value, **_randomness(problem))(stacked, *tensors[len(names) :])
+        grads, losses = torch.func.vmap(grad_and_value, randomness=_randomness(problem))(
+            stacked, *tensors[len(names) :]
+        )
         return [losses, *(grads[name] for name in names)]
 
     return _program(problem, gradients, *params.values(), *batch)
 
 
-def _gradients_and_buffers(problem: Problem, params: Params, buffers: Params, batch: Sequence[Tensor]) -> Program:
+def _gradients_and_buffers(
+    problem: BufferedProblem, params: Params, buffers: Params, batch: Sequence[Tensor]
+) -> Program:
     names, first = list(params), len(params) + len(buffers)
 
     def gradients(*tensors: Tensor) -> list[Tensor]:
         stacked, held = dict(zip(names, tensors)), dict(zip(buffers, tensors[len(names) :]))
         grad_and_value = torch.func.grad_and_value(problem.loss_and_buffers, has_aux=True)
-        run = torch.func.vmap(grad_and_value, **_randomness(problem))
+        run = torch.func.vmap(grad_and_value, randomness=_randomness(problem))
         grads, (losses, new) = run(stacked, held, *tensors[first:])
         return [losses, *(grads[name] for name in names), *(new[name] for name in buffers)]
 
     return _program(problem, gradients, *params.values(), *buffers.values(), *batch)
 
 
-def _randomness(problem: Problem) -> dict[str, str]:
-    return {"randomness": "different"} if draws(problem) else {}
+def _randomness(problem: Problem) -> str:
+    """What vmap lets a random operation be."""
+    return "different" if draws(problem) else "error"
 
 
 def _program(problem: Problem, function: Callable[..., list[Tensor]], *examples: Tensor) -> Program:
     return Program(drawn(function, *examples) if draws(problem) else function, *examples)
 
 
-def metrics_program(
-    problem: Problem, width: int, rows: int, engine: str = "eager"
-) -> tuple[Callable[..., Sequence[Tensor]], list[str]]:
+def metrics_program(problem: Problem, width: int, rows: int, engine: str = "eager") -> tuple[Program | Tape, list[str]]:
     """The program (params..., buffers..., evaluation batch of `rows` samples...) -> metric sums, and their names.
 
     The engine "compiled" has it on a tape if it can, for any width; else, on a CPU, it uses native operations.
@@ -131,7 +134,7 @@ def example(problem: Problem, width: int) -> tuple[Params, tuple[Tensor, ...]]:
 
 def example_buffers(problem: Problem, width: int) -> Params:
     """Buffers (0) of a stack of `width` members; empty for problems without any."""
-    initial = getattr(problem, "initial_buffers", lambda seed: {})(0)
+    initial = problem.initial_buffers(0) if may_have_buffers(problem) else {}
     return {name: torch.zeros((width, *b.shape), dtype=b.dtype, device=problem.device) for name, b in initial.items()}
 
 

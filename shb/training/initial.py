@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from shb.problems import Params, Problem
+from shb.problems import Params, Problem, may_have_buffers
 from shb.streams import stream
 
 
-def initial_buffers(problem: Problem, seeds: Sequence[int], rows: Tensor) -> Params:
-    """By name [members, ...]: `rows` [members] says which of `seeds` a member has."""
+def initial_buffers(problem: Problem, seeds: np.ndarray, rows: Tensor) -> Params:
+    """By name [members, ...]: `rows` [members] says which of `seeds` a member has. Empty for problems without any."""
+    if not may_have_buffers(problem):
+        return {}
     drawn = [problem.initial_buffers(int(seed)) for seed in seeds]
     return {name: torch.stack([one[name] for one in drawn])[rows].to(problem.device) for name in drawn[0]}
 
 
-def initial_velocity(params: Params, std: float, seeds: Sequence[int], rows: Tensor) -> Params:
+def initial_velocity(params: Params, std: float, seeds: np.ndarray, rows: Tensor) -> Params:
     """Gaussian w_0 - w_{-1} of standard deviation `std`, with the shapes and dtypes of `params`."""
     drawn: list[dict[str, Tensor]] = []
     for seed in map(int, seeds):

@@ -53,12 +53,13 @@ def updated(
     Raises:
         ConfigurationError: it is no pair of dictionaries.
     """
-    own = pytree.tree_map(lambda leaf: leaf, (params, grads, state, numbers))
-    result = optimizer.update(*own, k)
+    params, grads, state, numbers = pytree.tree_map(lambda leaf: leaf, (params, grads, state, numbers))
+    result = optimizer.update(params, grads, state, numbers, k)
     if not isinstance(result, tuple | list) or [isinstance(one, dict) for one in result] != [True, True]:
         allowed = "a pair of dictionaries: (params, state)"
         raise ConfigurationError(f"optimizer {optimizer.name}: what update returns", type(result).__name__, allowed)
-    return tuple(result)
+    new_params, new_state = result
+    return new_params, new_state
 
 
 def matched(optimizer: Optimizer, problem: str, old: dict[str, Any], new: dict[str, Any]) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class Plan:
             raise ConfigurationError("evaluate_at", self.evaluate_at, f"steps from 0 to {self.steps}")
 
     @classmethod
-    def with_evaluations(cls, steps: int, evaluations: int, **options: object) -> Plan:
+    def with_evaluations(cls, steps: int, evaluations: int, **options: Any) -> Plan:
         """A plan that evaluates w_0, w_steps and about `evaluations` evenly spaced iterates between."""
         count = max(1, min(evaluations, steps))
         return cls(steps, evaluate_at=tuple(sorted({round(steps * i / count) for i in range(count + 1)})), **options)

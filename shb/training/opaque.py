@@ -16,8 +16,11 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor, fx
+from torch import fx
 from torch._ops import OpOverload
+from torch.fx.node import Argument
+
+from shb.kernels.nodes import known_value, operand, operands
 
 _LIBRARY = torch.library.Library("shb", "FRAGMENT")
 _aten = torch.ops.aten
@@ -61,9 +64,7 @@ def opaque(graph: fx.Graph) -> None:
             node.target = _opaque_operation(node.target)
     output = graph.output_node()
     with graph.inserting_before(output):
-        results = [
-            r if _value(r) is None or _value(r).is_contiguous() else _contiguous(graph, r) for r in output.args[0]
-        ]
+        results = [_contiguous(graph, r) if _is_strided(r) else r for r in operands(output, 0)]
     output.args = (results,)
 
 
@@ -83,19 +84,19 @@ def _pointwise(target: object) -> bool:
 
 
 def _contiguous(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    kwargs = {"memory_format": torch.contiguous_format}
+    kwargs: dict[str, Argument] = {"memory_format": torch.contiguous_format}
     return graph.call_function(_opaque_operation(_aten.clone.default), (node,), kwargs)
 
 
 def _reorders(node: fx.Node) -> bool:
     """An elementwise operation on elements that do not lie in the order of their dimensions."""
     if node.target is _aten.clone.default:
-        source = _value(node.args[0])
-        return source is not None and not source.is_contiguous()
-    value = _value(node)
+        return _is_strided(operand(node, 0))
+    value = known_value(node)
     return _pointwise(node.target) and value is not None and value.ndim > 3 and not value.is_contiguous()
 
 
-def _value(node: fx.Node) -> Tensor | None:
-    value = node.meta.get("val")
-    return value if isinstance(value, Tensor) else None
+def _is_strided(node: fx.Node) -> bool:
+    """Its elements are known not to lie in the order of its dimensions."""
+    value = known_value(node)
+    return value is not None and not value.is_contiguous()

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
+from shb.kernels.nodes import operand
 from shb.training.compiler import compile_module
 from shb.training.opaque import leave_inexact
 
@@ -152,7 +153,7 @@ def _owner(node: fx.Node) -> fx.Node:
     """The node whose memory `node` shows: itself, or the source of a view."""
     schema = getattr(node.target, "_schema", None)
     while schema is not None and schema.returns and schema.returns[0].alias_info is not None:
-        node = node.args[0]
+        node = operand(node, 0)
         schema = getattr(node.target, "_schema", None)
     return node
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -117,7 +118,7 @@ class Stack:
         written now and then and, if one of the same members exists, resumed from.
         """
         state = checkpoint.load() if checkpoint else None
-        if state is not None and len(state["alive"]) != self.width:
+        if checkpoint and state is not None and len(state["alive"]) != self.width:
             state, checkpoint.resumed_at = None, 0  # of a stack that was filled up to another width
         state = self.start() if state is None else state
         if progress and state["k"] > 0:
@@ -177,7 +178,7 @@ class Stack:
         moved = ("params", "optimizer", "buffers", "diverged_step", "frozen", *self._flag_names)
         for part in self._slices:
             own = {name: state[name] for name in moved if name in state}
-            own = mapped(lambda t, rows=part.rows: t[rows], own)
+            own = mapped(operator.itemgetter(part.rows), own)
             self._advance(own, part, start, stop)
             if "frozen" in own and "frozen" not in state:
                 state["frozen"] = mapped(Tensor.clone, held(state))
@@ -199,7 +200,7 @@ class Stack:
         tree["flags"] = {name: state[name] for name in self._flag_names}
         if self._stateful:
             tree["buffers"] = state.pop("buffers")
-        carried = step.flatten(tree)
+        carried: Sequence[Tensor] = step.flatten(tree)
         del tree
         with torch.no_grad():
             if step.taped and observe is None and self.width * self.plan.steps >= _MANY:
@@ -237,12 +238,12 @@ class Stack:
         signs = bits is not None
         if step.recurrence(signs) is None:
             return None
-        if signs:
+        if bits is not None:
             samples = (bits if part.members is None else bits[part.members]).unsqueeze(0)
         else:
             samples = self._samples(part, start, stop)
-        new, not_finite = step.many(carried, hyperparameters, samples, ks, signs)
-        return None if bool(not_finite) else new
+        done = step.many(carried, hyperparameters, samples, ks, signs)
+        return None if done is None or bool(done[1]) else done[0]
 
     def _put(self, state: dict, carried: dict) -> None:
         state |= {"params": carried["params"], "optimizer": carried["optimizer"], **carried["flags"]}

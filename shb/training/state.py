@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from shb.problems import Params
 
 
-def leaves(tree: object) -> list[Tensor]:
+def leaves(tree: Any) -> list[Tensor]:
     """All tensors of nested dicts or sequences."""
     if isinstance(tree, Tensor):
         return [tree]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from shb.errors import CompilationError, choose
-from shb.kernels import Recurrence, Unsupported, load, record, use_native
+from shb.kernels import Recurrence, Tape, Unsupported, load, record, use_native
 from shb.optimizers import Optimizer
 from shb.problems import Params, Problem
 from shb.training.gradient import METRICS, RECORDED, example, example_buffers, example_samples, gradient_program
@@ -90,6 +90,7 @@ class Step:
             leaves = matched(optimizer, problem.name, carried, new)
             return [*leaves, not_finite, *(grads if observed else ())]
 
+        self.program: Tape | Program
         if taped:
             self.program = record(trace(step, *inputs, rounded=True), width)
         else:
@@ -133,9 +134,11 @@ class Step:
         return self._recurrences[signs]
 
     def _recurrence(self, signs: bool) -> Recurrence | None:
+        if not isinstance(self.program, Tape) or self._observed:
+            return None
         try:
             place = self._count + len(self._names) if signs else None  # of the samples among the inputs
-            return Recurrence(self.program, self._count, place) if self.taped and not self._observed else None
+            return Recurrence(self.program, self._count, place)
         except (Unsupported, CompilationError) as error:
             _LOG.info("%s: one step after the other: %s", self.name, error)
             return None
@@ -238,4 +241,5 @@ def _step(
 
 def _sums_finite(params: Params) -> Tensor:
     """Members whose parameters have a finite sum: bool [width]. True implies that all are finite; cheap."""
-    return sum(as_rows(p).sum(1) for p in params.values()).isfinite()
+    first, *others = (as_rows(p).sum(1) for p in params.values())
+    return sum(others, first).isfinite()
