@@ -124,7 +124,8 @@ def _give_registers(loop: Loop, inside: list[Value]) -> None:
                 free.append(count)
                 count += 1
             loop.registers[one.result] = free.pop()
-        free += [loop.registers[v] for v in {*one.reads, one.result} if v in loop.registers and last[v] == i]
+        ended = dict.fromkeys(v for v in (*one.reads, one.result) if last[v] == i)  # in order, each once
+        free += [loop.registers[v] for v in ended if v in loop.registers]
 
 
 def _place(steps: Sequence[Loop | Kernel], block: int) -> int:

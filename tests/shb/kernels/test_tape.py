@@ -214,6 +214,17 @@ def test_a_row_that_a_table_lacks_is_refused(place):
         made(index)
 
 
+def test_a_program_that_is_recorded_again_is_the_same_tape_number_by_number():
+    x = ordinary(5)
+
+    def chain(a):
+        doubled = a + a
+        return [(doubled * a - a.abs()) * doubled, (doubled - a.sqrt()) * (a - doubled.abs())]
+
+    made = [tape_of(chain, [x[:TRACED]]) for _ in range(8)]
+    assert all(tape.code == made[0].code for tape in made)
+
+
 def test_what_is_the_same_for_all_members():
     shared = torch.randn(1, 4).expand(7, 4)
     k = torch.tensor(3)
