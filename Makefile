@@ -57,7 +57,7 @@ cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
 archive: .venv/ready  ## pack the suite's results, configurations and report into one zip file with checksums
 	@$(RUN) bench.archive $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
-test: .venv/ready lint  ## the tests in two processes, after the style checks; not those that take long
+test: .venv/ready lint  ## the tests in two processes, after the checks of style and types; not those that take long
 	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
 
 test-slow: .venv/ready  ## what `make test` leaves out: statistics of many runs, browser, other processes
@@ -66,6 +66,7 @@ test-slow: .venv/ready  ## what `make test` leaves out: statistics of many runs,
 lint: .venv/ready
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
 
 speed: .venv/ready  ## stacked training against one-at-a-time torch.optim, as ratios; JAX=1 installs JAX and compares with it
 ifdef JAX
@@ -75,4 +76,4 @@ endif
 	@$(RUN) bench.speed.scaling
 
 clean:  ## remove the virtual environment and caches (results stay)
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
