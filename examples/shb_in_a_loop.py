@@ -6,12 +6,14 @@ With a constant step size both take the same path. Where a schedule divides the 
 velocity with it; Polyak's form, which the theory is about, keeps it (docs/theory.md, section 1).
 """
 
+from collections.abc import Callable
+
 import torch
 
 from shb import SHB
 
 
-def losses(optimizer_class: type[torch.optim.Optimizer], steps: int, drop: int) -> list[float]:
+def losses(optimizer_class: Callable[..., torch.optim.Optimizer], steps: int, drop: int) -> list[float]:
     """Full-batch losses of a small network on 256 points; the step size is divided by 10 at step `drop`."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, 10, generator=generator, dtype=torch.float64)

@@ -26,6 +26,7 @@ from shb.problems import LearningProblem
 from shb.training import Member, Plan, Stack, Trajectory, why_not
 
 MOMENTUMS = (0.0, 0.5, 0.9, 0.99)
+PATH = "outputs/stack.png"
 
 
 def train(seeds: int, steps: int, step_size: float) -> list[Trajectory]:
@@ -45,8 +46,9 @@ def plot(trajectories: Sequence[Trajectory], path: Path) -> None:
         curves = [t.curve for t in trajectories if t.member.hyperparameters["momentum"] == momentum]
         losses = np.array([curve["val_loss"] for curve in curves], dtype=float)  # [seeds, evaluations]
         low, median, high = np.nanquantile(losses, (0.25, 0.5, 0.75), axis=0)
-        axes.plot(curves[0]["step"], median, label=f"b = {momentum:g}")
-        axes.fill_between(curves[0]["step"], low, high, alpha=0.2)
+        steps = np.array(curves[0]["step"], dtype=float)
+        axes.plot(steps, median, label=f"b = {momentum:g}")
+        axes.fill_between(steps, low, high, alpha=0.2)
     axes.set(xlabel="step", ylabel="validation loss (median, quartiles)", yscale="log", title="SHB, lr = a (1 - b)")
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,7 @@ def plot(trajectories: Sequence[Trajectory], path: Path) -> None:
     plt.close(figure)
 
 
-def main(path: str = "outputs/stack.png", seeds: int = 10, steps: int = 500, step_size: float = 0.2) -> None:
+def main(path: str = PATH, seeds: int = 10, steps: int = 500, step_size: float = 0.2) -> None:
     """Train, draw and print the medians of the test accuracy."""
     trajectories = train(seeds, steps, step_size)
     plot(trajectories, Path(path))
@@ -66,4 +68,4 @@ def main(path: str = "outputs/stack.png", seeds: int = 10, steps: int = 500, ste
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if sys.argv[1:] else PATH)

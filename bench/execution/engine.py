@@ -107,10 +107,11 @@ def _predicted(
     """Seconds of `cell` under every engine, and those to compile here; None where nothing was compared."""
     on_gpu = cell.problem_spec["device"] != "cpu"
     rate, compile_seconds = _measured(cell, members, _reference(on_gpu) if reference is None else reference)
-    if not all(rate.values()) or compile_seconds is None:
+    known = {name: per_second for name, per_second in rate.items() if per_second}
+    if len(known) < len(rate) or compile_seconds is None:
         return None
     amount = len(cell.members) * cell.plan.steps
-    return {name: amount / rate[name] for name in ENGINES}, compile_seconds if on_gpu or not built() else 0.0
+    return {name: amount / known[name] for name in ENGINES}, compile_seconds if on_gpu or not built() else 0.0
 
 
 def _comparable(cell: Cell) -> bool:
@@ -126,7 +127,7 @@ def _store(folder: str) -> Store:
 @functools.cache
 def _reference(on_gpu: bool) -> Sequence[Mapping[str, Any]]:
     """Rows of the committed measurement, if it was made on such a device."""
-    document = json.loads(Path(REFERENCE).read_text()) if REFERENCE.exists() else {"rows": ()}
+    document: dict[str, Any] = json.loads(Path(REFERENCE).read_text()) if REFERENCE.exists() else {"rows": ()}
     return document["rows"] if on_gpu == (document.get("machine", {}).get("gpu") is not None) else ()
 
 
@@ -148,8 +149,7 @@ def _measured(
     own = _of_problem(cell, members)
     rate: dict[str, float | None] = {}
     for name in ENGINES:
-        values = own.filter(pl.col("engine") == name)["member_steps_per_second"].drop_nulls()
-        rate[name] = float(values.median()) if len(values) else None
+        rate[name] = own.filter(pl.col("engine") == name).select(pl.median("member_steps_per_second")).item()
     nearest = _nearest(cell, reference)
     if nearest is None:
         return rate, None

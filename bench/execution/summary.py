@@ -42,9 +42,9 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
         lines.append(line + [_text(own, metric) for metric in metrics])
     title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
     print_table(console, title, [*varying, "seeds", "diverged", *(Metric(metric).header for metric in metrics)], lines)
-    if not metrics and len(last := members["diverged_step"].drop_nulls()):
+    if not metrics and (steps := members["diverged_step"].drop_nulls().to_list()):
         console.print(
-            f"No metrics: every seed diverged, the last one at step {last.max()}. Try a smaller optimizer.lr."
+            f"No metrics: every seed diverged, the last one at step {max(steps)}. Try a smaller optimizer.lr."
         )
     if "clarke_distance" in metrics:
         console.print(_LEGEND, highlight=False)

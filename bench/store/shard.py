@@ -80,8 +80,8 @@ def _check_sizes(frame: pl.DataFrame) -> None:
 
 def _current(frame: pl.DataFrame, kind: str, path: Path) -> pl.DataFrame:
     """The shard in today's schema: a newer one is refused, an older one gets null in the columns it lacks."""
-    versions = frame["schema_version"] if "schema_version" in frame.columns else None
-    newest = (versions.max() or 0) if versions is not None and versions.dtype.is_integer() else 0
+    versioned = "schema_version" in frame.columns and frame.schema["schema_version"].is_integer()
+    newest = (frame.select(pl.max("schema_version")).item() or 0) if versioned else 0
     if newest > SCHEMA_VERSION:
         raise ConfigurationError(
             "results_dir",

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 
@@ -16,7 +16,7 @@ class _TimeLeft(TextColumn):
     def __init__(self) -> None:
         super().__init__("")
 
-    def render(self, task: object) -> Text:
+    def render(self, task: Task) -> Text:
         left = task.fields["left"]
         return Text("" if left is None else f"ETA {int(left) // 60}:{int(left) % 60:02d}", style="cyan")
 
