@@ -12,6 +12,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from shb.errors import ConfigurationError
+
 _FIELDS: dict[str, dict[str, list[str]]] = {}  # group -> entry -> its fields
 _SOURCES: dict[tuple[str, str], str] = {}  # (group, entry) -> SHA-256 of the plug-in's source
 
@@ -43,11 +45,17 @@ def contents() -> tuple[str, ...]:
 
 
 def plugin_list(text: str) -> list[str]:
-    """The plug-ins of `plugins=text`: one, or a list in brackets."""
+    """The plug-ins of `plugins=text`: one, or a list in brackets.
+
+    Raises:
+        ConfigurationError: several lists, as a matrix would have them.
+    """
     if not text.startswith("["):
         return [text] if text else []
     try:
-        value = OverridesParser.create().parse_override(f"plugins={text}").value()
+        value: Any = OverridesParser.create().parse_override(f"plugins={text}").value()
     except HydraException:
         value = [part.strip() for part in text.removeprefix("[").removesuffix("]").split(",")]
+    if not isinstance(value, list):
+        raise ConfigurationError("plugins", text, "one list, [a.py,b.py]: every job of a matrix has all plug-ins")
     return [str(item) for item in value]

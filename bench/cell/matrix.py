@@ -45,6 +45,6 @@ def jobs_of(overrides: Sequence[str]) -> list[list[str]]:
 def _length(override: Override) -> int:
     """Values that an override runs over; 1 for those that cannot be counted, or are refused later."""
     value = override.value() if override.is_sweep_override() else None
-    if isinstance(value, RangeSweep) and value.step:
+    if isinstance(value, RangeSweep) and value.step and value.start is not None and value.stop is not None:
         return max(0, math.ceil((value.stop - value.start) / value.step))
     return len(value.list) if isinstance(value, ChoiceSweep) else 1

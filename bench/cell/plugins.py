@@ -140,10 +140,11 @@ def _place(path: Path, error: BaseException) -> str:
 def _check_imports(plugin: str, path: Path, source: bytes) -> None:
     """Refuse what the file imports but its hash does not cover: other files that are neither installed nor of here."""
     for node in ast.walk(ast.parse(source)):
-        names: list[str] = []
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         for name in names:

@@ -126,7 +126,7 @@ def _check_fields(where: str, value: Any, types: Mapping[str, type | tuple[type,
         raise ConfigurationError(f"{where}.{shown(name)}", shown(value[name]), "nothing: no such field")
     for name, kind in types.items():
         if not isinstance(value[name], kind) or isinstance(value[name], bool):
-            words = {str: "a name", list: "a list", dict: "an object", int: "a whole number"}
+            words: dict[Any, str] = {str: "a name", list: "a list", dict: "an object", int: "a whole number"}
             raise ConfigurationError(f"{where}.{name}", shown(value[name]), words.get(kind, "a number"))
 
 

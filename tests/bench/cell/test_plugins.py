@@ -238,6 +238,13 @@ def test_a_wrong_loss_or_schedule_is_one_line_before_any_compute(tmp_path_factor
     assert out == "" and err.count("\n") == 1 and line in err and not list(tmp_path.rglob("*.parquet"))
 
 
+@pytest.mark.parametrize("text", ["[a.py],[b.py]", "[a.py],b.py"])
+def test_a_matrix_of_plugins_is_refused_in_one_line(text, tmp_path, capsys):
+    assert run_command(bench.run.main, [f"plugins={text}", *SIZE, f"results_dir={tmp_path}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and f"plugins={text}: allowed is one list" in err
+
+
 def test_an_installed_entry_point_is_known_by_the_content_of_its_module(tmp_path, monkeypatch):
     (tmp_path / "installed_model.py").write_text("MODELS = {'installed': lambda shape, outputs: None}\n")
     info = tmp_path / "installed-1.0.dist-info"
