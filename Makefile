@@ -14,7 +14,7 @@ VERIFIED = $(if $(value ARCHIVE),$(call quoted,archive=$(value ARCHIVE)),$(if $(
 RUN := .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help bench claims leaderboard report figures status verify published cite archive test test-slow lint speed clean
+.PHONY: help bench claims leaderboard report figures status verify published cite archive docs test test-slow lint speed clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
@@ -57,6 +57,9 @@ cite: .venv/ready  ## BibTeX and text for exactly the results of the suite
 archive: .venv/ready  ## pack the suite's results, configurations and report into one zip file with checksums
 	@$(RUN) bench.archive $(call quoted,suite=$(value SUITE)) $(call quoted,results_dir=$(value RESULTS)) $(ARGS)
 
+docs: .venv/ready  ## the reference of shb and the documents as web pages, build/docs/index.html, which open offline
+	@.venv/bin/python docs/site/build.py build/docs
+
 test: .venv/ready lint  ## the tests in two processes, after the checks of style and types; not those that take long
 	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
 
@@ -76,4 +79,4 @@ endif
 	@$(RUN) bench.speed.scaling
 
 clean:  ## remove the virtual environment and caches (results stay)
-	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
+	rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks *.egg-info
