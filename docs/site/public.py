@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -17,11 +18,17 @@ def public_modules() -> list[str]:
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """`__all__`, or, without one, the functions and classes that the module defines with no leading underscore."""
+    """`__all__`, or, without one, what the module defines with no leading underscore."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
-    own = {name: one for name, one in vars(module).items() if getattr(one, "__module__", None) == module.__name__}
-    return [n for n, one in own.items() if not n.startswith("_") and (inspect.isclass(one) or inspect.isfunction(one))]
+    names: list[str] = []
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names += [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+    return [name for name in names if not name.startswith("_")]
 
 
 def public_objects() -> Iterator[tuple[str, object]]:

@@ -1,4 +1,13 @@
-"""Pure update rules on parameter dictionaries, their conversions, and ``SHB`` for ordinary torch loops."""
+"""Pure update rules on parameter dictionaries, their conversions, and ``SHB`` for ordinary torch loops.
+
+    >>> from shb.optimizers import OPTIMIZERS, descend, get_optimizer
+    >>> sorted(OPTIMIZERS)
+    ['adam', 'ema_momentum', 'nesterov', 'sgd', 'shb', 'torch_momentum']
+    >>> descend(get_optimizer("shb"), lambda w: w, start=1.0, steps=3, lr=0.5, momentum=0.5)
+    [1.0, 0.5, 0.0, -0.25]
+
+``OPTIMIZERS`` has every rule by its name; whoever adds one enters it there (docs/extend.md).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +28,11 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 def get_optimizer(name: str) -> Optimizer:
-    """The update rule called ``name``; ConfigurationError with the nearest match if there is none."""
+    """The update rule called ``name``.
+
+    Raises:
+        ConfigurationError: there is none; says which there are, and the nearest match.
+    """
     return OPTIMIZERS[choose("optimizer", name, OPTIMIZERS)]
 
 

@@ -8,6 +8,15 @@ Whole schedules are converted at once: a sequence has the shape [K] (or [K, ...]
 coordinate), entry k belongs to step k; where a function says so a scalar stands for a constant sequence. All
 numbers are float64, lr and alpha are in the unit of w per unit of gradient, momentum and beta have no unit.
 Wrong shapes, and step sizes <= 0 where they are divided by, raise ConfigurationError.
+
+torch's momentum is the heavy ball while lr is constant; where lr is halved, its beta is halved too:
+
+    >>> alpha, beta = torch_to_polyak([0.5, 0.5, 0.25, 0.25], 0.5)
+    >>> beta.tolist()
+    [0.0, 0.5, 0.25, 0.5]
+    >>> lr, momentum = polyak_to_torch(alpha, beta)  # and back, but for the momentum of step 0, which does nothing
+    >>> lr.tolist(), momentum[1:].tolist()
+    ([0.5, 0.5, 0.25, 0.25], [0.5, 0.5, 0.5])
 """
 
 from __future__ import annotations
@@ -23,7 +32,12 @@ Array = np.ndarray
 
 
 class Velocity(NamedTuple):
-    """u_{k+1} = momentum_k u_k - lr_k g_k;  w_{k+1} = w_k + u_{k+1}, started with ``velocity`` = u_0."""
+    """u_{k+1} = momentum_k u_k - lr_k g_k;  w_{k+1} = w_k + u_{k+1}, started with u_0.
+
+    Attributes:
+        lr, momentum: [K], or [K, ...].
+        velocity: u_0, shaped like w_0.
+    """
 
     lr: Array
     momentum: Array
@@ -31,7 +45,12 @@ class Velocity(NamedTuple):
 
 
 class Polyak(NamedTuple):
-    """(P), started from w_0 and ``previous`` = w_{-1}."""
+    """(P), started from w_0 and w_{-1}.
+
+    Attributes:
+        alpha, beta: [K], or [K, ...].
+        previous: w_{-1}, shaped like w_0.
+    """
 
     alpha: Array
     beta: Array
@@ -39,7 +58,12 @@ class Polyak(NamedTuple):
 
 
 class Nesterov(NamedTuple):
-    """w_{k+1} = w_k + momentum (w_k - w_{k-1}) - current g_k - previous g_{k-1}; w_{-1} = w_0, g_{-1} = 0."""
+    """w_{k+1} = w_k + momentum (w_k - w_{k-1}) - current g_k - previous g_{k-1}; w_{-1} = w_0, g_{-1} = 0.
+
+    Attributes:
+        momentum: of the heavy ball, no unit.
+        current, previous: step sizes of the two gradients; ``previous`` is negative for a positive momentum.
+    """
 
     momentum: float
     current: float
@@ -52,6 +76,9 @@ def velocity_to_polyak(lr: ArrayLike, momentum: ArrayLike, params: ArrayLike, ve
     Args:
         lr, momentum: [K], or a scalar momentum.
         params, velocity: w_0 and u_0, one shape.
+
+    Raises:
+        ConfigurationError: lr is no sequence, or momentum has another shape.
     """
     lr, momentum = _sequences(lr=lr, momentum=momentum)
     return Polyak(lr, momentum, np.asarray(params, np.float64) - np.asarray(velocity, np.float64))
@@ -63,6 +90,9 @@ def polyak_to_velocity(alpha: ArrayLike, beta: ArrayLike, params: ArrayLike, pre
     Args:
         alpha, beta: [K], or a scalar beta.
         params, previous: w_0 and w_{-1}, one shape.
+
+    Raises:
+        ConfigurationError: alpha is no sequence, or beta has another shape.
     """
     alpha, beta = _sequences(alpha=alpha, beta=beta)
     return Velocity(alpha, beta, np.asarray(params, np.float64) - np.asarray(previous, np.float64))
@@ -75,7 +105,11 @@ def torch_to_polyak(lr: ArrayLike, momentum: ArrayLike, dampening: ArrayLike = 0
     alpha_k = (1 - dampening_k) lr_k,  beta_k = momentum_k lr_k / lr_{k-1}.
 
     Args:
-        lr: [K], > 0. momentum, dampening: [K] or scalar.
+        lr: [K], > 0.
+        momentum, dampening: [K] or scalar.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a wrong shape.
     """
     lr, momentum, dampening = _sequences(lr=lr, momentum=momentum, dampening=dampening)
     _positive("lr", lr)
@@ -92,7 +126,11 @@ def polyak_to_torch(alpha: ArrayLike, beta: ArrayLike) -> tuple[Array, Array]:
     exceed 1 where alpha decays fast. torch cannot start with a velocity.
 
     Args:
-        alpha: [K], > 0. beta: [K] or scalar.
+        alpha: [K], > 0.
+        beta: [K] or scalar.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a wrong shape.
     """
     alpha, beta = _sequences(alpha=alpha, beta=beta)
     _positive("alpha", alpha)
@@ -108,7 +146,11 @@ def ema_to_polyak(lr: ArrayLike, momentum: ArrayLike) -> tuple[Array, Array]:
     alpha_k = (1 - momentum_k) lr_k,  beta_k = momentum_k lr_k / lr_{k-1},  beta_0 = 0.
 
     Args:
-        lr: [K], > 0. momentum: [K] or scalar.
+        lr: [K], > 0.
+        momentum: [K] or scalar.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a wrong shape.
     """
     lr, momentum = _sequences(lr=lr, momentum=momentum)
     _positive("lr", lr)
@@ -119,6 +161,10 @@ def nesterov_to_polyak(lr: float, momentum: float) -> Nesterov:
     """torch's Nesterov momentum with constant lr and momentum mu, as a heavy ball with two gradients.
 
     w_{k+1} = w_k + mu (w_k - w_{k-1}) - lr (1 + mu) g_k + lr mu g_{k-1}; the first step is -lr (1 + mu) g_0.
+
+    Args:
+        lr: constant step size.
+        momentum: mu, constant.
     """
     return Nesterov(momentum, lr * (1 + momentum), -lr * momentum)
 
@@ -130,11 +176,15 @@ def adam_to_polyak(lr: ArrayLike, beta1: float, eps: float, v_hat: ArrayLike) ->
     beta_k = beta1 D_k / D_{k-1}, beta_0 = 0.
 
     Args:
-        lr: [K], > 0. beta1, eps: scalars.
+        lr: [K], > 0.
+        beta1, eps: numbers, as in torch.optim.Adam.
         v_hat: [K, ...], entry k is the corrected second moment v_hat_{k+1} that step k divides by.
 
     Returns:
         alpha, beta, each shaped like ``v_hat``.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a wrong shape.
     """
     v_hat = np.asarray(v_hat, np.float64)
     (lr,) = _sequences(lr=lr)
@@ -157,6 +207,15 @@ def z_weights(beta: ArrayLike) -> Array:
 
     Returns:
         c_0, ..., c_K: [K + 1, ...].
+
+    Raises:
+        ConfigurationError: beta is no sequence, or its last entry is not in (-1, 1).
+
+    Example:
+        >>> z_weights([0.5, 0.5, 0.5]).tolist()  # beta / (1 - beta)
+        [1.0, 1.0, 1.0, 1.0]
+        >>> z_weights([0.5, 0.0, 0.0]).tolist()
+        [0.5, 0.0, 0.0, 0.0]
     """
     (beta,) = _sequences(beta=beta)
     if not np.all(np.abs(beta[-1]) < 1):
@@ -169,18 +228,32 @@ def z_weights(beta: ArrayLike) -> Array:
 
 
 def effective_step(alpha: ArrayLike, beta: ArrayLike) -> Array:
-    """alpha_k (1 + c_{k+1}), [K]: the step size of the SGD that the heavy ball resembles (theory.md section
-    1).
+    """alpha_k (1 + c_{k+1}): the step size of the SGD that the heavy ball resembles (theory.md section 1).
 
     Args:
-        alpha: [K] or [K, ...]. beta: the same shape, or a scalar (then it is alpha / (1 - beta)).
+        alpha: [K] or [K, ...].
+        beta: the same shape, or a scalar (then it is alpha / (1 - beta)); the last entries in (-1, 1).
+
+    Returns:
+        Shaped like alpha.
+
+    Raises:
+        ConfigurationError: a wrong shape, or a last beta that is not in (-1, 1).
+
+    Example:
+        >>> effective_step([0.25, 0.25], 0.75).tolist()
+        [1.0, 1.0]
     """
     alpha, beta = _sequences(alpha=alpha, beta=beta)
     return alpha * (1 + z_weights(beta)[1:])
 
 
 def constant_momentum_step(alpha: ArrayLike, beta: ArrayLike) -> Array:
-    """alpha / (1 - beta): the effective step of a constant momentum (wrong for one that varies with k)."""
+    """alpha / (1 - beta): the effective step of a constant momentum (wrong for one that varies with k).
+
+    Args:
+        alpha, beta: any shapes that broadcast; inf where beta is 1.
+    """
     return np.asarray(alpha, np.float64) / (1 - np.asarray(beta, np.float64))
 
 

@@ -15,8 +15,10 @@ def descend(
     """The iterates w_0, ..., w_steps of `optimizer` on one number, in float64.
 
     Args:
+        optimizer: a rule, e.g. ``get_optimizer("shb")``.
         gradient: the oracle: w_k -> g_k.
         start: w_0.
+        steps: number of updates, >= 0.
         hyperparameters: constant; those that are left out have their defaults.
 
     Raises:

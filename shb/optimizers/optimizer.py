@@ -50,6 +50,17 @@ class Optimizer:
             holds all names, already evaluated for step ``k`` (int, 0 first). New tensors are returned, none
             is modified.
         takes_velocity: True if the rule can start with a velocity.
+
+    Example:
+        >>> import torch
+        >>> from shb.optimizers import get_optimizer
+        >>> shb = get_optimizer("shb")
+        >>> numbers = {n: torch.tensor([v, v]).double() for n, v in shb.complete({"lr": 0.5}).items()}
+        >>> params, grads = {"w": torch.ones(2, 3)}, {"w": torch.ones(2, 3)}  # two members, w of [3]
+        >>> state = shb.init(params, numbers)
+        >>> params, state = shb.update(params, grads, state, numbers, 0)
+        >>> params["w"].shape, params["w"][0, 0].item(), list(state)
+        (torch.Size([2, 3]), 0.5, ['velocity'])
     """
 
     name: str
@@ -59,7 +70,7 @@ class Optimizer:
     takes_velocity: bool = False
 
     def complete(self, given: Mapping[str, Value]) -> dict[str, Value | float]:
-        """Return ``given`` with the defaults filled in, in the order of ``hyperparameters``.
+        """Return ``given``, name -> value, with the defaults filled in, in the order of ``hyperparameters``.
 
         Raises:
             ConfigurationError: for a name that the rule does not have, or a missing one without a default.
@@ -75,17 +86,29 @@ class Optimizer:
 
 
 def expand(h: Tensor, like: Tensor) -> Tensor:
-    """Cast ``h`` ([] or [M]) to the dtype of ``like`` and append axes: [M] broadcasts over [M, ...]."""
+    """Cast ``h`` ([] or [M]) to the dtype of ``like`` and append axes: [M] broadcasts over [M, ...].
+
+    >>> expand(torch.tensor([0.5, 2.0], dtype=torch.float64), torch.zeros(2, 3, 4)).shape
+    torch.Size([2, 1, 1])
+    """
     return h.to(like.dtype).reshape(h.shape + (1,) * (like.dim() - h.dim()))
 
 
 def zeros_like(params: Params) -> Params:
-    """A zero tensor for every parameter."""
+    """A zero tensor for every parameter, in its shape, dtype and device."""
     return {name: torch.zeros_like(w) for name, w in params.items()}
 
 
 def refuse_velocity(name: str, velocity: Params | None) -> None:
-    """Raise ConfigurationError if an initial velocity is given to a rule that cannot start with one."""
+    """Refuse an initial velocity: for the ``init`` of a rule that cannot start with one.
+
+    Args:
+        name: of the rule, for the error.
+        velocity: what ``init`` was given; None is fine.
+
+    Raises:
+        ConfigurationError: a velocity is given.
+    """
     if velocity is not None:
         raise ConfigurationError(
             f"initial velocity of optimizer {name}",
@@ -95,7 +118,11 @@ def refuse_velocity(name: str, velocity: Params | None) -> None:
 
 
 def check_velocity(params: Params, velocity: Params) -> None:
-    """Raise ConfigurationError unless ``velocity`` has the names, shapes and dtypes of ``params``."""
+    """Refuse a ``velocity`` that has not the names, shapes and dtypes of ``params``.
+
+    Raises:
+        ConfigurationError: names the parameter, what was given and what is allowed.
+    """
     if velocity.keys() != params.keys():
         raise ConfigurationError(
             "names of the initial velocity", sorted(velocity), f"those of the parameters, {sorted(params)}"

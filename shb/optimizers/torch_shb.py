@@ -99,7 +99,11 @@ class SHB(torch.optim.Optimizer):
         self._generator = generator
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a parameter group after checking its numbers (ConfigurationError, and nothing is added)."""
+        """Add a parameter group: ``{"params": ..., "lr": ...}``, with the defaults for numbers that are left out.
+
+        Raises:
+            ConfigurationError: a number out of range or of a wrong type; nothing is added.
+        """
         if isinstance(param_group, dict):  # torch says what is wrong otherwise
             check_group({**self.defaults, **param_group}, started=False)
         super().add_param_group(param_group)
@@ -110,7 +114,11 @@ class SHB(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of every parameter that has a gradient; returns the closure's value, if there is one."""
+        """One update of every parameter that has a gradient; returns the closure's value, if there is one.
+
+        Raises:
+            ConfigurationError: a number of a group that cannot be used, a gradient that is not dense; nothing moves.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -166,7 +174,12 @@ class SHB(torch.optim.Optimizer):
 
     @torch._disable_dynamo
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state_dict of SHB (ConfigurationError, and nothing is changed). Tensors are copied."""
+        """Take over a state_dict of SHB; tensors are copied.
+
+        Raises:
+            ConfigurationError: the state of another optimizer, a velocity of another shape, a number out of range;
+                nothing is changed.
+        """
         super().load_state_dict(state_dict)
         for group in self.param_groups:
             for w in group["params"]:

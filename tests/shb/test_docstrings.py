@@ -1,21 +1,42 @@
-"""Every public name of shb says what it is: a module, class or function of its own, a method also by the base class."""
+"""Every name of shb says what it is; a public one also its parameters, its shapes, what it raises, and what it shows.
 
+What is public is read from the docstring of shb (docs/site/public.py). These checks are mechanical: they find what is
+left out, not what is wrong.
+"""
+
+import ast
+import dataclasses
 import doctest
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
 import shb
+from shb.errors import choose
 from shb.optimizers import OPTIMIZERS
 
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "docs" / "site"))
+from public import public_modules, public_names, public_objects  # noqa: E402
+
 MODULES = ["shb", *(module.name for module in pkgutil.walk_packages(shb.__path__, "shb."))]
+PUBLIC = dict(public_objects())
+CALLABLE = {name: one for name, one in PUBLIC.items() if callable(one)}
+# parameters that need no word of their own
+OF_THE_BASE = {"options"}  # **options of a closed form: Args of ClosedForm
+# errors of a caller's own file or function, or of torch, that come through, and those that cannot occur
+SILENT = {}
 
 
-def public_names(module):
-    """(name, object) of the public functions and classes that a module defines, and of the methods of the latter."""
+def own_names(module):
+    """(name, object) of the functions and classes that a module defines, and of the methods of the latter."""
     for name, one in vars(module).items():
         if name.startswith("_") or getattr(one, "__module__", None) != module.__name__:
             continue
@@ -30,10 +51,10 @@ def public_names(module):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_public_name_has_a_docstring(name):
+def test_a_name_has_a_docstring(name):
     module = importlib.import_module(name)
     assert module.__doc__, name
-    assert [one for one, value in public_names(module) if not inspect.getdoc(value)] == []
+    assert [one for one, value in own_names(module) if not inspect.getdoc(value)] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -48,6 +69,123 @@ def test_every_update_rule_has_an_example(rule):
     assert doctest.testmod(module).attempted >= 2
 
 
-def test_public_names_are_found():
-    found = dict(public_names(importlib.import_module("shb.training.stack")))
+def test_names_are_found():
+    found = dict(own_names(importlib.import_module("shb.training.stack")))
     assert {"Stack", "Stack.run", "Stack.width", "minimal_width"} <= found.keys()
+
+
+# -- what is public -------------------------------------------------------------------------------------------
+
+
+def test_public_names_are_found():
+    assert {"shb.optimizers.get_optimizer", "shb.streams.words", "shb.training.Stack.run", "shb.SHB"} <= PUBLIC.keys()
+    assert "shb.optimizers.SHB" not in PUBLIC  # each once
+    assert len(PUBLIC) > 250
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_a_public_module_has_the_names_that_it_says(name):
+    module = importlib.import_module(name)
+    names = public_names(module)
+    assert names and all(hasattr(module, one) for one in names)
+
+
+@pytest.mark.parametrize("path", ["docs/examples/plugin.py", "README.md", "docs/extend.md", "examples"])
+def test_documents_import_public_names_only(path):
+    files = sorted((ROOT / path).glob("*.py")) if (ROOT / path).is_dir() else [ROOT / path]
+    for text in (file.read_text() for file in files):
+        for module, names in re.findall(r"^from (shb[\w.]*) import (.*)$", text, re.MULTILINE):
+            assert module in public_modules(), module
+            assert {*names.split(", ")} <= {*public_names(importlib.import_module(module))}, (module, names)
+
+
+def section(docstring, title):
+    """Lines of a section, without their indentation."""
+    found = re.search(rf"^{title}:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    return textwrap.dedent(found[1]) if found else ""
+
+
+def explained(docstring):
+    """Names that a docstring has as an entry of Args or Attributes, or in backquotes."""
+    names = set()
+    for title in ("Args", "Attributes"):
+        for entry in re.findall(r"^(\*{0,2}\w[\w*, ]*):", section(docstring, title), re.MULTILINE):
+            names |= {name.strip("* ") for name in entry.split(",")}
+    for code in re.findall(r"`+([^`]+)`+", docstring):
+        names |= set(re.findall(r"\w+", code))
+    return names
+
+
+def parameters(one):
+    """Names that a caller gives; those of `__init__` of a class that has one of its own."""
+    if inspect.isclass(one):
+        if dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
+            return [*inspect.signature(one).parameters]
+        if "__init__" not in vars(one):
+            return []
+        one = one.__init__
+    return [name for name in inspect.signature(one).parameters if name not in ("self", "cls")]
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_every_parameter_is_explained(name):
+    given = parameters(CALLABLE[name])
+    if len(given) >= 2:
+        assert [p for p in given if p not in explained(inspect.getdoc(CALLABLE[name])) | OF_THE_BASE] == []
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_no_parameter_is_explained_that_is_not_there(name):
+    one = CALLABLE[name]
+    text = section(inspect.getdoc(one), "Args")
+    entries = re.findall(r"^(\*{0,2}\w[\w*, ]*):", text, re.MULTILINE)
+    names = [n.strip("* ") for entry in entries for n in entry.split(",")]
+    assert bool(names) == bool(text)
+    assert [n for n in names if n not in parameters(one)] == []
+
+
+@functools.cache
+def tree(function):
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError):
+        return None
+
+
+@functools.cache
+def raised(function):
+    """Names of our errors that a function raises itself, or that functions of shb which it calls by name raise."""
+    found = set()
+    if function is choose:
+        return frozenset({"ConfigurationError"})
+    code = inspect.unwrap(function)
+    for node in ast.walk(tree(code)) if tree(code) else ():
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
+            found.add(node.exc.func.id)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called = getattr(code, "__globals__", {}).get(node.func.id)
+            if inspect.isfunction(called) and called.__module__.startswith("shb") and called is not code:
+                found |= raised(called)
+    return frozenset(found & {"ConfigurationError", "CompilationError", "CheckpointError", "Unsupported", "ValueError"})
+
+
+def errors(one):
+    if inspect.isclass(one):
+        made = [vars(one).get(name) for name in ("__init__", "__post_init__")]
+        return frozenset().union(*(raised(f) for f in made if inspect.isfunction(f)))
+    return raised(one) if inspect.isfunction(inspect.unwrap(one)) else frozenset()
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_what_is_raised_is_said(name):
+    found = {error for error in errors(CALLABLE[name]) if error not in SILENT.get(name, ())}
+    said = section(inspect.getdoc(CALLABLE[name]), "Raises")
+    assert [error for error in found if f"{error}:" not in said] == []
+
+
+@pytest.mark.parametrize("name", [name for name, one in CALLABLE.items() if not inspect.isclass(one)])
+def test_what_takes_or_gives_arrays_says_their_shapes(name):
+    one = CALLABLE[name]
+    written = " ".join(map(str, getattr(inspect.unwrap(one), "__annotations__", {}).values()))
+    if re.search(r"\b(Tensor|ndarray|Array|ArrayLike|NDArray)\b", written):
+        assert re.search(r"\[|\bshape|\bscalar|elementwise|like ", inspect.getdoc(one)), written
