@@ -29,7 +29,21 @@ class CompilationError(RuntimeError):
 
 
 def choose(field: str, value: str, choices: Iterable[str]) -> str:
-    """Return ``value`` if it is one of ``choices``, else raise with the nearest match."""
+    """Return ``value`` if it is one of ``choices``.
+
+    Args:
+        field: name of the setting, for the error.
+
+    Raises:
+        ConfigurationError: it is none of them; names all, and the nearest match.
+
+    Example:
+        >>> choose("optimizer", "shb", ["sgd", "shb"])
+        'shb'
+        >>> choose("optimizer", "SBH", ["sgd", "shb"])
+        Traceback (most recent call last):
+        shb.errors.ConfigurationError: optimizer=SBH: allowed is one of sgd, shb (did you mean shb?)
+    """
     choices = sorted(choices)
     if value in choices:
         return value

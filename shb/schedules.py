@@ -10,6 +10,11 @@
 
 For theory.md (A3): power with q in (1/2, 1] has sum alpha = inf and sum alpha^2 < inf, q in (0, 1] is
 o(1/log k); q > 1 is summable and inverse_log decays too slowly (both are controls).
+
+Three members with step sizes of their own, in the steps 0 .. 3 of a run of four:
+
+    >>> schedule_table("step", [1.0, 2.0, 4.0], {"gamma": 0.5}, 0, 4, steps=4).tolist()
+    [[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [0.5, 1.0, 2.0], [0.5, 1.0, 2.0]]
 """
 
 from __future__ import annotations
@@ -31,8 +36,14 @@ class Schedule:
     Args:
         name: the name in ``SCHEDULES``.
         parameters: name -> default.
-        factor: ``factor(k, steps, **parameters) -> float``, the multiplier of the base value (no unit).
+        factor: ``factor(k, steps, **parameters) -> float``, the multiplier of the base value (no unit), finite
+            and >= 0; computed with Python's ``math``, once per distinct parameters.
         ranges: parameter -> (smallest, largest) allowed value.
+
+    Example:
+        >>> linear = Schedule("linear", {"end": 0.0}, lambda k, steps, end: 1 - (1 - end) * k / steps, {"end": (0, 1)})
+        >>> schedule_table(linear, [8.0], {}, 0, 4, steps=4)[:, 0].tolist()
+        [8.0, 6.0, 4.0, 2.0]
     """
 
     name: str
@@ -76,7 +87,11 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def get_schedule(name: str) -> Schedule:
-    """The schedule called ``name``; ConfigurationError with the nearest match if there is none."""
+    """The schedule called ``name``.
+
+    Raises:
+        ConfigurationError: there is none; says which there are, and the nearest match.
+    """
     return SCHEDULES[choose("schedule", name, SCHEDULES)]
 
 
@@ -137,6 +152,13 @@ def second_order_momentum(alpha_previous: ArrayLike, alpha: ArrayLike, r: ArrayL
     Returns:
         beta_k, float64 [..., M]. Negative where r gamma_k > 1, and below -1 where alpha is far too large for
         r.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a friction < 0.
+
+    Example:
+        >>> second_order_momentum(0.25, 0.25, r=1.0).item(), second_order_momentum(0.25, 0.0625, r=1.0).item()
+        (0.5, 0.375)
     """
     previous, alpha, r = (np.asarray(value, np.float64) for value in (alpha_previous, alpha, r))
     if not (np.all(previous > 0) and np.all(alpha > 0)):

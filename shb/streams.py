@@ -2,6 +2,11 @@
 
 A stream is addressed by (seed, name, index), so a run can be resumed at any block without keeping a
 generator's state, and neither device, stack nor optimizer changes what a seed draws.
+
+    >>> signs([7, 8], "sampling", 0, 200)[130:134].tolist() == signs([7, 8], "sampling", 130, 134).tolist()
+    True
+    >>> stream(7, "init").random() == stream(7, "init").random() != stream(7, "velocity").random()
+    True
 """
 
 from __future__ import annotations
@@ -18,14 +23,29 @@ BLOCK = 64  # steps drawn at once; a run resumed at step k redraws at most one b
 
 
 def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
-    """Generator of the stream `name` ("init", "sampling", "velocity", ...) of `seed`, block `index`."""
+    """Generator of the stream `name` ("init", "sampling", "velocity", ...) of `seed`, block `index`.
+
+    Args:
+        seed, index: whole numbers >= 0 of any size; numpy raises ValueError for others.
+        name: any text.
+    """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, zlib.crc32(name.encode()), index])))
 
 
 def blocked(
     seed: int, name: str, start: int, stop: int, draw: Callable[[np.random.Generator], np.ndarray]
 ) -> np.ndarray:
-    """Steps start..stop-1 of an i.i.d. stream: `draw(generator)` returns BLOCK steps, [BLOCK, ...]."""
+    """Steps start..stop-1 of an i.i.d. stream that is drawn in blocks: [stop - start, ...].
+
+    Args:
+        seed, name: as in `stream`.
+        start, stop: 0 <= start <= stop.
+        draw: `draw(generator)` returns BLOCK steps, [BLOCK, ...].
+
+    Example:
+        >>> blocked(0, "sampling", 60, 70, lambda generator: generator.integers(0, 1000, (BLOCK, 8))).shape
+        (10, 8)
+    """
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.concatenate([draw(stream(seed, name, block)) for block in range(first, last + 1)])
     return drawn[start - first * BLOCK : stop - first * BLOCK]
@@ -35,10 +55,10 @@ class Drawing(Protocol):
     """What draws the same bits faster, of uint64 seeds [n] and the checksum of a stream's name."""
 
     def words(self, seeds: np.ndarray, name: int, index: int, count: int) -> np.ndarray:
-        """As `words`."""
+        """As the function `words`: uint64 [count, n] of `seeds` [n], checksum `name`, block `index`, `count` words."""
 
     def signs(self, seeds: np.ndarray, name: int, start: int, stop: int) -> np.ndarray:
-        """As `signs`."""
+        """As the function `signs`: int8 [stop - start, n] of `seeds` [n], checksum `name`, steps `start` to `stop`."""
 
 
 _drawing: Drawing | None = None
@@ -58,7 +78,8 @@ def words(seeds: ArrayLike, name: str, index: int, count: int) -> np.ndarray:
     which is many times as fast and gives the same bits.
 
     Args:
-        seeds: [n], whole numbers >= 0.
+        seeds: [n], whole numbers 0 .. 2^64 - 1.
+        name: of the stream; its CRC-32 counts.
         index: block of the stream, 0 .. 2^32 - 1.
         count: words per seed.
 
@@ -84,7 +105,15 @@ _INCREMENTS = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 def philox(
     c0: np.ndarray, c1: np.ndarray, c2: np.ndarray, c3: np.ndarray, k0: np.ndarray, k1: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Philox4x32-10 of counters (c0, .., c3) under keys (k0, k1): four 32-bit words, held in uint64 arrays."""
+    """Philox4x32-10, ten rounds (Salmon et al., SC 2011): four 32-bit words for each counter.
+
+    Args:
+        c0, c1, c2, c3: words of the counters, uint64 of one shape, each < 2^32.
+        k0, k1: words of the keys, likewise, of a shape that broadcasts with it.
+
+    Returns:
+        Four uint64 arrays of that shape, each < 2^32.
+    """
     for _ in range(10):
         a, b = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
         c0, c1, c2, c3 = (b >> _HALF) ^ c1 ^ k0, b & _LOW, (a >> _HALF) ^ c3 ^ k1, a & _LOW
@@ -93,14 +122,30 @@ def philox(
 
 
 def blocked_words(seeds: ArrayLike, name: str, start: int, stop: int, per_step: int = 1) -> np.ndarray:
-    """`per_step` words of steps start..stop-1 of many seeds: uint64 [stop - start, per_step, n]."""
+    """Words of steps start..stop-1 of many seeds, `per_step` in each step.
+
+    Args:
+        seeds, name: as in `words`.
+        start, stop: 0 <= start <= stop.
+
+    Returns:
+        uint64 [stop - start, per_step, n].
+    """
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
     drawn = np.concatenate([words(seeds, name, block, BLOCK * per_step) for block in range(first, last + 1)])
     return drawn.reshape(-1, per_step, drawn.shape[1])[start - first * BLOCK : stop - first * BLOCK]
 
 
 def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
-    """+1 or -1 with probability 1/2, one bit each: int8 [stop - start, n]."""
+    """+1 or -1 with probability 1/2, one bit each, of steps start..stop-1 of many seeds.
+
+    Args:
+        seeds, name: as in `words`.
+        start, stop: 0 <= start <= stop.
+
+    Returns:
+        int8 [stop - start, n].
+    """
     if _drawing is not None:
         return _drawing.signs(np.asarray(seeds, np.uint64), zlib.crc32(name.encode()), start, stop)
     first, last = start // BLOCK, max(stop - 1, start) // BLOCK
@@ -113,6 +158,10 @@ def signs(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
 
 def sign_bits(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
     """The signs of steps start..stop-1, all of one block, packed: bit k - start is 1 where step k has +1.
+
+    Args:
+        seeds, name: as in `words`.
+        start, stop: 0 <= start < stop, both in one block of `BLOCK` steps.
 
     Returns:
         uint64 [n]; bits from stop - start on have no meaning.
@@ -127,10 +176,17 @@ def sign_bits(seeds: ArrayLike, name: str, start: int, stop: int) -> np.ndarray:
 
 
 def uniform(words: np.ndarray) -> np.ndarray:
-    """Uniform numbers in (0, 1), never 0 or 1, from words of any shape: the middles of 2^52 equal cells."""
+    """Uniform numbers in (0, 1), never 0 or 1, from uint64 words of any shape: the middles of 2^52 equal cells.
+
+    >>> uniform(np.array([0, 2**63, 2**64 - 1], np.uint64)).round(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
     return ((words >> np.uint64(12)) + 0.5) * 2.0**-52  # exact: with 53 bits the last middle would round to 1
 
 
 def normal(words: np.ndarray) -> np.ndarray:
-    """Standard normal numbers from words, by the inverse distribution function (exact bits for every place)."""
+    """Standard normal numbers from uint64 words of any shape, by the inverse distribution function.
+
+    A number depends on its own word only, to the bit, wherever it stands in the array.
+    """
     return ndtri(uniform(words))

@@ -1,4 +1,23 @@
-"""What backpropagation does at kinks: ReLU'(0) rules and equal programs; stationarity; the differential inclusion."""
+"""What backpropagation does at kinks: ReLU'(0) rules and equal programs; stationarity; the differential inclusion.
+
+    >>> import numpy as np, torch
+    >>> from shb.nonsmooth import goldstein, identity_gadget, relu
+    >>> w = torch.zeros(1, requires_grad=True)
+    >>> torch.autograd.grad(relu(w, derivative=0.25), w)[0].item()
+    0.25
+
+relu(w) - relu(-w) is w, but at 0 backpropagation returns 0 for its derivative: an artificial critical point. The norm
+of that gradient says "stationary"; the smallest element of Goldstein's subdifferential does not:
+
+    >>> program = identity_gadget("relu")
+    >>> torch.autograd.grad(program(w).sum(), w)[0].item()
+    0.0
+    >>> def gradient(points):
+    ...     points = points.clone().requires_grad_()
+    ...     return torch.autograd.grad(program(points).sum(), points)[0]
+    >>> goldstein(gradient, torch.zeros(1), radius=1e-3, samples=4, seed=0)
+    1.0
+"""
 
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO, SCALAR_RELUS, get_scalar_relu, identity_gadget
 from shb.nonsmooth.inclusion import solve_first_order

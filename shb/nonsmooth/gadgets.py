@@ -95,9 +95,13 @@ DERIVATIVE_AT_ZERO: Mapping[str, float] = {
 def get_scalar_relu(name: str, derivative: float = 0.0, rule: str = "chain") -> Callable[[Tensor], Tensor]:
     """The program `name` of `SCALAR_RELUS`: tensor of any shape -> tensor of the same shape.
 
-    `derivative` and `rule` are those of `shb.nonsmooth.relu`. Only the program relu has them; the derivative at 0 of
-    the others is `DERIVATIVE_AT_ZERO`. Raises ConfigurationError for an unknown name, a derivative outside [0, 1],
-    an unknown rule, and for anything but the defaults with another program than relu.
+    Args:
+        derivative, rule: as in `shb.nonsmooth.relu`. Only the program relu has them; the derivative at 0 of the others
+            is in `DERIVATIVE_AT_ZERO`.
+
+    Raises:
+        ConfigurationError: an unknown name, a derivative outside [0, 1], an unknown rule, and anything but the defaults
+            with another program than relu.
     """
     choose("problem.form", name, SCALAR_RELUS)
     check_derivative(derivative)
@@ -112,10 +116,16 @@ def get_scalar_relu(name: str, derivative: float = 0.0, rule: str = "chain") -> 
 
 
 def identity_gadget(name: str, derivative: float = 0.0, rule: str = "chain") -> Callable[[Tensor], Tensor]:
-    """I_op(w) = op(w) - op(-w) = w of the program `name` (arguments as `get_scalar_relu`).
+    """I_op(w) = op(w) - op(-w) = w of the program `name`: tensor of any shape -> tensor of the same shape.
 
     Its backpropagated derivative at 0 is 2 op'(0) under the chain rule and 0 under the injected rule, for any t:
     the two injected t arrive with opposite signs.
+
+    Args:
+        derivative, rule: as in `get_scalar_relu`.
+
+    Raises:
+        ConfigurationError: as `get_scalar_relu`.
     """
     op = get_scalar_relu(name, derivative, rule)
     return lambda w: op(w) - op(-w)

@@ -36,6 +36,7 @@ def solve_first_order(
     0: solutions started there stay on the ridge, which only those started on it exactly may do.
 
     Args:
+        field: D_F, e.g. `problem.field(conservative=True)` of a closed form.
         w0: starts, any shape for a `PiecewiseField` (elementwise), else [p] or [n, p].
         times: [T], increasing, units of the clock; the solutions start at times[0].
         step: largest time step; below 2.7 / (Lipschitz constant of F' between kinks), else it is unstable.
@@ -47,7 +48,14 @@ def solve_first_order(
         [T, *w0.shape], float64.
 
     Raises:
-        ConfigurationError: times not increasing, starts not finite, rest times negative or given in R^p.
+        ConfigurationError: times not increasing, a step <= 0, starts not finite or of a wrong shape, rest times
+            negative or given in R^p.
+
+    Example:
+        >>> from shb.nonsmooth import PiecewiseField  # F = |w|: slides to the kink, and stays
+        >>> field = PiecewiseField([0.0], lambda w: np.where(w > 0, 1.0, -1.0), lambda w: np.where(w < 0, -1.0, 1.0))
+        >>> solve_first_order(field, [1.0, -0.5], [0.0, 0.5, 2.0], step=0.25).tolist()
+        [[1.0, -0.5], [0.5, 0.0], [0.0, 0.0]]
     """
     times, w0 = checked_times(times, step), finite("w0", w0)
     if isinstance(field, PiecewiseField):

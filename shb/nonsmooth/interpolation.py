@@ -18,7 +18,15 @@ Array = np.ndarray
 
 
 def clock(steps: ArrayLike) -> Array:
-    """Times t_0 = 0, ..., t_K of the iterates: [K] steps >= 0 (effective steps, in units of time) -> [K + 1]."""
+    """Times t_0 = 0, ..., t_K of the iterates: [K] steps >= 0 (effective steps, in units of time) -> [K + 1].
+
+    Raises:
+        ConfigurationError: another shape, or a step < 0.
+
+    Example:
+        >>> clock([0.5, 0.25]).tolist()
+        [0.0, 0.5, 0.75]
+    """
     steps = np.asarray(steps, np.float64)
     if steps.ndim != 1 or not np.all(steps >= 0):
         raise ConfigurationError("steps", f"shape {steps.shape}", "a sequence of step sizes >= 0, [K]")
@@ -29,10 +37,19 @@ def interpolate(times: ArrayLike, path: ArrayLike, at: ArrayLike) -> Array:
     """Piecewise-linear path through path[k] at times[k].
 
     Args:
-        times: [K + 1], increasing. path: [K + 1, ...]. at: [M], inside the times.
+        times: [K + 1], increasing, K >= 1.
+        path: [K + 1, ...].
+        at: [M], inside the times.
 
     Returns:
         [M, ...], float64.
+
+    Raises:
+        ConfigurationError: times not increasing or not one for each point, or `at` outside of them.
+
+    Example:
+        >>> interpolate([0.0, 1.0, 3.0], [0.0, 2.0, 0.0], [0.5, 2.0]).tolist()
+        [1.0, 1.0]
     """
     times, path, at = (np.asarray(values, np.float64) for values in (times, path, at))
     if times.ndim != 1 or path.shape[:1] != times.shape or len(times) < 2 or np.any(np.diff(times) < 0):
@@ -65,12 +82,19 @@ def tracking_error(
     the error of `solve_first_order`.
 
     Args:
-        times: [K + 1], units of the clock. path: [K + 1, n] for a `PiecewiseField`, else [K + 1, n, p].
-        window, start: S > 0 and T >= times[0], units of the clock; T + S <= times[-1].
-        step: of the solver.
+        times: [K + 1], increasing, units of the clock.
+        path: w_0, ..., w_K: [K + 1, n] for a `PiecewiseField`, else [K + 1, n, p].
+        field: D_F, as in `shb.nonsmooth.solve_first_order`.
+        window: length of the interval, > 0, units of the clock.
+        start: its begin, >= times[0]; it ends at times[-1] at the latest.
+        step: of the solver, units of the clock.
 
     Returns:
         One error per run, [n], in units of w.
+
+    Raises:
+        ConfigurationError: a wrong shape of the path, a window that is not within the times, or as
+            `shb.nonsmooth.solve_first_order`.
     """
     times, path = np.asarray(times, np.float64), np.asarray(path, np.float64)
     dimensions = 2 if isinstance(field, PiecewiseField) else 3

@@ -14,7 +14,18 @@ Objective = Callable[[Array], Array]
 
 
 def lyapunov_first(objective: Objective, path: ArrayLike) -> Array:
-    """F along a path: [K, n] (one variable) or [K, n, p] -> [K, n]; ``objective`` maps the one to the other."""
+    """F along a path.
+
+    Args:
+        objective: F, points of the path's shape -> one value per point, [K, n].
+        path: [K, n] (one variable) or [K, n, p].
+
+    Returns:
+        float64 [K, n].
+
+    Raises:
+        ConfigurationError: the objective returns values of another shape.
+    """
     path = np.asarray(path, np.float64)
     values = np.asarray(objective(path), np.float64)
     if values.shape not in (path.shape, path.shape[:-1]):
@@ -28,6 +39,13 @@ def lyapunov_second(objective: Objective, path: ArrayLike, velocity: ArrayLike) 
     Args:
         objective, path: as in `lyapunov_first`.
         velocity: y, shaped like path; for iterates `iterate_velocity(path, gamma)` belongs to path[1:].
+
+    Raises:
+        ConfigurationError: velocity or values of the objective have another shape.
+
+    Example:
+        >>> lyapunov_second(lambda w: w * w / 2, [[1.0], [0.0]], [[0.0], [1.0]]).tolist()  # conserved without friction
+        [[0.5], [0.5]]
     """
     path, velocity = np.asarray(path, np.float64), np.asarray(velocity, np.float64)
     if path.shape != velocity.shape:
@@ -41,10 +59,14 @@ def iterate_velocity(path: ArrayLike, gamma: ArrayLike) -> Array:
     """y_{k+1} = (w_{k+1} - w_k) / gamma_k, gamma_k = sqrt(alpha_k) (theory.md section 1, regimes).
 
     Args:
-        path: w_0, ..., w_K, [K + 1, ...]. gamma: [K] or scalar, > 0.
+        path: w_0, ..., w_K, [K + 1, ...].
+        gamma: [K] or scalar, > 0.
 
     Returns:
         y_1, ..., y_K: [K, ...], the velocities at path[1:].
+
+    Raises:
+        ConfigurationError: a gamma <= 0, or a wrong shape.
     """
     path, gamma = np.asarray(path, np.float64), np.asarray(gamma, np.float64)
     if gamma.shape not in ((), (len(path) - 1,)) or not np.all(gamma > 0):

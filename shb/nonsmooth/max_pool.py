@@ -51,7 +51,27 @@ def even_max_pool2d(x: Tensor, kernel: int) -> Tensor:
 
 
 def beta_max_pool2d(x: Tensor, kernel: int, beta: float = 0.0, form: str = "published") -> Tensor:
-    """b m(x) + (1 - b) p(x) of the module docstring: `x` [n, channels, height, width], window and stride `kernel`."""
+    """b m(x) + (1 - b) p(x): max-pooling whose Jacobian at ties is scaled by b (Boustany, TMLR 2024).
+
+    m gives equal shares of a gradient to all maxima of a window, p all of it to the first one.
+
+    Args:
+        x: [n, channels, height, width].
+        kernel: window and stride, >= 1; rows and columns that fill no window are dropped.
+        beta: b; 0 is `torch.nn.functional.max_pool2d` itself, bit for bit.
+        form: "published", "difference" or "ties": how it rounds where there is no tie (`shb.nonsmooth.max_pool`).
+
+    Returns:
+        [n, channels, height // kernel, width // kernel].
+
+    Raises:
+        ConfigurationError: an unknown form, of a beta that is not 0.
+
+    Example:
+        >>> x = torch.ones(1, 1, 2, 2, requires_grad=True)  # a tie of four
+        >>> [torch.autograd.grad(beta_max_pool2d(x, 2, b).sum(), x)[0].flatten().tolist() for b in (0.0, 1.0)]
+        [[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]]
+    """
     first = F.max_pool2d(x, kernel)
     if beta == 0.0:
         return first
@@ -66,7 +86,14 @@ def beta_max_pool2d(x: Tensor, kernel: int, beta: float = 0.0, form: str = "publ
 
 
 class BetaMaxPool2d(nn.Module):
-    """`beta_max_pool2d` as a layer."""
+    """`beta_max_pool2d` as a layer: [n, channels, height, width] -> [n, channels, height // kernel, width // kernel].
+
+    Args:
+        kernel, beta, form: as in `beta_max_pool2d`.
+
+    Raises:
+        ConfigurationError: a beta that is not finite, or an unknown form.
+    """
 
     def __init__(self, kernel: int = 2, beta: float = 0.0, form: str = "published") -> None:
         super().__init__()

@@ -24,8 +24,10 @@ PATIENCE = 4  # corrals that improve neither |x| nor the gap before rounding is 
 class MinNorm(NamedTuple):
     """Minimum-norm element of a hull; with a leading axis [n] when found for n hulls.
 
-    point: [p], x = weights @ points.  weights: [m], nonnegative, sum 1.
-    gap: max_i <x, x - p_i>, squared units of the points, an upper bound of |x - x*|^2.
+    Attributes:
+        point: [p], x = weights @ points.
+        weights: [m], nonnegative, sum 1.
+        gap: max_i <x, x - p_i>, squared units of the points, an upper bound of |x - x*|^2.
     """
 
     point: np.ndarray
@@ -34,7 +36,7 @@ class MinNorm(NamedTuple):
 
     @property
     def norm(self) -> np.ndarray:
-        """|x|, the distance from 0 to the hull."""
+        """|x|, the distance from 0 to the hull: [] or [n]."""
         return np.linalg.norm(self.point, axis=-1)
 
 
@@ -44,9 +46,20 @@ def as_float64(values: np.ndarray | Tensor) -> np.ndarray:
 
 
 def min_norm_interval(low: np.ndarray | Tensor, high: np.ndarray | Tensor) -> np.ndarray:
-    """Element of [low, high] nearest to 0, elementwise (any shapes that broadcast): closed form for p = 1.
+    """Element of [low, high] nearest to 0, elementwise: closed form for p = 1.
 
-    Raises ConfigurationError where low > high; NaN where an end is NaN.
+    Args:
+        low, high: any shapes that broadcast, numpy or torch.
+
+    Returns:
+        float64 of their shape; NaN where an end is NaN.
+
+    Raises:
+        ConfigurationError: low > high somewhere.
+
+    Example:
+        >>> min_norm_interval(np.array([-1.0, 0.5]), np.array([2.0, 3.0])).tolist()
+        [0.0, 0.5]
     """
     low, high = as_float64(low), as_float64(high)
     if (low > high).any():
@@ -56,7 +69,16 @@ def min_norm_interval(low: np.ndarray | Tensor, high: np.ndarray | Tensor) -> np
 
 
 def min_norm_point(points: np.ndarray | Tensor) -> MinNorm:
-    """Minimum-norm element of the hull of the rows of `points` [m, p]: one hull of `min_norm_points`."""
+    """Minimum-norm element of the hull of the rows of `points` [m, p]: one hull of `min_norm_points`.
+
+    Raises:
+        ConfigurationError: another shape, or an empty hull.
+
+    Example:
+        >>> found = min_norm_point(np.array([[2.0, 0.0], [0.0, 2.0]]))
+        >>> found.point.round(6).tolist(), found.weights.round(6).tolist(), found.norm.round(6).item()
+        ([1.0, 1.0], [0.5, 0.5], 1.414214)
+    """
     points = as_float64(points)
     if points.ndim != 2:
         raise ConfigurationError("points", f"shape {list(points.shape)}", "shape [m, p]")
@@ -71,9 +93,12 @@ def min_norm_points(points: np.ndarray | Tensor) -> MinNorm:
         points: [n, m, p]; m up to about 100, p up to about 1e5 (work p m^2 per hull). A hull within 1e-140 of 0
             counts as 0 (squares underflow): then any of its elements may be returned.
 
-    Returns point [n, p], weights [n, m], gap [n]; NaN for a hull with NaN or a number beyond 1e150, whose square
-    would overflow (a diverged member must not look stationary). Raises ConfigurationError for another shape or an
-    empty hull.
+    Returns:
+        point [n, p], weights [n, m], gap [n]; NaN for a hull with NaN or a number beyond 1e150, whose square would
+        overflow (a diverged member must not look stationary).
+
+    Raises:
+        ConfigurationError: another shape, or an empty hull.
     """
     points = as_float64(points)
     if points.ndim != 3 or points.shape[1] == 0 or points.shape[2] == 0:

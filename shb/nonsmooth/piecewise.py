@@ -27,6 +27,14 @@ class PiecewiseField:
         left, right: F'(w-) and F'(w+) elementwise, [m] -> [m]; equal between kinks.
         conservative: point -> (low, high), the conservative set there (E1: {0: (0, 2)}). The point need not be a
             kink. The interval has to contain the Clarke subdifferential, as that of every conservative gradient does.
+
+    Raises:
+        ConfigurationError: kinks that do not increase, or a conservative set without the Clarke subdifferential.
+
+    Example:
+        >>> field = PiecewiseField([], lambda w: 1 + w, lambda w: 1 + w, {0.0: (0.0, 2.0)})  # E1
+        >>> [ends.tolist() for ends in field.interval([-1.0, 0.0])], field.minimal([-1.0, 0.0, 1.0]).tolist()
+        ([[0.0, 0.0], [0.0, 2.0]], [0.0, 0.0, 2.0])
     """
 
     kinks: Sequence[float] | Array
@@ -60,7 +68,11 @@ class PiecewiseField:
         return low, high
 
     def minimal(self, w: ArrayLike) -> Array:
-        """The element of D_F(w) nearest to 0, elementwise, shaped like w."""
+        """The element of D_F(w) nearest to 0, elementwise, shaped like w.
+
+        Raises:
+            ConfigurationError: an empty interval, of `left` and `right` that return NaN or a low above its high.
+        """
         return min_norm_interval(*self.interval(w))
 
 
@@ -68,16 +80,28 @@ class Pieces(Protocol):
     """A gradient field on R^p by the gradients of its pieces."""
 
     def pieces(self, w: Array, radius: float) -> Array:
-        """Gradients [m, p], m >= 1, of the pieces that are active within ``radius`` of w [p]."""
+        """Gradients [m, p], m >= 1, of the pieces that are active within ``radius`` of ``w``, [p]."""
 
 
 @dataclass(frozen=True, init=False)
 class MaxAffine:
-    """F(w) = max_i (slopes_i . w + offsets_i): slopes [m, p], offsets [m].
+    """F(w) = max_i (slopes_i . w + offsets_i).
 
     `pieces` returns slope i where F(w) - f_i(w) <= radius |slope_i - slope of the maximal piece|. That is every piece
     maximal within the radius, and perhaps some that others hide there, which are still (2 L radius)-subgradients at w,
     L the largest norm of a slope; the error bound of `solve_first_order` needs no more.
+
+    Args:
+        slopes: [m, p], m >= 1.
+        offsets: [m].
+
+    Raises:
+        ConfigurationError: other shapes.
+
+    Example:
+        >>> absolute = MaxAffine([[1.0], [-1.0]], [0.0, 0.0])
+        >>> absolute([[2.0], [-3.0]]).tolist(), absolute.pieces(np.array([0.5]), radius=0.25).tolist()
+        ([2.0, 3.0], [[1.0]])
     """
 
     slopes: Array
@@ -95,7 +119,7 @@ class MaxAffine:
         return (np.asarray(w, np.float64) @ self.slopes.T + self.offsets).max(-1)
 
     def pieces(self, w: Array, radius: float) -> Array:
-        """Slopes [m, p] of the affine functions that are the largest somewhere within ``radius`` of w [p]."""
+        """Slopes [m, p] of the affine functions that are the largest somewhere within ``radius`` of ``w``, [p]."""
         values = self.slopes @ w + self.offsets
         top = values.argmax()
         reach = radius * np.linalg.norm(self.slopes - self.slopes[top], axis=1)

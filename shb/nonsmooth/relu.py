@@ -59,13 +59,39 @@ def check_rule(rule: str) -> str:
 
 
 def relu(x: Tensor, derivative: float = 0.0, rule: str = "chain") -> Tensor:
-    """ReLU of `x` (any shape) with `derivative` t in [0, 1] where x == 0, used as `rule` says (module docstring)."""
+    """ReLU whose backpropagated derivative at exact zeros is t.
+
+    Args:
+        x: any shape.
+        derivative: t in [0, 1]; 0 is torch.relu.
+        rule: "chain": a gradient u that arrives at a zero goes on as t u; "injected": as t, whatever u is, which is
+            no derivative (Bertoin et al., NeurIPS 2021; `shb.nonsmooth.relu` has more).
+
+    Returns:
+        Shaped like x.
+
+    Raises:
+        ConfigurationError: a derivative outside [0, 1], or an unknown rule.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+        >>> [torch.autograd.grad(3 * relu(x, 0.5, rule).sum(), x)[0].tolist() for rule in RULES]
+        [[0.0, 1.5, 3.0], [0.0, 0.5, 3.0]]
+    """
     check_rule(rule)
     return torch.relu(x) if derivative == 0.0 else _ReLU.apply(x, check_derivative(derivative), rule)
 
 
 class ReLU(nn.Module):
-    """`relu` as a layer: `ReLU(derivative=t, rule="chain")`."""
+    """`shb.nonsmooth.relu` as a layer: tensor of any shape -> tensor of the same shape.
+
+    Args:
+        derivative: t in [0, 1].
+        rule: "chain" or "injected".
+
+    Raises:
+        ConfigurationError: a derivative outside [0, 1], or an unknown rule.
+    """
 
     def __init__(self, derivative: float = 0.0, rule: str = "chain") -> None:
         super().__init__()

@@ -33,16 +33,24 @@ def solve_second_order(
     this costs at most b step / 2 in y, b^2 step^2 / (8 a) in w and b^2 step^2 / 8 in E, to leading order in step.
 
     Args:
+        field: D_F, e.g. `problem.field(conservative=True)` of a closed form in one variable.
         w0, y0: starts and initial velocities, any shapes that broadcast (elementwise).
         r: friction >= 0, in units of 1 / time, broadcast with them.
         times: [T], increasing, units of the clock sum gamma_k; the solutions start at times[0].
-        step, rest_times: as in `shb.nonsmooth.inclusion.solve_first_order`; only solutions with y = 0 rest.
+        step, rest_times: as in `shb.nonsmooth.solve_first_order`; only solutions with y = 0 rest.
 
     Returns:
         w and y, each [T, *shape], float64.
 
     Raises:
-        ConfigurationError: times not increasing, starts not finite, r or rest times negative.
+        ConfigurationError: times not increasing, a step <= 0, starts not finite, r or rest times negative.
+
+    Example:
+        >>> from shb.nonsmooth import PiecewiseField
+        >>> smooth = PiecewiseField([], lambda w: w, lambda w: w)  # w'' + w = 0: a cosine
+        >>> w, y = solve_second_order(smooth, 1.0, 0.0, 0.0, [0.0, np.pi / 2, np.pi], step=1e-2)
+        >>> w.round(6).tolist(), abs(y).round(6).tolist()
+        ([1.0, 0.0, -1.0], [0.0, 1.0, 0.0])
     """
     times = checked_times(times, step)
     w0, y0, r = np.broadcast_arrays(finite("w0", w0), finite("y0", y0), finite("r", r))

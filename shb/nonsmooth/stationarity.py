@@ -30,7 +30,17 @@ ROWS = 2**22  # numbers handed to `gradient` at once
 
 
 def interval_distance(low: np.ndarray | Tensor, high: np.ndarray | Tensor) -> np.ndarray:
-    """dist(0, [low, high]), elementwise: exact for 1-D problems, where d_eps F(w) is an interval (any shapes)."""
+    """dist(0, [low, high]), elementwise: exact for 1-D problems, where d_eps F(w) is an interval.
+
+    Args:
+        low, high: any shapes that broadcast, numpy or torch.
+
+    Returns:
+        float64 of their shape.
+
+    Raises:
+        ConfigurationError: low > high somewhere.
+    """
     return np.abs(min_norm_interval(low, high))
 
 
@@ -45,7 +55,16 @@ def active_piece_hull(pieces: np.ndarray | Tensor, active: np.ndarray | Tensor |
         pieces: gradients [m, p], or [..., m, p] for many points at once.
         active: bool [..., m], broadcast against pieces; default all.
 
-    Returns the distances [...]. Raises ConfigurationError where a point has no active piece.
+    Returns:
+        The distances, float64 [...].
+
+    Raises:
+        ConfigurationError: a point without an active piece, or no pieces at all.
+
+    Example:
+        >>> pieces = np.array([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]])
+        >>> active_piece_hull(pieces, np.array([[True, True, False], [True, True, True]])).round(6).tolist()
+        [1.414214, 0.0]
     """
     pieces = as_float64(pieces)
     if active is not None:
@@ -83,7 +102,18 @@ def goldstein(
         samples: m >= 1 points, independent and uniform in the eps-ball, from the stream "goldstein" of `seed`.
         centre: also use the gradient at w itself; off by default, because there the oracle may be artificial.
 
-    Returns |x| of the minimum-norm element x; NaN if a gradient is not finite.
+    Returns:
+        |x| of the minimum-norm element x; NaN if a gradient is not finite.
+
+    Raises:
+        ConfigurationError: a radius or a number of samples that is not above 0, a w that is no vector, gradients of
+            another shape than the points.
+
+    Example:
+        >>> goldstein(np.sign, np.array([0.5]), radius=0.25, samples=8, seed=0)  # |w| far from its kink
+        1.0
+        >>> goldstein(np.sign, np.array([0.125]), radius=0.25, samples=8, seed=0)  # and near it
+        0.0
     """
     return float(goldstein_batch(gradient, w[None], radius, samples, [seed], centre=centre)[0])
 
@@ -97,10 +127,22 @@ def goldstein_batch(
     *,
     centre: bool = False,
 ) -> np.ndarray:
-    """m_eps of many points: w [n, p], one seed each -> [n]; row i is goldstein(gradient, w[i], ..., seeds[i]).
+    """m_eps of many points, one seed each; entry i is goldstein(gradient, w[i], radius, samples, seeds[i]).
 
-    Points with seeds of their own draw independently, so counts over members are binomial. `gradient` gets
-    [n * m, p] rows at once (in blocks). Exact for the sampled gradients in any dimension (see `min_norm_points`).
+    Points with seeds of their own draw independently, so counts over members are binomial. Exact for the sampled
+    gradients in any dimension (see `min_norm_points`).
+
+    Args:
+        gradient: as in `goldstein`; gets [n * m, p] rows at once (in blocks).
+        w: [n, p], numpy or torch.
+        radius, samples, centre: as in `goldstein`.
+        seeds: n of them.
+
+    Returns:
+        float64 [n].
+
+    Raises:
+        ConfigurationError: as `goldstein`, or another number of seeds.
     """
     _check(radius, samples)
     if w.ndim != 2 or len(seeds) != len(w):
@@ -143,7 +185,12 @@ def goldstein_members(
 
     Args:
         gradient: params -> full-batch mean gradients, dictionaries with the same keys and shapes.
-        samples: at most 50 (memory: float64 [samples, p] a few times). radius, seed, centre: as in `goldstein`.
+        params: name -> tensor of any shape.
+        samples: 1 to 50 (memory: float64 [samples, p] a few times).
+        radius, seed, centre: as in `goldstein`.
+
+    Raises:
+        ConfigurationError: as `goldstein`, or more than 50 samples.
     """
     _check(radius, samples)
     if samples > MOST_SAMPLES:

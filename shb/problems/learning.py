@@ -35,12 +35,12 @@ from shb.streams import BLOCK, blocked, stream
 
 
 def cross_entropy(output: Tensor, y: Tensor) -> Tensor:
-    """-log softmax(output)_y; `y` is one-hot."""
+    """-log softmax(output)_y: output and `y` (one-hot) [..., outputs] -> [...]."""
     return -(torch.log_softmax(output, -1) * y).sum(-1)
 
 
 def squared(output: Tensor, y: Tensor) -> Tensor:
-    """|output - y|^2 / 2."""
+    """|output - y|^2 / 2: [..., outputs] twice -> [...]."""
     residual = output - y
     return (residual * residual).sum(-1) / 2
 
@@ -52,7 +52,15 @@ SAMPLINGS = ("iid", "reshuffle")
 
 
 def check_loss(loss: str, task: str) -> str:
-    """Return `loss` if it is known and fits the `task` of the data, else raise."""
+    """Return `loss` if it is known and fits the `task` of the data.
+
+    Args:
+        loss: a name of `LOSSES`.
+        task: "classification" or "regression".
+
+    Raises:
+        ConfigurationError: an unknown loss, or one for classes with regression data.
+    """
     choose("loss", loss, LOSSES)
     if loss in FOR_CLASSES and task == "regression":
         others = " or ".join(name for name in LOSSES if name not in FOR_CLASSES)
@@ -111,6 +119,18 @@ class LearningProblem(PerSeed):
 
     Raises:
         ConfigurationError: a value that cannot be used, or a module that cannot be trained.
+
+    Example:
+        >>> from functools import partial
+        >>> from shb.datasets import load_dataset
+        >>> from shb.models import mlp
+        >>> problem = LearningProblem(partial(mlp, hidden=[8]), load_dataset("digits"), batch_size=32)
+        >>> params, samples = problem.initial_parameters(seed=0), problem.sample(seed=0, start=0, stop=100)
+        >>> {name: tuple(p.shape) for name, p in params.items()}
+        {'1.weight': (8, 64), '1.bias': (8,), '3.weight': (10, 8), '3.bias': (10,)}
+        >>> x, y = problem.batch(samples[0])  # of one trajectory in step 0
+        >>> tuple(samples.shape), tuple(x.shape), tuple(y.shape), round(problem.loss(params, x, y).item(), 2)
+        ((100, 32), (32, 1, 8, 8), (32, 10), 2.32)
     """
 
     def __init__(
@@ -150,7 +170,11 @@ class LearningProblem(PerSeed):
         self.draws = self._draws(dataset)
 
     def initial_parameters(self, seed: int) -> Params:
-        """w_0 of a seed, drawn by `init`: name -> tensor on the CPU, what is frozen or tied left out."""
+        """w_0 of a seed, drawn by `init`: name -> tensor on the CPU, what is frozen or tied left out.
+
+        Raises:
+            ConfigurationError: an `init` that needs the fans of a layer, of a parameter that has none.
+        """
         undrawn = [*self._fixed, *self._tied]
         if self._draw["init"] == "module":
             values = built(self._make, seed)
@@ -180,7 +204,10 @@ class LearningProblem(PerSeed):
             return not torch.equal(before, torch.get_rng_state())
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
-        """Training indices [stop - start, batch_size], and in a last column the word of a step that draws."""
+        """Training indices of the steps `start` .. `stop` - 1 of a `seed`: int64 [stop - start, batch_size].
+
+        Of a problem that draws, one column more: the word of each step.
+        """
         indices = self._indices(seed, start, stop)
         if not self.draws:
             return indices
@@ -226,18 +253,34 @@ class LearningProblem(PerSeed):
         return losses, output
 
     def loss(self, params: Params, x: Tensor, y: Tensor, key: Tensor | None = None) -> Tensor:
-        """`key` is the member's word of a step that draws; whoever traces the step takes the draws from it."""
+        """The mean loss of a mini-batch, a scalar.
+
+        Args:
+            params: name -> tensor, without member axis (of a module with buffers, these too).
+            x, y: [batch, *feature_shape], and [batch, outputs], one-hot for classes.
+            key: [1], the member's word of a step that draws; whoever traces the step takes the draws from it.
+        """
         return self._sample_losses(params, x, y)[0].mean()
 
     def loss_and_buffers(self, params: Params, buffers: Params, *batch: Tensor) -> tuple[Tensor, Params]:
-        """The loss, a scalar, and the buffers as the forward pass left them."""
+        """The loss, a scalar, and the buffers as the forward pass left them.
+
+        Args:
+            params, buffers: name -> tensor, without member axis; `buffers` itself is not changed.
+            batch: x, y and perhaps key, as in `loss`.
+        """
         new = {
             name: b if name in self._fixed else b.clone() for name, b in buffers.items()
         }  # a module writes into them
         return self.loss({**params, **new}, *batch), new
 
     def metrics(self, params: Params, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """Sums over samples x [n, ...] with targets y [n, outputs], in evaluation mode: loss, for classes also hits."""
+        """Sums over samples in evaluation mode: "loss", for classes also "accuracy" (hits), float64 scalars.
+
+        Args:
+            params: name -> tensor, without member axis; parameters and buffers.
+            x, y: [n, *feature_shape], and [n, outputs], one-hot for classes.
+        """
         with evaluating(self.module):
             losses, output = self._sample_losses(params, x, y)
         sums = {"loss": losses.double().sum()}

@@ -17,7 +17,13 @@ Params = dict[str, Tensor]
 
 
 class EvaluationBatch(NamedTuple):
-    """Part of an evaluation: `metrics(params, *tensors)` are sums that count for `weight` samples of `part`."""
+    """Part of an evaluation: `metrics(params, *tensors)` are sums that count for `weight` samples of `part`.
+
+    Attributes:
+        part: prefix of the names of the metrics: "train_", "val_", "test_", or "" for exact ones.
+        tensors: of the samples, e.g. x [weight, *feature_shape] and y [weight, outputs].
+        weight: number of samples.
+    """
 
     part: str  # prefix of the metric names: "train_", "val_", "test_" or "" for exact metrics
     tensors: tuple[Tensor, ...]
@@ -26,6 +32,10 @@ class EvaluationBatch(NamedTuple):
 
 class Problem(Protocol):
     """An objective with its initialiser, its sampler and its evaluation.
+
+    Attributes:
+        name: for results and errors.
+        dtype, device: of parameters, and of what `batch` returns.
 
     A closed form also has `in_trap(params) -> bool [members]`: where the iterate is exactly in the trapping set.
     A stack then counts who touched it and who is trapped in it.
@@ -39,25 +49,38 @@ class Problem(Protocol):
     device: torch.device
 
     def initial_parameters(self, seed: int) -> Params:
-        """w_0 of a seed on the CPU: name -> tensor, without member axis."""
+        """w_0 of a `seed` on the CPU: name -> tensor, without member axis."""
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
-        """Samples s_start .. s_{stop-1} of a seed on the CPU: [stop - start, *sample_shape]."""
+        """Samples of the steps `start` .. `stop` - 1 of a `seed` on the CPU: [stop - start, *sample_shape]."""
 
     def initial_parameters_of(self, seeds: np.ndarray) -> Params:
         """w_0 of many seeds on the CPU: name -> [n, ...]; row i has the bits of `initial_parameters(seeds[i])`."""
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        """Samples of many seeds on the CPU: [stop - start, n, *sample_shape]; column i is that of `sample`."""
+        """Samples of the steps `start` .. `stop` - 1 of many `seeds` [n] on the CPU: [stop - start, n, *sample_shape].
+
+        Column i has the bits of `sample(seeds[i], start, stop)`.
+        """
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
         """What `loss` takes for samples of one step [members, *sample_shape]: tensors [members, ...]."""
 
     def loss(self, params: Params, *batch: Any, **named: Any) -> Tensor:
-        """f(w, s) of one trajectory: a scalar whose backpropagated gradient is the oracle."""
+        """f(w, s) of one trajectory: a scalar whose backpropagated gradient is the oracle.
+
+        Args:
+            params: name -> tensor, without member axis.
+            batch, named: what the method `batch` returns, without member axis; an implementation gives each a name.
+        """
 
     def metrics(self, params: Params, *tensors: Any, **named: Any) -> dict[str, Tensor]:
-        """Sums over one evaluation batch for one trajectory: name -> scalar."""
+        """Sums over one evaluation batch for one trajectory: name -> scalar.
+
+        Args:
+            params: name -> tensor, without member axis.
+            tensors, named: those of an `EvaluationBatch`; an implementation gives each a name.
+        """
 
     def evaluation(self, *, full: bool) -> list[EvaluationBatch]:
         """Batches whose metrics are evaluated: the cheap ones during a run, all of them if `full`."""

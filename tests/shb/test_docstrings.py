@@ -28,7 +28,8 @@ from public import public_modules, public_names, public_objects  # noqa: E402
 
 MODULES = ["shb", *(module.name for module in pkgutil.walk_packages(shb.__path__, "shb."))]
 PUBLIC = dict(public_objects())
-CALLABLE = {name: one for name, one in PUBLIC.items() if callable(one)}
+LAYERS = ("forward", "backward")  # methods that torch calls: their class says what they take
+CALLABLE = {name: one for name, one in PUBLIC.items() if callable(one) and not name.endswith(LAYERS)}
 # parameters that need no word of their own
 OF_THE_BASE = {"options"}  # **options of a closed form: Args of ClosedForm
 # errors of a caller's own file or function, or of torch, that come through, and those that cannot occur
@@ -121,7 +122,7 @@ def parameters(one):
     if inspect.isclass(one):
         if dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
             return [*inspect.signature(one).parameters]
-        if "__init__" not in vars(one):
+        if "__init__" not in vars(one) or getattr(one, "_is_protocol", False):
             return []
         one = one.__init__
     return [name for name in inspect.signature(one).parameters if name not in ("self", "cls")]

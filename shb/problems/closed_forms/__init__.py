@@ -1,4 +1,12 @@
-"""Closed-form examples of theory.md: E1-E12 of section 4 and the test functions of sections 2.6 and 5, with facts."""
+"""Closed-form examples of theory.md: E1-E12 of section 4 and the test functions of sections 2.6 and 5, with facts.
+
+>>> from shb.problems.closed_forms import CLOSED_FORMS, Noise, Quadratic
+>>> len(CLOSED_FORMS), CLOSED_FORMS["quadratic"] is Quadratic
+(17, True)
+>>> Quadratic(curvature=[1.0, 4.0], sigma=0.5).stationary_variance(lr=0.1, momentum=0.5).tolist()
+[0.025423728813559324, 0.0069444444444444]
+
+"""
 
 from shb.problems.closed_forms.additive import Absolute, Quadratic, Quartic, Valley
 from shb.problems.closed_forms.border import E10

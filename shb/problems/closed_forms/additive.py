@@ -36,6 +36,10 @@ class AdditiveNoise(ClosedForm):
         noise: law of s (`shb.problems.closed_forms.noise.LAWS`), independent for each coordinate.
         sigma: standard deviation of v per coordinate (cauchy: scale).
         atoms: points of noise=finite.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown law, a sigma < 0, or as `ClosedForm`.
     """
 
     minimum = 0.0
@@ -63,7 +67,14 @@ class Quadratic(AdditiveNoise):
     """Smooth nondegenerate minimum at 0.
 
     Args:
-        curvature: h_i > 0, one per coordinate.
+        curvature: h_i > 0, one per coordinate; their number is `size`.
+        noise: law of s (`shb.problems.closed_forms.noise`), independent for each coordinate.
+        sigma: standard deviation of v per coordinate, >= 0 (cauchy: scale).
+        atoms: points of noise=finite, >= 2.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: a curvature <= 0, an unknown law, a sigma < 0, or as `ClosedForm`.
     """
 
     name = "quadratic"
@@ -101,7 +112,7 @@ class Quadratic(AdditiveNoise):
         return smooth_field(lambda w: h[0] * w) if self.size == 1 else SmoothPieces(lambda w: h * w)
 
     def stationary_variance(self, lr: float, momentum: float) -> Tensor:
-        """Var w_i of SHB under constant lr and momentum, float64 [size]; inf where it is unstable (L1)."""
+        """Var w_i of SHB under constant `lr` > 0 and `momentum` in (-1, 1): float64 [size]; inf where unstable (L1)."""
         injected = lr * self.noise.variance * (1 + momentum)
         variance = injected / (self.curvature * (1 - momentum) * (2 * (1 + momentum) - lr * self.curvature))
         return torch.where(lr < self.largest_step(momentum), variance, math.inf)
@@ -143,7 +154,7 @@ class Valley(AdditiveNoise):
         return (self.clarke_distance(w) - radius).clamp(min=0)
 
     def noise_covariance(self) -> Tensor:
-        """diag(0, sigma^2). Law L3 does not use it: no noise where F is curved, the mean gap tends to 0 faster."""
+        """diag(0, sigma^2), float64 [2, 2]. Law L3 does not use it: no noise where F is curved, the mean gap tends to 0 faster."""
         return torch.diag(torch.tensor([0.0, self.noise.variance], dtype=torch.float64))
 
     def field(self, *, conservative: bool = False) -> Pieces:

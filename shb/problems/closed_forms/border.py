@@ -38,6 +38,10 @@ class E10(ClosedForm):
         bias: "zero": b starts at 0 whatever `init` says of it (v is as `init` says); "random": as `init` says.
         zero_share: p in ]0, 1[.
         zero_target, target: y_0, y_1 > 0.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: a value out of range, or as `ClosedForm`.
     """
 
     name, size, minimum = "e10", 2, 0.0

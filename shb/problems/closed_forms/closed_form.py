@@ -35,6 +35,24 @@ class ClosedForm:
         relu_derivative: t = ReLU'(0) in [0, 1].
         relu_rule: "chain" or "injected" (shb.nonsmooth.relu).
         dtype, device: of the trajectories.
+
+    Raises:
+        ConfigurationError: an unknown law or rule, a std <= 0, low >= high, a value of another shape, a derivative
+            outside [0, 1].
+
+    Example:
+        >>> class Well(ClosedForm):
+        ...     name, minimum = "well", 0.0
+        ...     def objective(self, w):
+        ...         return (w * w).sum(-1) / 2
+        ...     def clarke_distance(self, w):
+        ...         return distance_to(w, [0.0])
+        ...     def samples_of(self, seeds, start, stop):
+        ...         return torch.zeros(stop - start, len(seeds), dtype=self.dtype)
+        ...     def loss(self, params, s):
+        ...         return self.objective(params["w"]) + s
+        >>> Well(init="uniform", low=1.0, high=2.0).initial_parameters_of(np.arange(5))["w"].shape
+        torch.Size([5, 1])
     """
 
     name: str
@@ -89,7 +107,18 @@ class ClosedForm:
         return None if distance is None else distance == 0
 
     def stationarity(self, w: Tensor, radius: float) -> Tensor:
-        """dist(0, d_radius F(w)), the exact Goldstein min-norm: [..., size] -> [...] (theory.md 5.0)."""
+        """dist(0, d_radius F(w)), the exact Goldstein min-norm (theory.md 5.0).
+
+        Args:
+            w: [..., size].
+            radius: > 0, in units of w.
+
+        Returns:
+            [...]
+
+        Raises:
+            NotImplementedError: of a problem without a closed form of it.
+        """
         raise NotImplementedError(f"no closed form of the Goldstein subdifferential for problem={self.name}")
 
     # -- what a stack needs -----------------------------------------------------------------------------------
@@ -112,15 +141,21 @@ class ClosedForm:
         return {"w": self.initial_parameters_of(np.array([seed]))["w"][0]}
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        """Samples of steps start..stop-1: [stop - start, n, ...] on the CPU; signs as int8, for their size."""
+        """Samples of the steps `start` .. `stop` - 1 of many `seeds` [n]: [stop - start, n, ...] on the CPU.
+
+        Signs are int8, for their size.
+        """
         raise NotImplementedError
 
     def sign_bits_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor | None:
-        """Samples that are signs, packed: int64 [n] as `streams.sign_bits` has them; else, or of two blocks, None."""
+        """Signs of the steps `start` .. `stop` - 1 of many `seeds` [n], packed: int64 [n], as `shb.streams.sign_bits`.
+
+        None if samples are no signs, or the steps are not of one block.
+        """
         return None
 
     def sample(self, seed: int, start: int, stop: int) -> Tensor:
-        """Samples of steps start..stop-1 of one seed: [stop - start, ...] on the CPU."""
+        """Samples of the steps `start` .. `stop` - 1 of one `seed`: [stop - start, ...] on the CPU."""
         return self.samples_of(np.array([seed]), start, stop)[:, 0]
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
@@ -129,7 +164,12 @@ class ClosedForm:
         return (samples.to(self.dtype) if samples.dtype == torch.int8 else samples,)
 
     def loss(self, params: Params, *batch: Any, **named: Any) -> Tensor:
-        """f(w, s) of one trajectory, a scalar: "w" [size] in `params`, and one sample, under a name of its own."""
+        """f(w, s) of one trajectory, a scalar whose backpropagated gradient is the oracle v(w, s).
+
+        Args:
+            params: {"w": [size]}.
+            batch, named: one sample, as `batch` returns it, without member axis; an implementation gives each a name.
+        """
         raise NotImplementedError
 
     def metrics(self, params: Params) -> dict[str, Tensor]:
@@ -145,14 +185,17 @@ class ClosedForm:
 
 
 class Signs:
-    """Samples +1 or -1 with probability 1/2, of the stream "sampling"; a base before ClosedForm."""
+    """Samples +1 or -1 with probability 1/2, of the stream "sampling"; a base that stands before `ClosedForm`."""
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
-        """Signs of steps start..stop-1: int8 [stop - start, n]."""
+        """Signs of the steps `start` .. `stop` - 1 of many `seeds` [n]: int8 [stop - start, n]."""
         return torch.from_numpy(signs(seeds, "sampling", start, stop))
 
     def sign_bits_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor | None:
-        """The same, packed (see `ClosedForm.sign_bits_of`); None where a subclass draws otherwise."""
+        """The same signs of `seeds`, `start`, `stop`, packed: int64 [n] (see `ClosedForm.sign_bits_of`).
+
+        None where a subclass draws otherwise.
+        """
         others = type(self).samples_of is not Signs.samples_of
         if others or start // BLOCK != (stop - 1) // BLOCK:
             return None
@@ -160,13 +203,13 @@ class Signs:
 
 
 def distance_to(w: Tensor, point: Sequence[float] | Tensor) -> Tensor:
-    """Euclidean distance of w [..., size] to a point: [...]."""
+    """Euclidean distance of `w` [..., size] to a `point` [size]: [...]."""
     difference = w - torch.as_tensor(point, dtype=w.dtype, device=w.device)
     return difference.abs()[..., 0] if w.shape[-1] == 1 else difference.norm(dim=-1)
 
 
 def products(w: Tensor, rows: Tensor) -> Tensor:
-    """w . row for every row: [..., size] and [n, size] -> [..., n].
+    """w . row for every row: `w` [..., size] and `rows` [n, size] -> [..., n].
 
     Sums in order: those of `w @ rows.T` depend on the number of members.
     """

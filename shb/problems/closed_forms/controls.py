@@ -37,7 +37,11 @@ class E11(ClosedForm):
 
     Args:
         kind: "detached" (one variable) or "rotation" (two).
-        g: discount of kind=detached.
+        g: discount of kind=detached, finite and not 1/2.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown kind, a g that is 1/2 or not finite, or as `ClosedForm`.
     """
 
     name, minimum = "e11", 0.0
@@ -89,7 +93,11 @@ class E12(ClosedForm):
     """Heavy tails. `objective` is the median of f(w, .), (w - w*)^2 / 2, as |x| has median 1: the mean is infinite.
 
     Args:
-        target: w*.
+        target: w*, finite.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: a target that is not finite, or as `ClosedForm`.
     """
 
     name, minimum = "e12", 0.0

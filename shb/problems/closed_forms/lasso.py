@@ -37,15 +37,19 @@ from shb.streams import blocked_words, normal, uniform
 
 
 class E8(ClosedForm):
-    """Facts are float64.
+    """Hyperparameter of a lasso through the implicit derivative. Facts are float64.
 
     Args:
         law: of b, "normal" or "discrete".
         values: the b_i of law=discrete, none 0.
         ratio: a in ]0, 1[.
+        options: as in `ClosedForm`.
 
     Attributes:
         clarke_point: the minimiser of F, float64 [1].
+
+    Raises:
+        ConfigurationError: an unknown law, a ratio or values out of range, or as `ClosedForm`.
     """
 
     name = "e8"

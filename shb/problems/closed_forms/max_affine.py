@@ -31,10 +31,14 @@ class MaxAffinePlane(AdditiveNoise):
     Args:
         slopes: a_i, [m, 2], m >= 3, distinct, not all in one half plane: else the minimisers are unbounded.
         offsets: b_i, [m].
-        noise, sigma, atoms: as for every problem with additive noise.
+        noise, sigma, atoms: as for every problem with additive noise (`Quadratic`).
+        options: as in `ClosedForm`.
 
     Attributes:
         minimisers: corners of the polygon of minimisers, float64 [n, 2].
+
+    Raises:
+        ConfigurationError: slopes or offsets that cannot be used, or as `Quadratic`.
     """
 
     name, size = "max_affine", 2
@@ -78,7 +82,10 @@ class MaxAffinePlane(AdditiveNoise):
         return torch.where(values[..., int(self._a.any(1).argmin())] >= values.amax(-1), 0.0, distance)
 
     def stationarity(self, w: Tensor, radius: float) -> Tensor:
-        """Exact: hull of the a_i whose region meets the closed ball, as those are the elements of dF in it; float64."""
+        """Exact: hull of the a_i whose region meets the closed ball of `radius` around `w` [..., 2]: float64 [...].
+
+        Those are the elements of dF in the ball.
+        """
         points = w.detach().double().cpu().numpy()
         active = np.stack([self._region_distance(points, i) <= radius for i in range(len(self._a))], -1)
         return torch.from_numpy(active_piece_hull(self._a, active)).to(w.device)

@@ -30,6 +30,13 @@ class _Neuron(ClosedForm):
 
     Args:
         x, y: data, [n, features] and [n]. Default: the single pair (1, 1).
+        options: as in `ClosedForm`.
+
+    Attributes:
+        clarke_point: the least squares solution, float64 [features].
+
+    Raises:
+        ConfigurationError: dependent features, or as `ClosedForm`.
     """
 
     def __init__(self, x: Tensor | None = None, y: Tensor | None = None, **options: Any) -> None:
@@ -101,7 +108,15 @@ class _Neuron(ClosedForm):
 
 
 class E5(_Neuron):
-    """A linear model written with two ReLUs: zero initialisation is frozen although F is convex."""
+    """A linear model written with two ReLUs: zero initialisation is frozen although F is convex.
+
+    Args:
+        x, y: data, [n, features] and [n], tensors. Default: the single pair (1, 1).
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: dependent features, or as `ClosedForm`.
+    """
 
     name = "e5"
     _relus = 2
@@ -120,7 +135,15 @@ class E5(_Neuron):
 
 
 class E6(_Neuron):
-    """One ReLU neuron; x and y are half of the data, (-x, -y) is added."""
+    """One ReLU neuron on antisymmetric data.
+
+    Args:
+        x, y: half of the data, [n, features] and [n], tensors; (-x, -y) is added. Default: the single pair (1, 1).
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: dependent features, or as `ClosedForm`.
+    """
 
     name = "e6"
     _relus = 1

@@ -75,6 +75,13 @@ class Noise:
         law: one of `LAWS`.
         sigma: standard deviation, >= 0 (cauchy: scale).
         atoms: number of points of the law finite, >= 2.
+
+    Raises:
+        ConfigurationError: an unknown law, or a number out of range.
+
+    Example:
+        >>> Noise("finite", sigma=1.0, atoms=2).draw(np.array([0, 2**63], np.uint64)).tolist()
+        [-1.0, 1.0]
     """
 
     def __init__(self, law: str, sigma: float, atoms: int) -> None:
@@ -91,5 +98,5 @@ class Noise:
         return math.inf if self.law == "cauchy" and self.sigma > 0 else self.sigma**2
 
     def draw(self, words: np.ndarray) -> np.ndarray:
-        """Words of any shape -> as many independent float64 numbers."""
+        """Words (`shb.streams.words`) of any shape -> as many independent float64 numbers."""
         return self.sigma * LAWS[self.law](words, self.atoms)

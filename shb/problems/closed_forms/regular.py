@@ -53,7 +53,15 @@ class E4(Signs, ClosedForm):
 
 
 class E7(ClosedForm):
-    """Median of s: regular samples. `noise` is "normal" or "signs"; facts of noise=normal are float64."""
+    """Median of s: regular samples. Facts of noise=normal are float64.
+
+    Args:
+        noise: law of s, "normal" or "signs".
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown noise, or as `ClosedForm`.
+    """
 
     name = "e7"
 

@@ -34,7 +34,16 @@ from shb.streams import blocked_words, uniform
 
 
 class _Gadget(ClosedForm):
-    """F = G in the first coordinate; `form` is the ReLU it is written with."""
+    """F = G in the first coordinate.
+
+    Args:
+        form: the ReLU it is written with, a name of `shb.nonsmooth.SCALAR_RELUS`.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown form, a `relu_derivative` or `relu_rule` with a form that has its own, or as
+            `ClosedForm`.
+    """
 
     minimum = -0.5
 
@@ -69,7 +78,12 @@ class _Gadget(ClosedForm):
 
 
 class E1(Signs, _Gadget):
-    """Two samples whose subgradients cancel at 0 (type S)."""
+    """Two samples whose subgradients cancel at 0 (type S).
+
+    Args:
+        form: the ReLU it is written with, a name of `shb.nonsmooth.SCALAR_RELUS`.
+        options: as in `ClosedForm`.
+    """
 
     name = "e1"
 
@@ -84,7 +98,12 @@ class E1(Signs, _Gadget):
 class E2(_Gadget):
     """Identity gadget relu(w) - relu(-w), whose backpropagated derivative at 0 is 2t (type B).
 
-    `noise` is "none" (deterministic) or "uniform" (s ~ U[1/2, 3/2], a semialgebraic density).
+    Args:
+        noise: "none" (deterministic) or "uniform" (s ~ U[1/2, 3/2], a semialgebraic density).
+        options: `form`, and as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown noise, or as `E1`.
     """
 
     name = "e2"
@@ -109,7 +128,12 @@ class E2(_Gadget):
 
 
 class E3(E1):
-    """E1 in w_1 plus a quadratic in w_2: started in {w_1 = 0}, SHB converges to the artificial point (0, b)."""
+    """E1 in w_1 plus a quadratic in w_2: started in {w_1 = 0}, SHB converges to the artificial point (0, b).
+
+    Args:
+        b: minimiser in w_2.
+        options: `form`, and as in `ClosedForm`.
+    """
 
     name, size = "e3", 2
 
@@ -127,7 +151,7 @@ class E3(E1):
         return distance_to(w, [0.0, self.b])
 
     def in_trap(self, params: Params) -> Tensor:
-        """The line {w_1 = 0}: from there w_2 goes to b and w_1 stays."""
+        """The line {w_1 = 0}, bool [...]: from there w_2 goes to b and w_1 stays."""
         return params["w"][..., 0] == 0
 
     def stationarity(self, w: Tensor, radius: float) -> Tensor:
@@ -160,7 +184,12 @@ class _Plane:
 class E9(E2):
     """E2 through max-pooling, max([0, w]) - max([0, -w]): torch gives a tie to the first index, derivative 0.
 
-    `order` "zero_first" traps at 0; "zero_last" has derivative 2 there, "amax" 1 (ties share), and do not.
+    Args:
+        order: "zero_first" traps at 0; "zero_last" has derivative 2 there, "amax" 1 (ties share), and do not.
+        options: `noise` of `E2`, and as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown order, or as `E2`.
     """
 
     name = "e9"
