@@ -130,7 +130,7 @@ class LearningProblem(PerSeed):
         {'1.weight': (8, 64), '1.bias': (8,), '3.weight': (10, 8), '3.bias': (10,)}
         >>> x, y = problem.batch(samples[0])  # of one trajectory in step 0
         >>> tuple(samples.shape), tuple(x.shape), tuple(y.shape), round(problem.loss(params, x, y).item(), 2)
-        ((100, 32), (32, 1, 8, 8), (32, 10), 2.32)
+        ((100, 32), (32, 1, 8, 8), (32, 10), 2.38)
     """
 
     def __init__(

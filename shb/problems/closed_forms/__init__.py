@@ -4,8 +4,7 @@
 >>> len(CLOSED_FORMS), CLOSED_FORMS["quadratic"] is Quadratic
 (17, True)
 >>> Quadratic(curvature=[1.0, 4.0], sigma=0.5).stationary_variance(lr=0.1, momentum=0.5).tolist()
-[0.025423728813559324, 0.0069444444444444]
-
+[0.025862068965517248, 0.007211538461538462]
 """
 
 from shb.problems.closed_forms.additive import Absolute, Quadratic, Quartic, Valley

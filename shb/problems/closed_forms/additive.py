@@ -154,7 +154,10 @@ class Valley(AdditiveNoise):
         return (self.clarke_distance(w) - radius).clamp(min=0)
 
     def noise_covariance(self) -> Tensor:
-        """diag(0, sigma^2), float64 [2, 2]. Law L3 does not use it: no noise where F is curved, the mean gap tends to 0 faster."""
+        """diag(0, sigma^2), float64 [2, 2].
+
+        Law L3 does not use it: without noise where F is curved, the mean gap tends to 0 faster.
+        """
         return torch.diag(torch.tensor([0.0, self.noise.variance], dtype=torch.float64))
 
     def field(self, *, conservative: bool = False) -> Pieces:
