@@ -105,15 +105,25 @@ def register_dataset(dataset: Dataset) -> None:
 
 
 def loaded_anew(name: str) -> Dataset:
-    """A data set that needs no files, made a second time: to see whether it is the same again."""
+    """A data set that needs no files, made a second time: to see whether it is the same again.
+
+    Args:
+        name: key of `DATASETS`, of a set that needs no files.
+    """
     return _load.__wrapped__(name, None)
 
 
 def check_files(name: str, data_root: str | Path | None = None, download: bool = False) -> None:
     """Verify presence and MD5 of the files of ``name`` in seconds, to find a bad file before any compute.
 
-    Arguments and errors as `load_dataset`; with ``download`` a missing file is none of the errors. Nothing
-    is downloaded or unpickled.
+    Nothing is downloaded or unpickled.
+
+    Args:
+        name, data_root: as in `load_dataset`.
+        download: a missing file is no error, since `load_dataset` will download it.
+
+    Raises:
+        ConfigurationError: unknown name; a file that is not the published one or, without ``download``, is missing.
     """
     choose("dataset", name, DATASETS)
     if DATASETS[name].needs_files:

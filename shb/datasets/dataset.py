@@ -70,7 +70,11 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class SplitIndices:
-    """Rows of the raw arrays in each part: three integer arrays, disjoint and together complete."""
+    """Rows of the raw arrays in each part, disjoint and together complete.
+
+    Attributes:
+        train, validation, test: integers, one vector each.
+    """
 
     train: NDArray[np.integer]
     validation: NDArray[np.integer]
@@ -90,7 +94,11 @@ def permuted_split(n: int) -> SplitIndices:
 
 
 def trailing_split(train_size: int, validation_size: int, test_size: int) -> SplitIndices:
-    """The split of data in a published order: ``train_size`` rows, then ``validation_size``, then test."""
+    """The split of data in a published order: ``train_size`` rows, then ``validation_size``, then ``test_size``.
+
+    >>> trailing_split(2, 1, 1)
+    SplitIndices(train=array([0, 1]), validation=array([2]), test=array([3]))
+    """
     order = np.arange(train_size + validation_size + test_size)
     train, validation, test = np.split(order, [train_size, train_size + validation_size])
     return SplitIndices(train, validation, test)
@@ -125,6 +133,15 @@ def build_dataset(
     Raises:
         ConfigurationError: unknown task, an empty or overlapping or incomplete split, labels or targets that
             do not fit ``outputs``, or a value that is not finite.
+
+    Example:
+        >>> x, y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
+        >>> parts = permuted_split(10)
+        >>> data = build_dataset("tiny", "classification", x, y, parts, outputs=2, source="here", licence="MIT")
+        >>> len(data.train), len(data.validation), len(data.test), data.feature_shape
+        (6, 2, 2, (2,))
+        >>> abs(data.train.x.mean(0)).max().item() < 1e-6
+        True
     """
     choose("task", task, ("classification", "regression"))
     parts = (indices.train, indices.validation, indices.test)

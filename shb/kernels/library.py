@@ -69,7 +69,7 @@ def load() -> float:
 
 
 def built() -> bool:
-    """Whether the operations were built before, for this processor and this source."""
+    """Whether the operations were built before, for this processor and this source; False without a compiler."""
     try:
         return find(_name()) is not None
     except (CompilationError, OSError):

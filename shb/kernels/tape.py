@@ -30,6 +30,9 @@ class Tape:
         fixed: tensors that belong to the program.
         inputs: of the program; at least one has members.
         block: members that are taken through together.
+
+    Raises:
+        Unsupported: a function of a dtype that the native code does not have.
     """
 
     def __init__(

@@ -4,6 +4,14 @@ A model is a function `(feature_shape, outputs, **options) -> torch.nn.Module`. 
 can take and that has no data-dependent control flow, with buffers, frozen parameters and dropout; build convolutions
 from `Conv` and `MaxPool`, which are fast in a stack. To add one: write the function and enter it in `MODELS`
 (docs/extend.md).
+
+    >>> import torch
+    >>> from shb.models import MODELS
+    >>> sorted(MODELS)
+    ['cnn', 'lenet', 'mlp', 'vgg']
+    >>> network = MODELS["cnn"](feature_shape=(1, 8, 8), outputs=10, channels=[4, 8])
+    >>> network(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
 """
 
 from __future__ import annotations

@@ -57,7 +57,10 @@ def _mean(x: Tensor) -> Tensor:
 
 
 class MemberwiseBatchNorm(TorchFunctionMode):
-    """Within it, torch's batch normalisation is the one above; every other function is torch's own."""
+    """A context within which torch's batch normalisation is the one above; every other function is torch's own.
+
+    `with MemberwiseBatchNorm(): y = module(x)`
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None

@@ -26,8 +26,18 @@ def cnn(
 ) -> nn.Sequential:
     """Input [n, channels, length] (1-D) or [n, channels, height, width] (2-D), output [n, outputs].
 
-    `downsample` is "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2). `pool_beta` is
-    the Jacobian-norm parameter of 2-D max-pooling (shb.nonsmooth.max_pool), 0 the ordinary one.
+    Args:
+        feature_shape: of one input, without n.
+        outputs: numbers per sample, of classes or targets.
+        channels: of each convolution, a non-empty list; each halves the resolution.
+        kernel: odd side of every kernel.
+        downsample: "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2).
+        pool_beta: Jacobian-norm parameter of 2-D max-pooling (`shb.nonsmooth.max_pool`), 0 the ordinary one.
+        relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
+
+    Raises:
+        ConfigurationError: a value out of range, more halvings than the data have room for, data without a spatial
+            dimension.
     """
     choose("model.downsample", downsample, ("maxpool", "stride"))
     dims = len(feature_shape) - 1

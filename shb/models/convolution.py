@@ -25,7 +25,13 @@ class Conv(nn.Module):
         stride: step of the window.
         dims: 1 (input [n, channels, length]) or 2 (input [n, channels, height, width]).
 
-    Parameters: weight [out, in, kernel(, kernel)] and bias [out], as in torch.nn.Conv1d / Conv2d, drawn as there.
+    Attributes:
+        weight: [out_channels, in_channels, kernel(, kernel)], drawn as in torch.nn.Conv1d / Conv2d.
+        bias: [out_channels], likewise.
+
+    Example:
+        >>> Conv(3, 8, kernel=3, stride=2)(torch.zeros(5, 3, 9, 9)).shape
+        torch.Size([5, 8, 5, 5])
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dims: int = 2) -> None:
@@ -47,7 +53,12 @@ class Conv(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Max-pooling with window and stride `size`; at ties the first index gets the gradient, as in torch."""
+    """Max-pooling with window and stride `size`; at ties the first index gets the gradient, as in torch.
+
+    Args:
+        size: window and stride, >= 1; what fills no window is dropped.
+        dims: 1 (input [n, channels, length]) or 2 (input [n, channels, height, width]).
+    """
 
     def __init__(self, size: int = 2, dims: int = 2) -> None:
         super().__init__()

@@ -42,7 +42,15 @@ def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
 
 
 def check_initialization(init: str, std: float) -> None:
-    """Raise a ConfigurationError unless `init` is known and `std` usable."""
+    """Refuse an unknown `init`, or an `std` that it cannot use.
+
+    Args:
+        init: one of `INITIALIZATIONS`, "auto" or "module".
+        std: looked at for "normal" and "truncated_normal" only.
+
+    Raises:
+        ConfigurationError: an unknown rule, or a std that is not in ]0, inf[.
+    """
     choose("init", init, (*INITIALIZATIONS, *MODULE))
     if init in ("normal", "truncated_normal") and not 0 < std < math.inf:
         raise ConfigurationError("init.std", std, "a number > 0 (init=zeros for 0)")
@@ -58,10 +66,29 @@ def draw_parameters(
     dtype: torch.dtype = torch.float32,
     fixed: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
-    """Draw every parameter of `shapes` (name -> shape) in order, but those that are `fixed`.
+    """Draw every parameter of `shapes` in order, but those that are `fixed`.
 
-    `std` and `value` where the rule uses them; `fixed` ones, frozen or second names of tied ones, may be the weight
-    that a bias has its fans from.
+    Args:
+        shapes: name -> shape; a bias has the fans of the weight with its name.
+        init: one of `INITIALIZATIONS`.
+        generator: what it draws from, in float64; a seed's is `shb.streams.stream(seed, "init")`.
+        std, value: in units of a parameter, where the rule uses them.
+        dtype: of the result.
+        fixed: names that are not drawn, of frozen parameters or second ones of tied ones; a bias may still have its
+            fans from one.
+
+    Returns:
+        Name -> tensor on the CPU.
+
+    Raises:
+        ConfigurationError: an unknown rule, a std <= 0, or a rule that needs fans where a parameter has none.
+
+    Example:
+        >>> from shb.streams import stream
+        >>> shapes = {"0.weight": (3, 4), "0.bias": (3,)}
+        >>> drawn = draw_parameters(shapes, "torch_default", stream(0, "init"))
+        >>> drawn["0.weight"].shape, bool((drawn["0.weight"].abs() <= 0.5).all())  # 1 / sqrt(fan_in)
+        (torch.Size([3, 4]), True)
     """
     check_initialization(init, std)
     parameters = {}

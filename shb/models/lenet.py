@@ -24,8 +24,18 @@ def lenet(
 ) -> nn.Module:
     """Input [n, channels, length] or [n, channels, height, width], output [n, outputs].
 
-    A convolution with ReLU and a max-pool of window 2 per entry of `channels`, a dense layer with ReLU per entry of
-    `hidden`. The defaults are the network "2c2d" of DeepOBS (docs/published.md).
+    The defaults are the network "2c2d" of DeepOBS (docs/published.md).
+
+    Args:
+        feature_shape: of one input, without n.
+        outputs: numbers per sample, of classes or targets.
+        channels: a convolution with ReLU and a max-pool of window 2 for each entry.
+        kernel: odd side of every kernel.
+        hidden: a dense layer with ReLU for each entry, at least one.
+        relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
+
+    Raises:
+        ConfigurationError: a value out of range, or data without a spatial dimension.
     """
     if len(feature_shape) not in (2, 3):
         raise ConfigurationError("model", "lenet", "mlp for data without a spatial dimension")

@@ -20,7 +20,21 @@ def mlp(
     relu_derivative: float = 0.0,
     relu_rule: str = "chain",
 ) -> nn.Module:
-    """Input [n, *feature_shape] (flattened), output [n, outputs]; `hidden` are the widths, [] is linear."""
+    """Input [n, *feature_shape] (flattened), output [n, outputs].
+
+    Args:
+        feature_shape: of one input, without n.
+        outputs: numbers per sample, of classes or targets.
+        hidden: width of each hidden layer; [] is a linear model.
+        relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
+
+    Raises:
+        ConfigurationError: a width < 1, or as `shb.nonsmooth.ReLU`.
+
+    Example:
+        >>> [tuple(p.shape) for p in mlp((1, 8, 8), 10, hidden=[16]).parameters()]
+        [(16, 64), (16,), (10, 16), (10,)]
+    """
     if any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a list of widths >= 1")
     widths = [math.prod(feature_shape), *hidden]

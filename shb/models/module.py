@@ -60,6 +60,13 @@ def built(make: Callable[[], nn.Module], seed: int) -> dict[str, Tensor]:
     """Every parameter and buffer as the module draws them from the seed's stream "init", on the CPU.
 
     torch's generator goes on afterwards as if nothing had been drawn.
+
+    Args:
+        make: returns the module, e.g. `lambda: mlp((10,), 1)`.
+        seed: a whole number >= 0.
+
+    Returns:
+        Name -> tensor of its shape, detached, as `named_parameters` and `named_buffers` have them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(seed, "init").integers(2**63)))

@@ -23,9 +23,18 @@ def vgg(
     relu_derivative: float = 0.0,
     relu_rule: str = "chain",
 ) -> nn.Module:
-    """Input [n, channels, height, width], output [n, outputs]; no batch normalisation (members are independent).
+    """Input [n, channels, height, width], output [n, outputs]; no batch normalisation.
 
-    `pool_beta` is the Jacobian-norm parameter of the max-pooling (shb.nonsmooth.max_pool), 0 the ordinary one.
+    Args:
+        feature_shape: of one input, without n; sides of at least 2^(number of blocks).
+        outputs: numbers per sample, of classes or targets.
+        channels: of each block of two 3x3 convolutions with ReLU, then max-pooling of window 2.
+        hidden: width of the dense layer with ReLU.
+        pool_beta: Jacobian-norm parameter of the max-pooling (`shb.nonsmooth.max_pool`), 0 the ordinary one.
+        relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
+
+    Raises:
+        ConfigurationError: a value out of range, or data that are no images of that size.
     """
     if len(feature_shape) != 3 or min(feature_shape[1:]) < 2 ** len(channels):
         raise ConfigurationError("model", "vgg", f"mlp or cnn for samples of shape {tuple(feature_shape)}")

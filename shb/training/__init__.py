@@ -1,4 +1,24 @@
-"""Stacked training: many members of one problem in one program, each with the bits it has alone."""
+"""Stacked training: many members of one problem in one program, each with the bits it has alone.
+
+Three members of E1, each with a seed and a step size of its own, for 64 steps of SGD:
+
+    >>> from shb.optimizers import get_optimizer
+    >>> from shb.problems import E1
+    >>> from shb.training import Member, Plan, Stack
+    >>> members = [Member(seed, {"lr": lr}) for seed, lr in [(0, 0.125), (1, 0.125), (1, 0.25)]]
+    >>> plan = Plan.with_evaluations(steps=64, evaluations=4)
+    >>> trajectories = Stack(E1(init="point", value=2.0), get_optimizer("sgd"), members, plan).run()
+    >>> [t.status for t in trajectories], trajectories[0].curve["step"]
+    (['done', 'done', 'done'], [0, 16, 32, 48, 64])
+    >>> sorted(trajectories[0].metrics)
+    ['artificial_distance', 'clarke_distance', 'touched', 'train_loss', 'trapped']
+
+A member alone has the same bits:
+
+    >>> (alone,) = Stack(E1(init="point", value=2.0), get_optimizer("sgd"), members[2:], plan).run()
+    >>> bool(alone.parameters["w"] == trajectories[2].parameters["w"])
+    True
+"""
 
 from shb.training.determinism import prepare_process
 

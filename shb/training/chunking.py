@@ -23,7 +23,12 @@ CPU_BUDGETS = {"eager": 24 << 20, "compiled": 6 << 20}
 
 
 def default_budget(device: torch.device, engine: str) -> int:
-    """Bytes a stack may use: 24 MiB on a CPU (6 MiB compiled, which needs few of them), 60 % of what a GPU has free."""
+    """Bytes a stack may use: 24 MiB on a CPU (6 MiB compiled, which needs few of them), 60 % of what a GPU has free.
+
+    Args:
+        device: of the problem.
+        engine: "eager" or "compiled".
+    """
     if device.type == "cuda":
         return int(0.6 * torch.cuda.mem_get_info(device)[0])
     return CPU_BUDGETS[engine]
@@ -42,7 +47,12 @@ def chunk_width(
     The prediction is measured: the live bytes of a traced step of a minimal stack, per member. What is
     compiled for a GPU has a power of two of members, so that few programs are compiled.
 
+    Args:
+        problem, optimizer, members, plan, engine: as in `Stack`.
+        budget: bytes, of a stack.
+
     Raises:
+        ConfigurationError: as `Stack`.
         MemoryError: not even the smallest stack has room in the memory of this process.
     """
     narrow = Stack(problem, optimizer, members[: minimal_width()], plan, engine=engine)
@@ -78,10 +88,24 @@ def run_chunked(
     """Yield the trajectories of `members`, chunk by chunk, in order.
 
     Args:
-        engine: as in `Stack`.
+        problem, optimizer, members, plan, engine: as in `Stack`; without members nothing is done.
         budget: bytes a stack may use (default: `default_budget`). When memory runs out all the same, the
             width is halved and the chunk starts again; a stack of minimal width that fails raises.
-        progress, checkpoint: as in `Stack.run`; `checkpoint` is made for each chunk.
+        progress: as in `Stack.run`; a negative number of member-steps where a chunk starts again.
+        checkpoint: `checkpoint(members of a chunk)` makes that of the chunk, or returns None.
+
+    Raises:
+        ConfigurationError: as `Stack`, and `Stack.run`.
+        CheckpointError: a checkpoint cannot be written.
+        MemoryError: not even the smallest stack has room.
+
+    Example:
+        >>> from shb.optimizers import get_optimizer
+        >>> from shb.problems import E4
+        >>> members = [Member(seed, {"lr": 0.5, "momentum": 0.5}) for seed in range(10)]
+        >>> chunks = run_chunked(E4(), get_optimizer("shb"), members, Plan(8), budget=1)
+        >>> sum(len(chunk) for chunk in chunks)
+        10
     """
     if not members:
         return

@@ -54,6 +54,10 @@ def _check_repeatable(problem: LearningProblem, field: str, name: str) -> None:
 def check_optimizer(optimizer: Optimizer, problem: Problem) -> None:
     """Trace one update of two members; what the problem computes does not matter.
 
+    Args:
+        optimizer: the rule.
+        problem: whose parameters, their names, shapes and dtypes, the rule is tried on.
+
     Raises:
         ConfigurationError: a leaf comes back otherwise than it was given, is changed in place, or the rule cannot be
             traced.

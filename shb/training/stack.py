@@ -46,7 +46,13 @@ def minimal_width() -> int:
 
 
 class StackStep(NamedTuple):
-    """One update of a stack: w_k, v_k, w_{k+1} by name [width, ...], and the hyperparameters of step k [width]."""
+    """One update of a stack, for who observes it.
+
+    Attributes:
+        k: the step.
+        params, grads, new_params: w_k, v_k and w_{k+1}, name -> [width, ...].
+        hyperparameters: of step k, name -> [width].
+    """
 
     k: int
     params: Params
@@ -67,9 +73,21 @@ class Stack:
     """Run `members` of `problem` under `optimizer` and `plan`.
 
     Args:
+        problem: one of `shb.problems`, or what has the methods of `Problem`.
+        optimizer: one of `shb.optimizers.OPTIMIZERS`, or an own rule.
+        members: at least one; all with hyperparameters of the same names.
+        plan: what they share.
         width: members the program is made for (default: their number, at least `minimal_width()`); more than
             there are members lets stacks of slightly different size share one program. Many are taken in equal slices.
-        engine: see `Step`.
+        engine: "eager" runs torch's operations one by one; "compiled" native ones on a CPU, and on a GPU what torch's
+            compiler makes. A member's bits differ between the two; within each they do not depend on its stack.
+
+    Raises:
+        ConfigurationError: an unknown engine; members without a hyperparameter of the optimizer, or with others than
+            their neighbours; a momentum schedule of a rule without momentum.
+
+    Attributes:
+        members: those that were given.
     """
 
     def __init__(
@@ -114,8 +132,17 @@ class Stack:
     ) -> list[Trajectory]:
         """Advance all members to the end of the plan.
 
-        `progress(n)` is called with the number of member-steps done since the last call; a `checkpoint` is
-        written now and then and, if one of the same members exists, resumed from.
+        Args:
+            progress: `progress(n)` is called with the number of member-steps done since the last call.
+            checkpoint: is written now and then and, if one of the same members exists, resumed from.
+
+        Returns:
+            One trajectory for each member, in their order.
+
+        Raises:
+            ConfigurationError: a rule or problem that a stack cannot trace, or that changes dtypes or shapes.
+            CheckpointError: the checkpoint cannot be written.
+            CompilationError: engine "compiled" without a compiler.
         """
         state = checkpoint.load() if checkpoint else None
         if checkpoint and state is not None and len(state["alive"]) != self.width:
@@ -169,9 +196,12 @@ class Stack:
         return bool(example_buffers(self.problem, 1))
 
     def advance(self, state: dict, start: int, stop: int, observe: Callable[[StackStep], None] | None = None) -> None:
-        """Run steps start..stop-1 on `state`, which `start` made, without evaluation (one block of samples).
+        """Run the steps `start` .. `stop` - 1 without evaluation.
 
-        `observe` is called after every update.
+        Args:
+            state: what the method `start` made; it is changed.
+            start, stop: of one block of samples: both in [64 i, 64 (i + 1)] for a whole number i.
+            observe: is called after every update, with what it did.
         """
         if observe or len(self._slices) == 1:
             return self._advance(state, self._whole, start, stop, observe)

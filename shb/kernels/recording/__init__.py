@@ -23,7 +23,11 @@ STRICT = "SHB_STRICT"  # environment: an error of the recorder is raised, as in 
 
 
 def record(module: fx.GraphModule, width: int) -> Tape:
-    """The tape of a traced program of `width` members, on a CPU; its nodes must know their values (make_fx).
+    """The tape of a traced program, on a CPU.
+
+    Args:
+        module: as make_fx gives it: its nodes must know their values.
+        width: members of the trace: an input with this first size belongs to members. The tape holds for any number.
 
     Raises:
         Unsupported: with the operation that a tape does not have. An error of the recorder becomes one, and a

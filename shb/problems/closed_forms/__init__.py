@@ -3,8 +3,8 @@
 >>> from shb.problems.closed_forms import CLOSED_FORMS, Noise, Quadratic
 >>> len(CLOSED_FORMS), CLOSED_FORMS["quadratic"] is Quadratic
 (17, True)
->>> Quadratic(curvature=[1.0, 4.0], sigma=0.5).stationary_variance(lr=0.1, momentum=0.5).tolist()
-[0.025862068965517248, 0.007211538461538462]
+>>> Quadratic(curvature=[1.0, 4.0], sigma=0.5).stationary_variance(lr=0.1, momentum=0.5).mul(1e4).round().tolist()
+[259.0, 72.0]
 """
 
 from shb.problems.closed_forms.additive import Absolute, Quadratic, Quartic, Valley
