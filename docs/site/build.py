@@ -24,7 +24,7 @@ import pdoc.render_helpers
 import pdoc.search
 from markupsafe import Markup
 from numpy.typing import ArrayLike
-from public import defining_modules, public_modules, public_objects
+from public import HOOKS, defining_modules, public_modules, public_objects
 
 SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent.parent
@@ -36,6 +36,7 @@ DOCUMENTS = {  # title of a group -> its files, in reading order
     "Decisions": sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "decisions").glob("*.md")),
 }
 FILES = [file for group in DOCUMENTS.values() for file in group]
+_SECTIONS = "Args|Attributes|Example|Raises|Returns"
 _EXTRAS = ["code-friendly", "cuddled-lists", "fenced-code-blocks", "header-ids", "tables"]
 
 
@@ -56,21 +57,27 @@ def build(output: Path, modules: list[str] | None = None) -> None:
     for file in FILES:
         _write(output / _document(file), _written(file, output, pages))
     landing = pdoc.render.env.get_template("landing.html.jinja2")
-    _write(output / "index.html", landing.render(all_modules=pages, module=pages["shb"]))
+    page = landing.render(all_modules=pages, module=pages["shb"])
+    _write(output / "index.html", page.replace('href="#', 'href="shb.html#'))
     _write(output / "search.js", pdoc.render.search_index(pages))
 
 
 def _configure(pages: dict[str, pdoc.doc.Module]) -> None:
     pdoc.render.configure(docformat="google", template_directory=SITE / "templates")
     environment = pdoc.render.env
-    environment.filters |= {"to_markdown": _to_markdown, "to_html": _to_html, "format_signature": _signature}
+    environment.filters |= {
+        "to_markdown": _to_markdown,
+        "to_html": _to_html,
+        "format_signature": _signature,
+        "link": _link,
+    }
     environment.tests["in_module"] = lambda name, module: module != "shb" and name.startswith(f"{module}.")
     pdoc.search.to_markdown = _markdown
     public = public_modules()
     environment.globals |= {
         "faces": [name for name in public if name in pages],
         "public_modules": public,
-        "is_alias": lambda doc: inspect.isclass(doc.obj) and doc.kind == "variable",  # Array = np.ndarray
+        "is_hidden": lambda doc: doc.name in HOOKS or (inspect.isclass(doc.obj) and doc.kind == "variable"),  # Array
         "public_definitions": {f"{one.__module__}:{one.__qualname__}" for _, one in public_objects() if _named(one)},
         "documents": {group: [(_title(file), _document(file)) for file in files] for group, files in DOCUMENTS.items()},
     }
@@ -120,6 +127,14 @@ def _to_html(context: jinja2.runtime.Context, text: str) -> str:
     return linked
 
 
+@jinja2.pass_context
+def _link(context: jinja2.runtime.Context, spec: tuple[str, str], text: str | None = None) -> Markup:
+    """As pdoc has it, but what is not public has no place to lead to: a base that starts with an underscore."""
+    module, name = spec
+    known = module in context["public_modules"] or f"{module}:{name.split('.')[0]}" in context["public_definitions"]
+    return pdoc.render_helpers.link(context, spec, text) if known or not name else Markup.escape(text or name)
+
+
 class _Written:
     """An annotation by its name."""
 
@@ -159,14 +174,16 @@ def _section(file: str, number: str) -> str:
 
 
 def escaped(docstring: str) -> str:
-    """`docstring` with what only looks like Markdown escaped, outside code: `<`, and `*` but for a list's."""
+    """`docstring` with what only looks like Markdown escaped, outside code: `<`, `*` but for a list's, and sentences
+    that end with a colon, which are no sections."""
     done: list[str] = []
     for kind, lines in _blocks(docstring):
         text = "\n".join(lines)
         if kind == "text":
             parts = re.split(r"(`+[^`]+`+)", text)
-            parts[::2] = [re.sub(r"(?<!^)\*|^\*(?! )", r"\\*", p.replace("<", "&lt;")) for p in parts[::2]]
-            text = "".join(parts)
+            parts[::2] = [p.replace("<", "&lt;").replace("*", r"\*") for p in parts[::2]]
+            text = re.sub(r"^( *)\\\* ", r"\1* ", "".join(parts), flags=re.MULTILINE)
+            text = re.sub(rf"^(?!(?:{_SECTIONS}):$)([A-Z][A-Z a-z]+:)$", r"\1 ", text, flags=re.MULTILINE)
         done.append(text)
     return "\n".join(done)
 
@@ -182,7 +199,7 @@ def _blocks(docstring: str) -> list[tuple[str, list[str]]]:
             empty = True
         else:
             if indent == 0:
-                section = 4 if re.fullmatch(r"[A-Z][A-Z a-z]+:", line) else 0
+                section = 4 if re.fullmatch(rf"(?:{_SECTIONS}):", line) else 0
             if line.lstrip().startswith(">>> "):
                 kind = "doctest"
             elif kind != "doctest" and indent < section + 4:

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import shb
 
+HOOKS = ("forward", "backward")  # methods that torch calls: their class says what they take and give
+
 
 def public_modules() -> list[str]:
     """Names of the modules in the table of `shb.__doc__`, in its order."""
@@ -41,11 +43,13 @@ def public_objects() -> Iterator[tuple[str, object]]:
             one = getattr(module, name)
             if id(one) in seen or not (inspect.isclass(one) or inspect.isfunction(one)):
                 continue
+            if not one.__module__.startswith("shb"):  # another name of a class of numpy
+                continue
             seen.add(id(one))
             yield f"{module_name}.{name}", one
             for method, value in vars(one).items() if inspect.isclass(one) else ():
                 known = isinstance(value, property | classmethod | staticmethod) or inspect.isfunction(value)
-                if known and not method.startswith("_"):
+                if known and not method.startswith("_") and method not in HOOKS:
                     yield f"{module_name}.{name}.{method}", getattr(one, method)
 
 

@@ -68,11 +68,7 @@ class PiecewiseField:
         return low, high
 
     def minimal(self, w: ArrayLike) -> Array:
-        """The element of D_F(w) nearest to 0, elementwise, shaped like w.
-
-        Raises:
-            ConfigurationError: an empty interval, of `left` and `right` that return NaN or a low above its high.
-        """
+        """The element of D_F(w) nearest to 0, elementwise, shaped like w."""
         return min_norm_interval(*self.interval(w))
 
 

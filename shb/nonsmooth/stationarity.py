@@ -59,7 +59,7 @@ def active_piece_hull(pieces: np.ndarray | Tensor, active: np.ndarray | Tensor |
         The distances, float64 [...].
 
     Raises:
-        ConfigurationError: a point without an active piece, or no pieces at all.
+        ConfigurationError: a point without an active piece.
 
     Example:
         >>> pieces = np.array([[2.0, 0.0], [0.0, 2.0], [-2.0, -2.0]])

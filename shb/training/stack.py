@@ -140,7 +140,8 @@ class Stack:
             One trajectory for each member, in their order.
 
         Raises:
-            ConfigurationError: a rule or problem that a stack cannot trace, or that changes dtypes or shapes.
+            ConfigurationError: a rule or problem that a stack cannot trace, or that changes dtypes or shapes; an
+                unknown schedule, or a number out of its range; a `velocity_std` of a rule that takes no velocity.
             CheckpointError: the checkpoint cannot be written.
             CompilationError: engine "compiled" without a compiler.
         """

@@ -28,11 +28,11 @@ from public import public_modules, public_names, public_objects  # noqa: E402
 
 MODULES = ["shb", *(module.name for module in pkgutil.walk_packages(shb.__path__, "shb."))]
 PUBLIC = dict(public_objects())
-LAYERS = ("forward", "backward")  # methods that torch calls: their class says what they take
 # with a text of their own: what inherits it has the contract of the base
-CALLABLE = {n: one for n, one in PUBLIC.items() if callable(one) and one.__doc__ and not n.endswith(LAYERS)}
+CALLABLE = {n: one for n, one in PUBLIC.items() if callable(one) and one.__doc__}
 SILENT = {  # errors that functions called here may raise, and cannot here
     "shb.kernels.built": {"CompilationError"},  # False
+    "shb.nonsmooth.PiecewiseField.minimal": {"ConfigurationError"},  # its ends are in order
     "shb.problems.MaxAffinePlane.stationarity": {"ConfigurationError"},  # a piece is maximal everywhere
     "shb.problems.closed_forms.closed_form.Signs.sign_bits_of": {"ValueError"},  # two blocks: None
 }
@@ -108,12 +108,17 @@ def section(docstring, title):
     return textwrap.dedent(found[1]) if found else ""
 
 
+def entries(text):
+    """Names of a section of names: those before the colon of a line that is not indented."""
+    lines = re.findall(r"^(\*{0,2}\w[\w*, ]*):", text, re.MULTILINE)
+    return [name.strip("* ") for line in lines for name in line.split(",")]
+
+
 def explained(docstring):
     """Names that a docstring has as an entry of Args or Attributes, or in backquotes."""
     names = set()
     for title in ("Args", "Attributes"):
-        for entry in re.findall(r"^(\*{0,2}\w[\w*, ]*):", section(docstring, title), re.MULTILINE):
-            names |= {name.strip("* ") for name in entry.split(",")}
+        names |= {*entries(section(docstring, title))}
     for code in re.findall(r"`+([^`]+)`+", docstring):
         names |= set(re.findall(r"\w+", code))
     return names
@@ -130,21 +135,23 @@ def made_as_its_base(one):
     return inspect.isclass(one) and (not own or getattr(one, "_is_protocol", False))
 
 
-@pytest.mark.parametrize("name", CALLABLE)
-def test_every_parameter_is_explained(name):
-    given = [] if made_as_its_base(CALLABLE[name]) else parameters(CALLABLE[name])
-    if len(given) >= 2:
-        assert [p for p in given if p not in explained(inspect.getdoc(CALLABLE[name]))] == []
+def test_every_parameter_is_explained():
+    missing = {}
+    for name, one in CALLABLE.items():
+        given = [] if made_as_its_base(one) else parameters(one)
+        if len(given) >= 2:
+            missing[name] = [p for p in given if p not in explained(inspect.getdoc(one))]
+    assert {name: names for name, names in missing.items() if names} == {}
 
 
-@pytest.mark.parametrize("name", CALLABLE)
-def test_no_parameter_is_explained_that_is_not_there(name):
-    one = CALLABLE[name]
-    text = section(inspect.getdoc(one), "Args")
-    entries = re.findall(r"^(\*{0,2}\w[\w*, ]*):", text, re.MULTILINE)
-    names = [n.strip("* ") for entry in entries for n in entry.split(",")]
-    assert bool(names) == bool(text)
-    assert [n for n in names if n not in parameters(one)] == []
+def test_no_parameter_is_explained_that_is_not_there():
+    wrong = {}
+    for name, one in CALLABLE.items():
+        text = section(inspect.getdoc(one), "Args")
+        if text:
+            names = entries(text)
+            wrong[name] = [n for n in names if n not in parameters(one)] or not names
+    assert len(wrong) > 80 and not any(wrong.values()), {name: names for name, names in wrong.items() if names}
 
 
 @functools.cache
@@ -179,16 +186,22 @@ def errors(one):
     return raised(one) if inspect.isfunction(inspect.unwrap(one)) else frozenset()
 
 
-@pytest.mark.parametrize("name", CALLABLE)
-def test_what_is_raised_is_said(name):
-    found = {error for error in errors(CALLABLE[name]) if error not in SILENT.get(name, ())}
-    said = section(inspect.getdoc(CALLABLE[name]), "Raises")
-    assert [error for error in found if f"{error}:" not in said] == []
+def test_what_is_raised_is_said():
+    found = {name: errors(one) for name, one in CALLABLE.items()}
+    assert sum(map(bool, found.values())) > 70 and all(found[name] == silent for name, silent in SILENT.items())
+    unsaid = {}
+    for name, one in CALLABLE.items():
+        said = entries(section(inspect.getdoc(one), "Raises"))
+        unsaid[name] = found[name] - {*said, *SILENT.get(name, ())}
+    assert {name: names for name, names in unsaid.items() if names} == {}
 
 
-@pytest.mark.parametrize("name", [name for name, one in CALLABLE.items() if not inspect.isclass(one)])
-def test_what_takes_or_gives_arrays_says_their_shapes(name):
-    one = CALLABLE[name]
-    written = " ".join(map(str, getattr(inspect.unwrap(one), "__annotations__", {}).values()))
-    if re.search(r"\b(Tensor|ndarray|Array|ArrayLike|NDArray)\b", written):
-        assert re.search(r"\[|\bshape|\bscalar|elementwise|like ", inspect.getdoc(one)), written
+def test_what_takes_or_gives_arrays_says_their_shapes():
+    silent = {}
+    for name, one in CALLABLE.items():
+        if inspect.isclass(one):
+            continue
+        written = " ".join(map(str, getattr(inspect.unwrap(one), "__annotations__", {}).values()))
+        if re.search(r"\b(Tensor|ndarray|Array|ArrayLike|NDArray)\b", written):
+            silent[name] = not re.search(r"\[|\bshape|\bscalar|elementwise|like ", inspect.getdoc(one))
+    assert len(silent) > 80 and [name for name, none in silent.items() if none] == []
