@@ -40,16 +40,18 @@ _SECTIONS = "Args|Attributes|Example|Raises|Returns"
 _EXTRAS = ["code-friendly", "cuddled-lists", "fenced-code-blocks", "header-ids", "tables"]
 
 
-def build(output: Path, modules: list[str] | None = None) -> None:
-    """Write all pages, or of `modules` only, below `output`; what was there goes.
+def build(output: Path, *, sources: bool = True) -> None:
+    """Write all pages below `output`; what was there goes.
+
+    Args:
+        sources: with the code of what a page describes, a third of the time.
 
     Raises:
         RuntimeError: a module that cannot be imported, a docstring that cannot be converted.
         jinja2.TemplateError: a template that cannot be rendered.
     """
-    modules = [*public_modules(), *defining_modules()] if modules is None else modules
-    pages = {name: pdoc.doc.Module.from_name(name) for name in modules}
-    _configure(pages)
+    pages = {name: pdoc.doc.Module.from_name(name) for name in [*public_modules(), *defining_modules()]}
+    _configure(pages, sources)
     warnings.filterwarnings("ignore", "Error parsing type annotation")  # of NamedTuples: shown as written
     shutil.rmtree(output, ignore_errors=True)
     for name, module in pages.items():
@@ -62,8 +64,8 @@ def build(output: Path, modules: list[str] | None = None) -> None:
     _write(output / "search.js", pdoc.render.search_index(pages))
 
 
-def _configure(pages: dict[str, pdoc.doc.Module]) -> None:
-    pdoc.render.configure(docformat="google", template_directory=SITE / "templates")
+def _configure(pages: dict[str, pdoc.doc.Module], sources: bool) -> None:
+    pdoc.render.configure(docformat="google", template_directory=SITE / "templates", show_source=sources)
     environment = pdoc.render.env
     environment.filters |= {
         "to_markdown": _to_markdown,
