@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 import pytest
 
-pytest.importorskip("pdoc", reason="pdoc is not installed (pip install '.[doc]')")
+for package in ("pdoc", "latex2mathml"):
+    pytest.importorskip(package, reason=f"{package} is not installed (pip install '.[doc]')")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "docs" / "site"))
 from public import defining_modules, public_modules, public_objects  # noqa: E402
@@ -115,6 +116,13 @@ def test_every_link_leads_somewhere(site):
         assert os.path.exists(place), (path, place)
         there = os.path.relpath(place, folder)
         assert not anchor or there not in pages or unquote(anchor) in identifiers[there], (path, there, anchor)
+
+
+def test_formulas_of_a_document_are_drawn(site):
+    _, pages = site
+    theory = pages["documents/theory.html"]
+    assert theory.count("<math") > 200
+    assert not re.search(r"\$|\\[a-z]{3,}|FORMULA", re.sub(r"<code>.*?</code>", "", without_scripts(theory)))
 
 
 def test_every_document_has_a_page():

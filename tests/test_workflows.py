@@ -47,7 +47,7 @@ def test_there_is_something_to_check():
     named = {
         target for path in WORKFLOWS for words in commands(path) if words[0] == "make" for target in make_targets(words)
     }
-    assert named == {"lint", "test", "test-slow", "verify", ".venv/ready"}
+    assert named == {"docs", "lint", "test", "test-slow", "verify", ".venv/ready"}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name_of)

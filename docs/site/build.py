@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ForwardRef
 
 import jinja2
+import latex2mathml.converter
 import markdown2
 import pdoc.doc
 import pdoc.render
@@ -235,12 +236,28 @@ def _written(file: str, output: Path, pages: dict[str, pdoc.doc.Module]) -> str:
         place = output / _document(name) if name in FILES else there
         return f'{attribute}="{os.path.relpath(place, page.parent)}{anchor}"'
 
-    html = str(markdown2.markdown(source.read_text(), extras=_EXTRAS))
+    text, formulas = _without_formulas(source.read_text())
+    html = str(markdown2.markdown(text, extras=_EXTRAS))
     html = re.sub(r'(<h\d) id="[^"]*"(>(.*?)</h\d>)', _anchored, html)
     html = re.sub(r'\b(href|src)="([^"#]*)(#[^"]*)?"', target, html)
+    html = re.sub(r"FORMULA(\d+)X", lambda found: formulas[int(found[1])], html)
     template = pdoc.render.env.get_template("document.html.jinja2")
     up = "../" * _document(file).count("/")
     return template.render(title=_title(file), text=Markup(html), all_modules=pages, up=up)
+
+
+def _without_formulas(text: str) -> tuple[str, list[str]]:
+    """A document with a word in the place of each formula of LaTeX outside code, and the formulas as MathML."""
+    formulas: list[str] = []
+
+    def taken(found: re.Match) -> str:
+        code, block, inline = found.groups()
+        if code:
+            return code
+        formulas.append(latex2mathml.converter.convert(block or inline, display="block" if block else "inline"))
+        return f"FORMULA{len(formulas) - 1}X"
+
+    return re.sub(r"(```.*?```|`[^`\n]+`)|\$\$(.+?)\$\$|\$([^$`]+)\$", taken, text, flags=re.DOTALL), formulas
 
 
 def _anchored(found: re.Match) -> str:
