@@ -39,5 +39,6 @@ def __getattr__(name: str) -> Any:
     if name == "SHB":
         from shb.optimizers import SHB
 
+        globals()[name] = SHB  # from now on a name like others
         return SHB
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

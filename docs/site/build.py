@@ -52,6 +52,9 @@ def build(output: Path, *, sources: bool = True) -> None:
         jinja2.TemplateError: a template that cannot be rendered.
     """
     pages = {name: pdoc.doc.Module.from_name(name) for name in [*public_modules(), *defining_modules()]}
+    for module in pages.values():
+        for name in getattr(module.obj, "__all__", ()):
+            getattr(module.obj, name)  # some are found when they are asked for: pdoc looks at what is there
     _configure(pages, sources)
     warnings.filterwarnings("ignore", "Error parsing type annotation")  # of NamedTuples: shown as written
     shutil.rmtree(output, ignore_errors=True)

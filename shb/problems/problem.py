@@ -99,7 +99,16 @@ class BufferedProblem(Problem, Protocol):
         """Buffers of a seed on the CPU: name -> tensor, without member axis."""
 
     def loss_and_buffers(self, params: Params, buffers: Params, *batch: Any) -> tuple[Tensor, Params]:
-        """In place of `loss`: f(w, s), and the buffers after the step."""
+        """In place of `loss`, for one trajectory.
+
+        Args:
+            params: name -> tensor, without member axis.
+            buffers: likewise, as they are before the step.
+            batch: what the method `batch` returns, without member axis.
+
+        Returns:
+            f(w, s), a scalar, and the buffers after the step, of the names and shapes of `buffers`.
+        """
 
 
 def may_have_buffers(problem: Problem) -> TypeGuard[BufferedProblem]:
