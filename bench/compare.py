@@ -21,7 +21,8 @@ import polars as pl
 from rich.console import Console
 
 from bench.command import answer, make_console, read_options, read_store, run_command
-from bench.exchange.comparison import ALPHA, Comparison, Pair, compare
+from bench.exchange.comparison import Comparison, Pair, compare
+from bench.statistics.inference import ALPHA
 from bench.store.store import complete
 from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError

@@ -10,7 +10,7 @@ from enum import StrEnum
 import numpy as np
 
 from bench.statistics.estimates import Estimate, Exact
-from bench.statistics.inference import Region, holm, p_inside, p_outside
+from bench.statistics.inference import ALPHA, Region, holm, p_inside, p_outside
 from shb.errors import ConfigurationError, choose
 
 RULES = ("inside", "tost", "contains", "exact")
@@ -34,10 +34,10 @@ class Evidence:
         id: name of the part, e.g. CL25a; unique in a report.
         estimate: the measurement; only a part that is out of scope or VOID may lack it.
         rule: with interval = two-sided confidence interval of the estimate, closed like the region,
-            "inside": SUPPORTED if the (1 - level) interval lies inside `region`, REFUTED if it is disjoint from it;
-            "tost": SUPPORTED if the (1 - 2 level) interval lies inside `region`, REFUTED as for "inside"
+            "inside": SUPPORTED if the (1 - alpha) interval lies inside `region`, REFUTED if it is disjoint from it;
+            "tost": SUPPORTED if the (1 - 2 alpha) interval lies inside `region`, REFUTED as for "inside"
             ("no difference", and one-sided bounds on shares; the region is fixed beforehand);
-            "contains": REFUTED if the (1 - level) interval excludes `target`, SUPPORTED if it contains it and its
+            "contains": REFUTED if the (1 - alpha) interval excludes `target`, SUPPORTED if it contains it and its
             half-width is at most `resolution`;
             "exact": SUPPORTED if the deterministic value lies in `region`, else REFUTED.
         controls_fired: for each control, whether it failed as it must.
@@ -104,16 +104,16 @@ class Judgement:
     p_refute_holm: float | None = None
 
 
-def judge(evidences: Sequence[Evidence], level: float = 0.05) -> list[Judgement]:
+def judge(evidences: Sequence[Evidence], alpha: float = ALPHA) -> list[Judgement]:
     """Verdicts on all parts of one report, in the order given.
 
     OUT-OF-SCOPE comes first, then VOID (a control did not fire, or there is none), then the rule. Two Holm families
-    keep the chance of any false SUPPORTED, and of any false REFUTED, at `level` each: the p-values for support of all
+    keep the chance of any false SUPPORTED, and of any false REFUTED, at `alpha` each: the p-values for support of all
     "inside" and "tost" parts, and those against the prediction of all parts but "exact" ones. A bootstrap of B
-    resamples gives no p-value below 2 / (B + 1), so its part cannot be decided among more than level (B + 1) / 2.
+    resamples gives no p-value below 2 / (B + 1), so its part cannot be decided among more than alpha (B + 1) / 2.
     """
-    if not 0 < level < 0.5:
-        raise ConfigurationError("level", level, "a number in (0, 0.5)")
+    if not 0 < alpha < 0.5:
+        raise ConfigurationError("alpha", alpha, "a number in (0, 0.5)")
     ids = [evidence.id for evidence in evidences]
     if len(set(ids)) < len(ids):
         raise ConfigurationError("id", ", ".join(sorted({i for i in ids if ids.count(i) > 1})), "each id once")
@@ -129,24 +129,24 @@ def judge(evidences: Sequence[Evidence], level: float = 0.05) -> list[Judgement]
             judgements.append(Judgement(one.id, early[0], early[0], early[1]))
             continue
         raw, adjusted = ((p.get(one.id), q.get(one.id)) for p, q in ((support, refute), (support_holm, refute_holm)))
-        unadjusted, _ = _decide(one, *raw, level)
-        verdict, why = _decide(one, *adjusted, level)
+        unadjusted, _ = _decide(one, *raw, alpha)
+        verdict, why = _decide(one, *adjusted, alpha)
         if unadjusted is not verdict:
             why += f"; {unadjusted} before Holm's correction"
         judgements.append(Judgement(one.id, verdict, unadjusted, why, *raw, *adjusted))
     return judgements
 
 
-def _decide(one: Evidence, p_support: float | None, p_refute: float | None, level: float) -> tuple[Verdict, str]:
+def _decide(one: Evidence, p_support: float | None, p_refute: float | None, alpha: float) -> tuple[Verdict, str]:
     if one.rule == "exact":
         inside = one.estimate.value in one.region
         why = f"{one.estimate.value:.4g} lies {'inside' if inside else 'outside'} {one.region}"
         return (Verdict.SUPPORTED if inside else Verdict.REFUTED), why
-    # An interval that touches the edge of a closed region is inside, not disjoint. At such a tie the p-value equals the
-    # level up to rounding (1 - 0.95 > 0.05 in floating point).
-    supported = p_support is not None and p_support <= level * (1 + 1e-9)
-    refuted = p_refute < level * (1 - 1e-9)
-    confidence = 1 - 2 * level if one.rule == "tost" and not refuted else 1 - level
+    # An interval that touches the edge of a closed region is inside, not disjoint. At such a tie the p-value equals
+    # alpha up to rounding (1 - 0.95 > 0.05 in floating point).
+    supported = p_support is not None and p_support <= alpha * (1 + 1e-9)
+    refuted = p_refute < alpha * (1 - 1e-9)
+    confidence = 1 - 2 * alpha if one.rule == "tost" and not refuted else 1 - alpha
     low, high = one.estimate.interval(confidence)
     shown = f"{100 * confidence:.4g} % interval [{low:.4g}, {high:.4g}]"
     if refuted:

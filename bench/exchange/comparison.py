@@ -23,12 +23,11 @@ from typing import Any
 import polars as pl
 
 from bench.statistics.estimates import Mean, MeanDifference
-from bench.statistics.inference import Region, fisher_exact, holm, p_outside
+from bench.statistics.inference import ALPHA, Region, fisher_exact, holm, p_outside
 from bench.store.environment import TIED_TO
 from bench.store.schema import METRICS
 from shb.errors import ConfigurationError, shown
 
-ALPHA = 0.05
 MARGIN = 1e-5  # of the mean of a: what rounding does to every seed alike
 LOSSES = ("train_loss", "test_loss")  # accuracies of few seeds differ by the same number of samples by chance
 _RESULTS = ("status", "diverged_step", *METRICS)

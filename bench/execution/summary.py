@@ -8,7 +8,8 @@ import polars as pl
 from rich.console import Console
 
 from bench.cell.cell import Cell
-from bench.statistics.medians import median_interval, seed_values
+from bench.statistics.bootstrap import median_interval
+from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
 from bench.store.schema import METRICS
 from bench.store.store import Store

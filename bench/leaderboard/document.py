@@ -29,7 +29,8 @@ from bench.leaderboard.ranking.profiles import profiles
 from bench.leaderboard.ranking.sensitivity import sensitivity
 from bench.leaderboard.text import markdown
 from bench.plan.plan import Plan
-from bench.statistics.medians import finite_or_none, interquartile_interval, median, median_interval
+from bench.statistics.bootstrap import interquartile_interval, median_interval
+from bench.statistics.medians import finite_or_none, median
 from bench.store.store import Store
 from shb.files import write_whole
 

@@ -29,6 +29,7 @@ from bench.leaderboard.document import COLUMNS, is_complete
 from bench.logger.logger import check_writable, one_line
 from bench.plan.plan import Plan
 from bench.statistics.metric import Metric
+from bench.statistics.quantiles import quantile_bands
 from bench.store.schema import METRICS
 from bench.store.store import member_spec
 
@@ -220,21 +221,21 @@ def seed_quantiles(curves: pl.DataFrame) -> list[dict[str, float]]:
     """
     values = curves.unpivot(list(CURVES), index=["member_id", "step"], variable_name="metric").drop_nulls().drop_nans()
     worst = pl.col("metric").replace_strict({name: Metric(name).worst for name in CURVES}, return_dtype=pl.Float64)
-    quantiles = (
+    complete = (
         values.select("step", "metric")
         .unique()
         .join(curves.select("member_id").unique(), how="cross")
         .join(values, on=["member_id", "step", "metric"], how="left")
         .with_columns(pl.col("value").fill_null(worst))
-        .group_by("step", "metric")
-        .agg(pl.col("value").quantile(q, "linear").alias(name) for name, q in QUANTILES.items())
-        .sort("step", "metric")
+        .sort("metric", "step")
     )
-    rows: dict[int, dict[str, float]] = {}
-    for row in quantiles.iter_rows(named=True):
-        own = {f"{row['metric']}/{name}": row[name] for name in QUANTILES}
-        rows.setdefault(row["step"], {"step": row["step"]}).update(_finite(own))
-    return list(rows.values())
+    seeds, rows = curves["member_id"].n_unique(), {}
+    for (metric,), own in complete.group_by("metric", maintain_order=True):
+        bands = quantile_bands(own["value"].to_numpy().reshape(-1, seeds).T, list(QUANTILES.values()))
+        for step, band in zip(own["step"].unique(maintain_order=True), bands.T.tolist()):
+            named = {f"{metric}/{name}": value for name, value in zip(QUANTILES, band)}
+            rows.setdefault(step, {"step": step}).update(_finite(named))
+    return [rows[step] for step in sorted(rows)]
 
 
 def seed_summary(members: pl.DataFrame) -> dict[str, float]:

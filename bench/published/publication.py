@@ -7,7 +7,6 @@ minus published; p-values are corrected by Holm over one publication. A pure fun
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,17 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 from omegaconf import OmegaConf
-from scipy.special import stdtr
 
 from bench.plan.plan import Plan
 from bench.statistics.estimates import MeanDifference
-from bench.statistics.inference import holm
+from bench.statistics.inference import ALPHA, holm, p_zero
 from bench.store.environment import CONF
 from bench.store.schema import METRICS
 from bench.store.store import Store
 from shb.errors import ConfigurationError, choose
-
-LEVEL = 0.05  # of the family of all rows of one publication
 
 
 @dataclass(frozen=True)
@@ -138,14 +134,13 @@ def _row(
         return row
     difference = MeanDifference(measured, published)
     low, high = difference.interval()
-    t = difference.value / difference.standard_error if difference.standard_error else math.inf * difference.value
     return row | {
         "measured_mean": float(measured.mean()),
         "measured_sd": float(measured.std(ddof=1)),
         "difference": difference.value,
         "ci_low": low,
         "ci_high": high,
-        "p_value": 1.0 if difference.value == 0 else float(2 * stdtr(difference.degrees_of_freedom, -abs(t))),
+        "p_value": p_zero(difference),
     }
 
 
@@ -172,6 +167,6 @@ def _verdict(row: Mapping[str, Any]) -> str:
         if row["published_sd"]
         else f"{abs(row['difference']):.3g}"
     )
-    if row["p_holm"] < LEVEL:
+    if row["p_holm"] < ALPHA:
         return f"differs: {'higher' if row['difference'] > 0 else 'lower'} by {size}{partial}"
     return f"agrees ({size}){partial}"

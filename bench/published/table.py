@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.plan.plan import Plan
-from bench.published.publication import LEVEL, Publication
+from bench.published.publication import Publication
+from bench.statistics.inference import ALPHA
 from bench.statistics.metric import Metric
 from bench.store.store import Store
 from shb.files import write_whole
@@ -19,11 +20,11 @@ SCHEMA_VERSION = 1
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """One paragraph: how many comparisons differ, and what could have been seen."""
     judged = [row for row in rows if row["p_holm"] is not None]
-    differing = sum(row["p_holm"] < LEVEL for row in judged)
-    outside = sum(row["p_value"] < LEVEL for row in judged)
+    differing = sum(row["p_holm"] < ALPHA for row in judged)
+    outside = sum(row["p_value"] < ALPHA for row in judged)
     text = (
-        f"{differing} of {len(judged)} comparisons differ (Holm over all of them, level {LEVEL}); {outside} of the "
-        f"{len(judged)} intervals leave out 0, {LEVEL * len(judged):.1f} would by chance if nothing differed."
+        f"{differing} of {len(judged)} comparisons differ (Holm over all of them, level {ALPHA}); {outside} of the "
+        f"{len(judged)} intervals leave out 0, {ALPHA * len(judged):.1f} would by chance if nothing differed."
     )
     if len(judged) < len(rows):
         text += f" INCOMPLETE: {len(rows) - len(judged)} rows could not be compared."

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from bench.statistics.metric import Metric
+from bench.statistics.quantiles import quantile_bands
 from bench.store.schema import METRICS
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -37,25 +38,6 @@ class Curves:
     def numbers(self) -> int:
         """How many numbers it consists of."""
         return self.lines.size + 2 * self.steps.size + sum(2 * len(own) for own, _ in self.seeds.values())
-
-
-def quantile_lines(values: np.ndarray) -> np.ndarray:
-    """QUANTILES over seeds (axis 0) of `values` [seeds, points]; NaN is "not measured" and left out.
-
-    Each is a value of a seed (the smallest with at least that share of seeds at or below it), except the median of
-    an even number, which is the mean of the two in the middle, as in the leaderboard. No seed at all: NaN.
-    """
-    ordered = np.sort(values, axis=0)  # NaN last
-    count = (~np.isnan(values)).sum(axis=0)
-    lines = np.full((len(QUANTILES), values.shape[1]), np.nan)
-    columns = np.arange(values.shape[1])
-    for row, share in enumerate(QUANTILES):
-        upper = lower = np.maximum(np.ceil(share * count - 1e-9).astype(int) - 1, 0)
-        if share == 0.5:
-            upper = np.minimum(count // 2, len(values) - 1)
-        low, high = ordered[lower, columns], ordered[upper, columns]
-        lines[row] = np.where(low == high, low, (low + high) / 2)
-    return np.where(count > 0, lines, np.nan)
 
 
 def make_curves(problem: str, optimizer: str, members: pl.DataFrame, curves: pl.DataFrame) -> list[Curves]:
@@ -90,7 +72,7 @@ def make_curves(problem: str, optimizer: str, members: pl.DataFrame, curves: pl.
                 seeds[seed] = at, measured
         measured = (~np.isnan(values)).sum(axis=0)
         values[ended] = Metric(metric).worst
-        result.append(Curves(problem, optimizer, metric, steps, quantile_lines(values), measured, seeds))
+        result.append(Curves(problem, optimizer, metric, steps, quantile_bands(values, QUANTILES), measured, seeds))
     return result
 
 

@@ -35,6 +35,7 @@ from bench.cell.config import compose_config
 from bench.command import make_console, run_command
 from bench.reproduction.plain_loop import check_plain, train_plain
 from bench.run import report, run_suite
+from bench.statistics.bootstrap import stratified_mean_interval
 from bench.store.environment import environment
 from bench.store.store import Store
 from bench.suite.suite import Suite, load_suite
@@ -45,8 +46,7 @@ from shb.training import Plan
 
 OUTPUT = Path("results/local/plain_matrix.json")
 SCHEMA_VERSION = 1
-SEED = 0  # of the sample and of the bootstrap
-RESAMPLES = 10_000
+SEED = 0  # of the sample
 WARM_UP = 20  # steps
 
 
@@ -121,22 +121,19 @@ def extrapolate(timings: Sequence[Timing], members: Mapping[tuple[str, str], int
     return [float(np.mean(t.seconds[best[t.problem]])) * _count(t, members) for t in timings]
 
 
-def bootstrap(
+def total_interval(
     timings: Sequence[Timing], members: Mapping[tuple[str, str], int] | None = None
 ) -> tuple[float, float] | None:
-    """95 % percentile interval of the sum of `extrapolate`, resampling members within cells.
+    """95 % interval of the sum of `extrapolate`: members are resampled within cells, the threads stay as chosen.
 
-    The threads stay as chosen, and with few sampled members the interval is too narrow: for two, by about a factor
-    sqrt(2). None if no cell has two: one has no spread.
+    None if no cell has two members: one has no spread.
     """
-    best, generator, totals = faster_threads(timings), np.random.default_rng(SEED), np.zeros(RESAMPLES)
-    if max(len(t.seconds[best[t.problem]]) for t in timings) < 2:
+    best = faster_threads(timings)
+    sums = [len(timings) * _count(t, members) * np.asarray(t.seconds[best[t.problem]]) for t in timings]
+    if max(map(len, sums)) < 2:
         return None
-    for t in timings:
-        seconds = np.asarray(t.seconds[best[t.problem]])
-        totals += generator.choice(seconds, (RESAMPLES, len(seconds))).mean(1) * _count(t, members)
-    low, high = np.quantile(totals, [0.025, 0.975])
-    return float(low), float(high)
+    _, low, high = stratified_mean_interval(sums)
+    return low, high
 
 
 def _count(timing: Timing, members: Mapping[tuple[str, str], int] | None) -> int:
@@ -189,7 +186,7 @@ def print_plain(suite: Suite, timings: Sequence[Timing], console: Console) -> di
         lines,
         text=2,
     )
-    total, interval = sum(seconds), bootstrap(timings)
+    total, interval = sum(seconds), total_interval(timings)
     spread = "no interval from one member per cell" if interval is None else "95 % [{:.1f}, {:.1f}]".format(*interval)
     console.print(f"total, extrapolated: {total:.1f} s, {spread}; mean of the sample x members", highlight=False)
     rows = [{**asdict(t), "threads": best[t.problem], "extrapolated_seconds": s} for t, s in zip(timings, seconds)]
@@ -198,7 +195,7 @@ def print_plain(suite: Suite, timings: Sequence[Timing], console: Console) -> di
 
 def print_ratio(timings: Sequence[Timing], stacked: Stacked, console: Console) -> dict[str, Any]:
     """Print the comparison over the members found; return what the file says of it."""
-    count, interval = sum(stacked.found.values()), bootstrap(timings, stacked.found)
+    count, interval = sum(stacked.found.values()), total_interval(timings, stacked.found)
     plain = sum(extrapolate(timings, stacked.found))
     ends = None if interval is None else [end / stacked.seconds for end in interval]
     how = f"engine {', '.join(stacked.engines)}, threads {', '.join(map(str, stacked.threads))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,10 @@ import numpy as np
 from scipy.special import betainccinv, betaincinv, gammainccinv, gammaincinv, ndtri, stdtrit
 
 from shb.errors import ConfigurationError
+
+CONFIDENCE = (
+    0.95  # of an interval, if nothing else is asked; the error rate of tests is bench.statistics.inference.ALPHA
+)
 
 
 class Estimate(ABC):
@@ -23,7 +28,7 @@ class Estimate(ABC):
     n: int
     smallest_alpha: float = 1e-15
 
-    def interval(self, confidence: float = 0.95) -> tuple[float, float]:
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
         """Two-sided interval (low, high), in the unit of the value; `confidence` in (0, 1)."""
         if not 0 < confidence < 1:
             raise ConfigurationError("confidence", confidence, "a number in (0, 1)")
@@ -71,6 +76,33 @@ class Proportion(Estimate):
         misses = self.n - self.hits
         low = float(betaincinv(self.hits, misses + 1, alpha / 2)) if self.hits else 0.0
         high = float(betainccinv(self.hits + 1, misses, alpha / 2)) if misses else 1.0
+        return low, high
+
+
+@dataclass(frozen=True)
+class PartlyIdentified(Estimate):
+    """Share of runs that will arrive, of n: `arrived` have, `stalled` will not, the rest may (Manski 1990).
+
+    The share lies between arrived/n and 1 - stalled/n whatever the undecided do; the interval reaches from the lower
+    Clopper-Pearson end of the one to the upper end of the other. It does not shrink to a point with n: too short runs
+    stay undecided however many there are. `value` is the middle of the two shares.
+    """
+
+    arrived: int
+    stalled: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.arrived + self.stalled > self.n:
+            raise ConfigurationError("stalled", self.stalled, f"at most n - arrived = {self.n - self.arrived}")
+
+    @property
+    def value(self) -> float:
+        return (self.arrived + self.n - self.stalled) / (2 * self.n)
+
+    def ends(self, alpha: float) -> tuple[float, float]:
+        low, _ = Proportion(self.arrived, self.n).test_ends(alpha)
+        _, high = Proportion(self.n - self.stalled, self.n).test_ends(alpha)
         return low, high
 
 
@@ -155,7 +187,35 @@ class MeanDifference(Mean):
         self.degrees_of_freedom = 1 / spread if spread else float(self.n - 2)
 
 
-def upper_bound(n: int, confidence: float = 0.95) -> float:
+def ratio_of_means(first: np.ndarray, second: np.ndarray) -> Mean:
+    """mean(first) / mean(second), paired rows [n], second of one sign; interval by the delta method.
+
+    With R the ratio, R + (first_i - R second_i) / mean(second) has mean R and, to leading order, the variance of R.
+    """
+    ratio = first.mean() / second.mean()
+    return Mean(ratio + (first - ratio * second) / second.mean())
+
+
+class KolmogorovDistance(Estimate):
+    """Largest difference between the distribution function of i.i.d. `values` [n] and `cdf` (the KS statistic).
+
+    The interval D +- sqrt(log(2 / alpha) / (2 n)) of the distance of the true law from `cdf` is that of
+    Dvoretzky-Kiefer-Wolfowitz with the constant of Massart (1990): valid for every n. A small distance can so be
+    supported, which the non-significance of a KS test cannot.
+    """
+
+    def __init__(self, values: Any, cdf: Callable[[np.ndarray], np.ndarray]) -> None:
+        values = np.sort(sample("values", values))
+        self.n = len(values)
+        expected, ranks = cdf(values), np.arange(self.n + 1) / self.n
+        self.value = float(max((ranks[1:] - expected).max(), (expected - ranks[:-1]).max()))
+
+    def ends(self, alpha: float) -> tuple[float, float]:
+        half = math.sqrt(math.log(2 / alpha) / (2 * self.n))
+        return max(0.0, self.value - half), min(1.0, self.value + half)
+
+
+def upper_bound(n: int, confidence: float = CONFIDENCE) -> float:
     """One-sided upper bound 1 - (1 - confidence)^(1/n) of a share of which `n` runs showed 0 hits (theory.md 5.0)."""
     if not is_count(n) or n < 1 or not 0 < confidence < 1:
         raise ConfigurationError("n, confidence", (n, confidence), "a whole number >= 1 and a number in (0, 1)")

@@ -21,7 +21,7 @@ from bench.cell.plugins import use_plugins
 from bench.cell.space import check_space
 from bench.execution.engine import settle
 from bench.plan.plan import Pair, Plan, Target, changes_of, setting_key, suite_hash
-from bench.statistics.medians import RESAMPLES
+from bench.statistics.resampling import RESAMPLES
 from bench.store.schema import METRICS
 from bench.suite.tuning import sobol_trials
 from shb.datasets import DATASETS

@@ -104,7 +104,7 @@ ALLOWED = {  # room -> rooms that it imports; all of these stand above it, so th
     "logger": ["cell", "statistics", "store", "terminal", "plan", "leaderboard"],
     "archive": ["command", "exchange"],
     "cite": ["command", "exchange"],
-    "compare": ["store", "terminal", "command", "exchange"],
+    "compare": ["statistics", "store", "terminal", "command", "exchange"],
     "merge": ["terminal", "command", "exchange"],
     "report": ["plotting", "statistics", "store", "plan", "command", "claims", "leaderboard", "exchange"],
     "run": ["cell", "store", "terminal", "plan", "execution", "suite", "command", "leaderboard", "logger"],
@@ -152,3 +152,20 @@ def test_every_room_is_in_the_document():
         path = f"bench/{room.replace('.', '/')}"
         name = f"`{room.replace('.', '/')}/`" if (ROOT / path).is_dir() else f"`{room}.py`"
         assert name in text, name
+
+
+def test_rates_and_resamples_are_set_once_and_no_interval_is_made_by_hand():
+    """Under a name of module level: CONFIDENCE, ALPHA, RESAMPLES in bench/statistics, LEVEL nowhere (two meanings)."""
+    homes, by_hand = {}, []
+    for path in sorted((ROOT / "bench").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for target in (t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets):
+            if isinstance(target, ast.Name) and target.id in ("CONFIDENCE", "ALPHA", "RESAMPLES", "LEVEL"):
+                homes.setdefault(target.id, []).append(name_of(path))
+        inside = path.parent.name == "statistics"
+        numbers = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        if not inside and (1.96 in numbers or 1.645 in numbers or "scipy.special.stdtrit" in imports(path)):
+            by_hand.append(name_of(path))
+    statistics = {"CONFIDENCE": "estimates", "ALPHA": "inference", "RESAMPLES": "resampling"}
+    assert homes == {name: [f"bench/statistics/{file}.py"] for name, file in statistics.items()}
+    assert not by_hand

@@ -26,11 +26,12 @@ from bench.claims.convergence.gap import (
     run,
     stationary_moment,
 )
-from bench.claims.convergence.kolmogorov import KolmogorovDistance, weighted_chi2_cdf
+from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
-from bench.statistics.estimates import Mean
-from bench.statistics.inference import Bootstrap, Region, p_outside
+from bench.statistics.bootstrap import Bootstrap
+from bench.statistics.estimates import KolmogorovDistance, Mean
+from bench.statistics.inference import Region, p_outside
 
 GROUP = 200  # seeds whose spread is one observation
 SLOPE, DISTANCE, VARIANCE = Region(0.9, 1.1), Region(0.0, 0.05), Region(0.9**2, 1.1**2)

@@ -52,7 +52,7 @@ CONTROLS = {
     "constant": ("constant step size 0.01 / (1 - beta)", "optimizer.lr=0.01", "schedule=constant"),
     "inverse_log": ("alpha_k = 0.03 / log(k + 2), effective c = 0.3", "optimizer.lr=0.03", "schedule=inverse_log"),
 }
-DECREASING, NEAR_Q, LEVEL, MAXIMUM = Region(high=0.0), Region(-0.85, -0.65), Region(0.0, 3.0), Region(0.85, 1.15)
+DECREASING, NEAR_Q, PLATEAU, MAXIMUM = Region(high=0.0), Region(-0.85, -0.65), Region(0.0, 3.0), Region(0.85, 1.15)
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
@@ -224,8 +224,8 @@ def _levels(
             "Osc_K / (alpha_K / (4 (1 - beta))) <= 3",
             level,
             "inside",
-            (Control("constant step size", plateau.interval()[0] > LEVEL.high, f"ratio {plateau.value:.3g}"),),
-            region=LEVEL,
+            (Control("constant step size", plateau.interval()[0] > PLATEAU.high, f"ratio {plateau.value:.3g}"),),
+            region=PLATEAU,
             note=f"The maximum over many relaxation times is predicted at {maximum / expected:.2g} (CL4i).",
         ),
         Part(

@@ -12,8 +12,9 @@ from matplotlib.ticker import NullFormatter
 from bench.claims.claim import Protocol, Results
 from bench.claims.convergence import mean_gap, oscillation, sharpness
 from bench.claims.convergence.gap import effective_steps, problem_of, recorded_steps, stationary_moment
-from bench.claims.convergence.kolmogorov import weighted_chi2_cdf
+from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
+from bench.statistics.estimates import Mean
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
@@ -68,12 +69,12 @@ def _gap(axis: Axes, protocol: Protocol, results: Results) -> None:
         steps = effective_steps(problem.name, protocol["steps"], at)
         trace = float(problem.noise_covariance().trace())
         gaps = results[name]["objective_at"] - problem.minimum
-        mean, error = gaps.mean(0), 1.96 * gaps.std(0) / np.sqrt(len(gaps))
+        mean, (low, high) = gaps.mean(0), np.transpose([Mean(column).interval() for column in gaps.T])
         colour, open_marker = COLOURS["clarke" if name == "e6" else key], "none" if name == "e1_sgd" else None
         axis.errorbar(
             steps * trace,
             mean,
-            error,
+            (high - low) / 2,
             color=colour,
             marker=MARKERS[key],
             markersize=8 if name == "e1_sgd" else 5,

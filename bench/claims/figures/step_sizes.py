@@ -47,8 +47,8 @@ def _window_maxima(panel: Axes, protocol: Protocol, results: Results) -> None:
         for q, line in lines.items():
             _medians(panel, results[f"q{q} beta{beta}"]["distance_max"], linestyle=line, linewidth=1, **style)
         _medians(panel, results[f"log beta{beta}"]["distance_max"], linestyle="--", linewidth=2.2, **style)
-    panel.axhline(logarithmic_steps.LEVEL, color=COLOURS["theory"], linewidth=1)
-    panel.text(40, logarithmic_steps.LEVEL * 1.05, "limit $L$ of c / log k", fontsize=9)
+    panel.axhline(logarithmic_steps.LIMIT, color=COLOURS["theory"], linewidth=1)
+    panel.text(40, logarithmic_steps.LIMIT * 1.05, "limit $L$ of c / log k", fontsize=9)
     grey = {"color": COLOURS["neutral"]}
     steps = [Line2D([], [], linestyle="--", linewidth=2.2, label="c / log k", **grey)]
     steps += [Line2D([], [], linestyle=line, label=f"$a / k^{{{q}}}$", **grey) for q, line in lines.items()]

@@ -19,8 +19,9 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.practice.grid import FACTORS, shape
+from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Estimate
-from bench.statistics.inference import Bootstrap, Region
+from bench.statistics.inference import Region
 
 LEAST = 0.05  # share of the variance that counts as mattering
 NAMES = {"init": "initialisation scale", "momentum": "momentum", "q": "decay", "lr": "step size"}

@@ -22,8 +22,9 @@ from bench.cell.problem import DTYPES
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
+from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Proportion
-from bench.statistics.inference import Bootstrap, Region
+from bench.statistics.inference import Region
 
 EPS = {name: torch.finfo(dtype).eps for name, dtype in DTYPES.items()}
 FORMATS = ("bfloat16", "float16", "float32", "float64")

@@ -18,9 +18,8 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks
-from bench.claims.sampling.ratio import ratio_of_means
 from bench.claims.trajectories import trajectories
-from bench.statistics.estimates import PairedMean
+from bench.statistics.estimates import PairedMean, ratio_of_means
 from bench.statistics.inference import Region
 from shb.datasets import load_dataset
 from shb.problems.closed_forms import E6

@@ -36,7 +36,7 @@ from bench.statistics.inference import Region
 
 BETAS, QS = (0.0, 0.9), (0.4, 0.6, 0.75)
 C = 0.3  # of c / (1 - beta)
-LEVEL = math.sqrt(C)  # L
+LIMIT = math.sqrt(C)  # L
 POWER_FIRST, LOG_FIRST = 256, 512  # first K: the start at w* is forgotten, and N is 5 or more at c / log k
 FALLING, NOT_FALLING, GROWTH = Region(high=0.0), Region(low=0.0), Region(0.8, 1.2)
 
@@ -68,11 +68,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     ends = window_ends(protocol["log_steps"])
     late = ends >= LOG_FIRST
     log_k = np.log(ends[late])
-    growths = {f"beta{b}": Mean(slopes((far[f"log beta{b}"][:, late] / LEVEL) ** 2 * log_k, log_k)) for b in BETAS}
+    growths = {f"beta{b}": Mean(slopes((far[f"log beta{b}"][:, late] / LIMIT) ** 2 * log_k, log_k)) for b in BETAS}
     (slowest, falling), (steepest, flat) = worst(powers, FALLING), worst(logs, NOT_FALLING)
     case, growth = worst(growths, GROWTH)
     unscaled = growths["beta0.9"].value / (1 - 0.9)
-    medians = {b: float(np.median(far[f"log beta{b}"][:, -1])) / LEVEL for b in BETAS}
+    medians = {b: float(np.median(far[f"log beta{b}"][:, -1])) / LIMIT for b in BETAS}
     return [
         Part(
             "CL15a",

@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, late_slopes, power, unbounded
-from bench.claims.step_sizes.partial import PartlyIdentified
 from bench.claims.verdict import Evidence, Verdict, judge
-from bench.statistics.estimates import Mean
+from bench.statistics.estimates import Mean, PartlyIdentified
 from bench.statistics.inference import Region
 
 START, TOLERANCE, STALL = 2.0, 0.15, -0.05

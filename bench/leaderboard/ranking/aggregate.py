@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.statistics.medians import median, stratified_mean_interval
+from bench.statistics.bootstrap import stratified_mean_interval
+from bench.statistics.medians import median
 
 NORMALISED = (
     "per problem 0 = untrained network (median validation metric at step 0), 1 = best optimizer's median of the test "

@@ -9,16 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.leaderboard.ranking.pairs import compare, differences
-from bench.statistics.medians import (
-    RESAMPLES,
-    ends,
-    interquartile_mean,
-    interquartile_weights,
-    median,
-    sorted_draws,
-    tail,
-    weighted_mean,
-)
+from bench.statistics.bootstrap import percentile_ends, tail_share
+from bench.statistics.medians import interquartile_mean, interquartile_weights, median, weighted_mean
+from bench.statistics.resampling import RESAMPLES, sorted_draws
 
 
 class Standing(NamedTuple):
@@ -87,7 +80,7 @@ def rank_intervals(costs: np.ndarray, better: np.ndarray, resamples: int) -> tup
 
     Paired bootstrap: the same resampled seeds for all rows; in a resample one row is ahead of another if the
     interquartile mean of their paired differences is below 0, and the ranks of a row are 1 + the number of those ahead
-    of it, up to the number of rows - those behind it. The ends are percentiles of these as in bench.statistics.medians.
+    of it, up to the number of rows - those behind it. The ends are percentiles of these (bench.statistics.bootstrap).
 
     The bootstrap alone would rank what is equal (Xie, Singh and Zhang 2009, JASA 104, 775-788), so the interval never
     excludes a rank that the tests leave open: 1 + those separated and better, to the number of rows - those separated
@@ -101,7 +94,9 @@ def rank_intervals(costs: np.ndarray, better: np.ndarray, resamples: int) -> tup
         with np.errstate(invalid="ignore"):  # an infinity of either sign in the middle: neither is ahead
             means = weighted_mean(resampled, weights)
         ahead[i, j], ahead[j, i] = means < 0, means > 0
-    share = tail(seeds - 1)
-    low = [min(ends(1 + ahead[:, one].sum(0), share)[0], 1 + better[:, one].sum()) for one in range(count)]
-    high = [max(ends(count - ahead[one].sum(0), share)[1], count - better[one].sum()) for one in range(count)]
+    share = tail_share(seeds - 1)
+    low = [min(percentile_ends(1 + ahead[:, one].sum(0), share)[0], 1 + better[:, one].sum()) for one in range(count)]
+    high = [
+        max(percentile_ends(count - ahead[one].sum(0), share)[1], count - better[one].sum()) for one in range(count)
+    ]
     return np.array(low), np.array(high)

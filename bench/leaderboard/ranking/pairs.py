@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.statistics.inference import holm
+from bench.statistics.inference import ALPHA, holm
 from bench.statistics.metric import Metric
 from shb.errors import ConfigurationError
 
-ALPHA = 0.05  # family-wise, per problem and metric
 ROUNDING = 2.0**-40  # differences below this share of the largest value are rounding, and count as equal
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri, owens_t
 
-from bench.leaderboard.ranking.pairs import ALPHA, differences, rounding, signed_rank_distribution
+from bench.leaderboard.ranking.pairs import differences, rounding, signed_rank_distribution
+from bench.statistics.inference import ALPHA
 
 POWER = 0.8
 MOST_SEEDS = 10_000

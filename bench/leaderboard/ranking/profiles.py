@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from bench.statistics.bootstrap import stratified_mean_interval
 from bench.statistics.estimates import Proportion
-from bench.statistics.medians import stratified_mean_interval
 
 LARGEST_FACTOR = 4.0  # of AlgoPerf
 TAUS = tuple(round(float(tau), 4) for tau in np.geomspace(1, LARGEST_FACTOR, 41))

@@ -9,10 +9,11 @@ from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS
 from bench.claims.claim import Protocol
 from bench.claims.convergence import dispersion, gap, oscillation, sharpness
-from bench.claims.convergence.kolmogorov import KolmogorovDistance, weighted_chi2_cdf
+from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.figures import convergence as figures
 from bench.claims.verdict import judge
+from bench.statistics.estimates import KolmogorovDistance
 from bench.statistics.inference import Region, p_inside
 from bench.store.store import Store
 

@@ -12,9 +12,9 @@ from bench.claims.experiment import MEASURES
 from bench.claims.sampling import adam, full_batch, matched_steps, networks_converge
 from bench.claims.sampling.networks import networks, out_of_scope, worst
 from bench.claims.sampling.oracles import full_batch_loss, spec
-from bench.claims.sampling.ratio import ratio_of_means
 from bench.claims.trajectories import run
 from bench.claims.verdict import judge
+from bench.statistics.estimates import ratio_of_means
 from shb.problems.closed_forms import E1, E6
 from tests.shb.problems.tiny import mlp_problem
 

@@ -10,8 +10,7 @@ from bench.claims.claim import Protocol
 from bench.claims.figures import step_sizes as figures
 from bench.claims.step_sizes import boundedness, constant_step, logarithmic_steps, slow_horizon, summable_steps
 from bench.claims.step_sizes.heavy_ball import late_slopes, unbounded, window_ends, worst
-from bench.claims.step_sizes.partial import PartlyIdentified
-from bench.statistics.estimates import Mean, Proportion
+from bench.statistics.estimates import Mean, PartlyIdentified, Proportion
 from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
@@ -114,7 +113,7 @@ def gumbel_maxima(scale=1.0):
     """Window maxima at c / log k by extreme value theory: u^2/2 = log K + Gumbel noise."""
     log_k = np.log(window_ends(16384))
     u2 = 2 * np.maximum(log_k + stats.gumbel_r.rvs(size=(N, len(log_k)), random_state=3) - 2, 0.1)
-    return scale * logarithmic_steps.LEVEL * np.sqrt(u2 / (2 * log_k))
+    return scale * logarithmic_steps.LIMIT * np.sqrt(u2 / (2 * log_k))
 
 
 def maxima(power=1.0, log=None):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bench.claims.verdict import Evidence, Verdict, judge
+from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Exact, Mean, Poisson, Proportion
-from bench.statistics.inference import Bootstrap, Region
+from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 
 # mean 0 and standard error 1, so that the ends of the 95 % interval are +-EDGE
@@ -132,8 +133,8 @@ def test_order_of_the_parts_does_not_matter():
     assert judge([]) == []
 
 
-def test_the_level_is_that_of_the_report():
-    at_5, at_1 = (judge([part(region=Region(-EDGE, EDGE))], level)[0] for level in (0.05, 0.01))
+def test_alpha_is_that_of_the_report():
+    at_5, at_1 = (judge([part(region=Region(-EDGE, EDGE))], alpha)[0] for alpha in (0.05, 0.01))
     assert (at_5.verdict, at_1.verdict) == ("SUPPORTED", "INCONCLUSIVE") and at_5.p_support == at_1.p_support
 
 
@@ -203,7 +204,7 @@ def test_true_and_false_predictions_are_told_apart_with_enough_seeds():
         (lambda: part(rule="exact", region=Region()), "A.estimate=Mean: allowed is Exact"),
         (lambda: part(estimate=Exact(1.0), region=Region()), "A.estimate=Exact"),
         (lambda: judge([part(region=Region()), part(region=Region())]), "id=A: allowed is each id once"),
-        (lambda: judge([], level=0.5), "level=0.5"),
+        (lambda: judge([], alpha=0.5), "alpha=0.5"),
     ],
 )
 def test_bad_evidence_is_refused_in_one_line(call, message):

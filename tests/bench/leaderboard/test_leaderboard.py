@@ -24,7 +24,7 @@ from bench.leaderboard.document import (
 )
 from bench.leaderboard.text import across, caption, notes, sensitivity_table, tables
 from bench.plan.plan import Target, changes_of
-from bench.statistics.medians import interquartile_interval, median_interval
+from bench.statistics.bootstrap import interquartile_interval, median_interval
 from bench.store.store import Store
 from bench.suite.suite import load_suite
 from tests.bench.conftest import ROOT, SUITE_SIZE

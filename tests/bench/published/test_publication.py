@@ -18,6 +18,7 @@ from bench.command import run_command
 from bench.execution.record import failed_rows
 from bench.published.publication import Measurement, Publication, load_publication, published_rows
 from bench.published.table import summary
+from bench.statistics.inference import ALPHA, holm
 from bench.store.store import Store
 from bench.suite.suite import load_suite
 from shb.errors import ConfigurationError
@@ -139,7 +140,7 @@ def test_where_nothing_differs_at_most_five_percent_of_reports_say_so():
     """500 reports of 36 rows with ten seeds a side: Holm keeps the share of reports with a false alarm at 5 %."""
     draws = np.random.default_rng(0).standard_normal((2, 500, 36, 10))
     p = stats.ttest_ind(*draws, axis=-1, equal_var=False).pvalue
-    alarms = sum(bench.published.publication.holm(row).min() < bench.published.publication.LEVEL for row in p)
+    alarms = sum(holm(row).min() < ALPHA for row in p)
     assert alarms / 500 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 500)
     assert (p.min(1) < 0.05).mean() > 0.7  # what the correction is for
 

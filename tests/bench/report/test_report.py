@@ -23,12 +23,13 @@ from bench.plotting.palette import looks
 from bench.report.board import boards, ordered
 from bench.report.claims import families
 from bench.report.columns import column, pack, rounded, unpack
-from bench.report.curves import QUANTILES, Curves, extremes, make_curves, quantile_lines, within_budget
+from bench.report.curves import QUANTILES, Curves, extremes, make_curves, within_budget
 from bench.report.data import gather
 from bench.report.members import fill, listed, reproduce_command, split_spec
 from bench.report.page import LIMIT, build_page
 from bench.report.strip import MARGIN, WIDTH, Scale, strip
 from bench.report.summary import build_summary
+from bench.statistics.quantiles import quantile_bands
 from bench.store.identity import canonical
 from bench.store.schema import CURVE_SCHEMA
 from bench.store.store import Store
@@ -99,24 +100,6 @@ def test_packed_text_means_nothing_in_html():
 # ---- curves
 
 
-def test_quantiles_are_those_of_numpy():
-    generator = np.random.default_rng(0)
-    for seeds in (1, 2, 5, 10, 11):
-        values = generator.standard_normal((seeds, 7))
-        lines = quantile_lines(values)
-        for share, line in zip(QUANTILES, lines):
-            expected = np.median(values, 0) if share == 0.5 else np.quantile(values, share, 0, method="inverted_cdf")
-            assert np.allclose(line, expected)
-
-
-def test_quantiles_leave_out_what_was_not_measured_and_keep_infinity():
-    lines = quantile_lines(np.array([[1.0, np.nan, np.inf], [2.0, 5.0, np.inf], [3.0, np.nan, 1.0]]))
-    assert lines[:, 0].tolist() == [1, 1, 1, 2, 3, 3, 3]
-    assert lines[:, 1].tolist() == [5.0] * 7
-    assert lines[[0, 3, 6], 2].tolist() == [1.0, np.inf, np.inf]
-    assert np.isnan(quantile_lines(np.full((2, 1), np.nan))).all()
-
-
 def test_a_diverged_seed_counts_as_the_worst_from_there_on():
     members = pl.DataFrame(
         {
@@ -146,7 +129,9 @@ def heavy(points, seeds=10, count=1):
     for i in range(count):
         values = np.cumsum(generator.standard_normal((seeds, points)), axis=1)
         own = {seed: (steps, values[seed]) for seed in range(seeds)}
-        result.append(Curves(f"p{i}", "sgd", "val_loss", steps, quantile_lines(values), np.full(points, seeds), own))
+        result.append(
+            Curves(f"p{i}", "sgd", "val_loss", steps, quantile_bands(values, QUANTILES), np.full(points, seeds), own)
+        )
     return result
 
 

@@ -11,12 +11,12 @@ from bench.speed import plain_matrix
 from bench.speed.plain_matrix import (
     Stacked,
     Timing,
-    bootstrap,
     extrapolate,
     faster_threads,
     print_ratio,
     stacked_side,
     time_suite,
+    total_interval,
 )
 from bench.store.store import Store
 from bench.suite.suite import load_suite
@@ -60,16 +60,16 @@ def test_the_extrapolation_is_mean_times_members():
     assert extrapolate(TIMINGS, found) == [3.0, 0.0, 1.0]
 
 
-def test_the_bootstrap_resamples_members_within_cells():
-    low, high = bootstrap(TIMINGS)
+def test_the_interval_resamples_members_within_cells():
+    low, high = total_interval(TIMINGS)
     assert 0.5 * 58 + 1.25 * 58 + 2.5 <= low < sum(extrapolate(TIMINGS)) < high <= 1.0 * 58 + 2.0 * 58 + 7.5
     uneven = [Timing("a", "sgd", 10, {1: [k**1.7 for k in range(1, 9)]})]
-    assert bootstrap(uneven) == bootstrap(uneven)
+    assert total_interval(uneven) == total_interval(uneven)
     one_cell = [Timing("a", "sgd", 10, {1: [1.0, 3.0]})]
-    assert bootstrap(one_cell) == (10.0, 30.0)  # both draws the smaller one: in a quarter of the resamples
-    assert bootstrap(one_cell, {("a", "sgd"): 2}) == (2.0, 6.0)
-    assert bootstrap([Timing("a", "sgd", 10, {1: [1.5, 1.5, 1.5]})]) == (15.0, 15.0)
-    assert bootstrap([Timing("a", "sgd", 10, {1: [1.0]})]) is None
+    assert total_interval(one_cell) == (10.0, 30.0)  # two values: their range
+    assert total_interval(one_cell, {("a", "sgd"): 2}) == (2.0, 6.0)
+    assert total_interval([Timing("a", "sgd", 10, {1: [1.5, 1.5, 1.5]})]) == (15.0, 15.0)
+    assert total_interval([Timing("a", "sgd", 10, {1: [1.0]})]) is None
 
 
 def test_the_ratio_is_over_the_members_found(capsys):

@@ -9,18 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.statistics import inference
+from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Exact, Mean, MeanDifference, PairedMean, Poisson, Proportion, upper_bound
-from bench.statistics.inference import (
-    Bootstrap,
-    Region,
-    fisher_exact,
-    holm,
-    p_inside,
-    p_outside,
-    tost,
-    tost_independent,
-)
+from bench.statistics.inference import Region, fisher_exact, holm, p_inside, p_outside, p_zero, tost, tost_independent
 from shb.errors import ConfigurationError
 
 SKEWED = np.random.default_rng(5).lognormal(size=30)
@@ -155,6 +146,14 @@ def test_tost_against_hand_calculation():
     assert tost([1.0, 1.0], 1.0) == 0.0 and tost([1.0, 1.0], 0.5) == 1.0
 
 
+def test_a_mean_of_zero_against_scipy():
+    first, second = SKEWED[:12], SKEWED[12:]
+    expected = stats.ttest_ind(first, second, equal_var=False).pvalue
+    assert p_zero(MeanDifference(first, second)) == pytest.approx(expected, rel=1e-9)
+    assert p_zero(Mean(first)) == pytest.approx(stats.ttest_1samp(first, 0).pvalue, rel=1e-9)
+    assert p_zero(Mean([2.0, 2.0])) == 0.0 and p_zero(Mean([1.0, -1.0])) == 1.0
+
+
 def test_tost_against_two_tests_of_scipy():
     first, second = SKEWED[:12], SKEWED[12:] + 0.1
     lower = stats.ttest_ind(first, second - 1.5, equal_var=False, alternative="greater").pvalue
@@ -173,103 +172,6 @@ def test_fisher_against_enumeration():
     terms = [math.comb(10, k) * math.comb(10, 11 - k) / math.comb(20, 11) for k in range(1, 11)]
     assert fisher_exact(8, 10, 3, 10) == pytest.approx(sum(t for t in terms if t <= terms[7] * (1 + 1e-9)))
     assert fisher_exact(3, 10, 3, 10) == pytest.approx(1.0)
-
-
-# -- bootstrap
-
-
-def test_bootstrap_agrees_with_scipy():
-    """Ends within 3 % of the width of scipy's BCa with other draws, one sample and two independent ones."""
-    theirs = stats.bootstrap((SKEWED,), np.mean, n_resamples=40_000, rng=3).confidence_interval
-    ours = Bootstrap(mean_of, SKEWED, seed=0, resamples=40_000, vectorized=True)
-    assert ours.method == "BCa" and ours.value == pytest.approx(SKEWED.mean())
-    assert np.abs(np.subtract(ours.interval(), theirs)).max() < 0.03 * (theirs.high - theirs.low)
-    percentile = stats.bootstrap((SKEWED,), np.mean, n_resamples=40_000, rng=3, method="percentile").confidence_interval
-    assert np.abs(np.subtract(percentile, theirs)).max() > 0.06 * (theirs.high - theirs.low)
-
-    two = (SKEWED[:11] ** 2, SKEWED[11:])
-    theirs = stats.bootstrap(two, mean_gap, n_resamples=40_000, rng=3).confidence_interval
-    ours = Bootstrap(mean_gap, *two, seed=0, resamples=40_000, vectorized=True, paired=False)
-    assert np.abs(np.subtract(ours.interval(), theirs)).max() < 0.03 * (theirs.high - theirs.low) and ours.n == 30
-
-
-def test_acceleration_of_means_is_a_sixth_of_their_skewness():
-    """Influence of a row on a mean is (x - mean) / n (Efron & Tibshirani 1993, 14.4), for one and for two samples."""
-    few, many = (SKEWED[:4] - SKEWED[:4].mean()) / 4, (SKEWED[4:] - SKEWED[4:].mean()) / 26
-    one = Bootstrap(mean_of, SKEWED[4:], seed=0, vectorized=True)
-    assert one.acceleration == pytest.approx((many**3).sum() / (6 * (many**2).sum() ** 1.5))
-    two = Bootstrap(mean_gap, SKEWED[:4], SKEWED[4:], seed=0, vectorized=True, paired=False)
-    skew, variance = (few**3).sum() - (many**3).sum(), (few**2).sum() + (many**2).sum()
-    assert two.acceleration == pytest.approx(skew / (6 * variance**1.5))
-
-
-def test_paired_rows_stay_together():
-    shift = Bootstrap(mean_gap, SKEWED + 2, SKEWED, seed=0, vectorized=True).interval()
-    assert shift == pytest.approx((2, 2), abs=1e-12)
-    apart = Bootstrap(mean_gap, SKEWED + 2, SKEWED, seed=0, vectorized=True, paired=False).interval()
-    assert apart[1] - apart[0] > 0.5
-
-
-def test_bootstrap_is_a_function_of_the_set_of_rows_and_the_seed(monkeypatch):
-    curves = np.random.default_rng(2).normal(size=(9, 4))
-
-    def slope(y, weight):
-        return (y * weight[..., None]).sum(-2)[..., 3] - y.mean(-2)[..., 0]
-
-    order = np.random.default_rng(3).permutation(9)
-    first = Bootstrap(slope, curves, SKEWED[:9], seed=1, vectorized=True)
-    shuffled = Bootstrap(slope, curves[order], SKEWED[:9][order], seed=1)
-    monkeypatch.setattr(inference, "CHUNK", 1000)
-    chunked = Bootstrap(slope, curves, SKEWED[:9], seed=1, vectorized=True)
-    for confidence in (0.5, 0.95, 0.999):
-        assert first.interval(confidence) == shuffled.interval(confidence) == chunked.interval(confidence)
-    assert Bootstrap(slope, curves, SKEWED[:9], seed=2, vectorized=True).interval() != first.interval()
-    unpaired = [Bootstrap(mean_gap, row, SKEWED, seed=4, paired=False) for row in (SKEWED[:9], SKEWED[8::-1])]
-    assert unpaired[0].interval() == unpaired[1].interval()
-
-
-def test_ties_and_negative_zeros_do_not_depend_on_order():
-    def reciprocal_sign(values):
-        return np.copysign(1.0, values[..., 0])
-
-    assert Bootstrap(reciprocal_sign, [0.0, -0.0, 0.0], seed=0).value == 1.0
-    assert Bootstrap(reciprocal_sign, [-0.0, 0.0, 0.0], seed=0).value == 1.0
-
-
-def test_falls_back_to_percentiles_with_a_reason():
-    ordered = np.arange(1.0, 12.0)
-    top = Bootstrap(lambda values: values.max(-1), ordered, seed=0, vectorized=True)
-    assert top.method == "BCa"
-    constant = Bootstrap(mean_of, np.full(5, 2.0), seed=0, vectorized=True)
-    assert constant.method == "percentile" and "leaving one row out" in constant.reason
-    assert constant.interval() == (2.0, 2.0)
-    one_sided = Bootstrap(lambda values: values.mean(-1) + len(np.unique(values)) * 1e3, ordered, seed=0)
-    assert one_sided.method == "percentile" and "one side" in one_sided.reason
-    low, high = one_sided.interval()
-    assert low < high < one_sided.value
-    pair = Bootstrap(lambda values: values.std(ddof=1) if len(values) > 1 else math.nan, [1.0, 2.0], seed=0)
-    assert pair.method == "percentile" and pair.interval()[1] == pytest.approx(math.sqrt(0.5))
-
-
-def extreme(values):
-    return (values**4).mean(-1) / (values**2).mean(-1)
-
-
-@pytest.mark.parametrize("statistic", [mean_of, extreme, lambda values: -extreme(values)])
-def test_bootstrap_intervals_are_nested(statistic):
-    estimate = Bootstrap(statistic, SKEWED[:12], seed=0, vectorized=True)
-    ends = np.array([estimate.ends(alpha) for alpha in np.geomspace(1e-15, 1, 400)])
-    assert (np.diff(ends[:, 0]) >= 0).all() and (np.diff(ends[:, 1]) <= 0).all() and (ends[:, 0] <= ends[:, 1]).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("statistic", "truth", "points"), [(mean_of, 1.0, 5.5), (median_of, math.log(2), 2.0)])
-def test_bca_covers_with_thirty_seeds(statistic, truth, points):
-    """Exponential data, nominal 95 %: within 5.5 points for the mean (too short by skewness), 2 for the median."""
-    rows = np.random.default_rng(8).exponential(size=(1500, 30))
-    ends = [Bootstrap(statistic, row, seed=i, resamples=999, vectorized=True).interval() for i, row in enumerate(rows)]
-    low, high = np.array(ends).T
-    assert abs(100 * np.mean((low <= truth) & (truth <= high)) - 95) < points
 
 
 # -- regions

@@ -1,34 +1,12 @@
-"""Distance of a sample's law from a given law, and the law of a weighted sum of chi^2_1."""
+"""The law of a weighted sum of chi^2_1."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from scipy.special import chdtr
-
-from bench.statistics.estimates import Estimate, sample
-
-
-class KolmogorovDistance(Estimate):
-    """Largest difference between the distribution function of i.i.d. `values` [n] and `cdf` (the KS statistic).
-
-    The interval D +- sqrt(log(2 / alpha) / (2 n)) of the distance of the true law from `cdf` is that of
-    Dvoretzky-Kiefer-Wolfowitz with the constant of Massart (1990): valid for every n. A small distance can so be
-    supported, which the non-significance of a KS test cannot.
-    """
-
-    def __init__(self, values: Any, cdf: Callable[[np.ndarray], np.ndarray]) -> None:
-        values = np.sort(sample("values", values))
-        self.n = len(values)
-        expected, ranks = cdf(values), np.arange(self.n + 1) / self.n
-        self.value = float(max((ranks[1:] - expected).max(), (expected - ranks[:-1]).max()))
-
-    def ends(self, alpha: float) -> tuple[float, float]:
-        half = math.sqrt(math.log(2 / alpha) / (2 * self.n))
-        return max(0.0, self.value - half), min(1.0, self.value + half)
 
 
 def weighted_chi2_cdf(weights: np.ndarray, points: int = 400) -> Callable[[np.ndarray], np.ndarray]:
