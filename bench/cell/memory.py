@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bench.cell.bounds import LARGEST
-from bench.cell.footprint import held_bytes
+from bench.cell.cost import held_bytes
 from shb.errors import ConfigurationError
 from shb.folders import notice
 from shb.memory import usable_memory

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from bench.execution.cost import step_cost
+from bench.cell.cost import step_cost
 from bench.store.environment import ROOT
 from bench.store.store import Store
 from shb.kernels import built
@@ -155,7 +155,7 @@ def _measured(
         return rate, None
     theirs = {name: nearest[name]["member_steps_per_second"] for name in ENGINES}
     known = next((name for name in ENGINES if rate[name]), None)
-    relative = rate[known] / theirs[known] if known else nearest["eager"]["cost"] / step_cost(cell.problem())
+    relative = rate[known] / theirs[known] if known else nearest["eager"]["cost"] / step_cost(cell.problem_spec)
     return {name: rate[name] or theirs[name] * relative for name in ENGINES}, nearest["compiled"]["compile_seconds"]
 
 
@@ -176,6 +176,6 @@ def _nearest(cell: Cell, reference: Sequence[Mapping[str, Any]]) -> Mapping[str,
     for row in reference:
         if row.get("kind") == kind(cell):
             works.setdefault(row["work"], {})[row["engine"]] = row
-    cost = step_cost(cell.problem())
+    cost = step_cost(cell.problem_spec)
     compared = [rows for rows in works.values() if set(rows) == set(ENGINES)]
     return min(compared, key=lambda rows: abs(math.log(rows["eager"]["cost"] / cost)), default=None)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cell.cell import Cell
-from bench.execution.cost import step_cost
+from bench.cell.cost import step_cost
 from bench.execution.engine import Choice, fastest
 from bench.execution.record import computed_rows, failed_rows
 from bench.store.store import Store, StoreWriteError
@@ -36,12 +36,12 @@ def missing(cell: Cell, store: Store) -> list[int]:
 
 
 def work(cell: Cell, members: int) -> float:
-    """Work of `members` members of a cell, in floating-point operations; 0 if its problem cannot be built.
+    """Work of `members` members of a cell, in floating-point operations; 0 if its network cannot be built.
 
     A cell that cannot be built fails when its turn comes, where the failure is recorded.
     """
     try:
-        return members * cell.plan.steps * step_cost(cell.problem())
+        return members * cell.plan.steps * step_cost(cell.problem_spec)
     except Exception:
         return 0.0
 
@@ -102,7 +102,7 @@ def _run(cell: Cell, store: Store, reporter: Reporter, memory: float | None) -> 
         return current[0]
 
     try:
-        cost = step_cost(cell.problem())
+        cost = step_cost(cell.problem_spec)
         budget = None if memory is None else int(memory * 2**30)
         chunks = run_chunked(
             cell.problem(),

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.cell.bounds import MOST_THREADS
 from bench.cell.cell import NUMERICS, Cell
-from bench.cell.footprint import Footprint, footprint
+from bench.cell.cost import Cost, cell_cost
 from bench.cell.rebuild import Unavailable, spec_cell
 from bench.execution.record import described
 from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
@@ -102,7 +102,7 @@ def _compare(done: Reproduction, row: Mapping[str, Any], curve: pl.DataFrame, ce
         cell = cell.under("eager")
     elif numerics < NUMERICS[cell.engine]:
         notes.append(f"numerics {numerics}, this code has {NUMERICS[cell.engine]}: other last bits")
-    if reason := _too_expensive(footprint(cell, max(2, row["threads"])), limit):
+    if reason := _too_expensive(cell_cost(cell, max(2, row["threads"])), limit):
         raise Unavailable(reason)
     with threads(row["threads"]):
         here = environment(cell.problem_spec["device"])
@@ -132,12 +132,12 @@ def _copies(cell: Cell, limit: float) -> Callable[[], Sequence[Run]]:
     """COPIES copies with small errors, or none where they are too expensive: each may take as long as the member."""
 
     def compute() -> Sequence[Run]:
-        return [] if _too_expensive(footprint(cell, COPIES), limit * COPIES) else perturbed(cell, COPIES)
+        return [] if _too_expensive(cell_cost(cell, COPIES), limit * COPIES) else perturbed(cell, COPIES)
 
     return compute
 
 
-def _too_expensive(cost: Footprint, limit: float) -> str:
+def _too_expensive(cost: Cost, limit: float) -> str:
     """Why it is not computed; "" if it may be."""
     if cost.seconds > limit:
         return f"predicted to take {cost.seconds:.3g} s, limit={limit:g}: a larger limit= allows it"

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.command import make_console, read_options, run_command
-from bench.execution.cost import step_cost
 from bench.speed.jax_work import INSTALLED, NOT_INSTALLED
 from bench.speed.peak import E1_BYTES, member_step_flops
 from bench.speed.work import WORKS, Work
@@ -79,7 +78,7 @@ def make_rows(records: Sequence[Mapping[str, Any]], works: Sequence[Work] = WORK
                     "engine": facts["role"],
                     "members": work.members,
                     "width": facts["width"],
-                    "cost": step_cost(work.problem),
+                    "cost": work.cost,
                     "rounds": stacked["stats"]["rounds"],
                     "member_steps_per_second": rate,
                     "compile_seconds": facts["compile_seconds"],

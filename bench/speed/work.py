@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bench.cell.cost import CLOSED_FORM, forward_pass
 from shb.datasets import Dataset, Split, load_dataset
 from shb.models import cnn, mlp
 from shb.optimizers import Optimizer, get_optimizer
@@ -86,6 +87,14 @@ class Work:
         if self.model is None:
             return E1(device=device())
         return LearningProblem(self.model, self.dataset(), batch_size=self.batch_size, device=device())
+
+    @property
+    def cost(self) -> float:
+        """Operations of a member-step."""
+        if self.model is None:
+            return CLOSED_FORM.step()
+        data = self.dataset()
+        return forward_pass(self.model, data.feature_shape, data.outputs, torch.float32).step(self.batch_size)
 
     @functools.cached_property
     def optimizer(self) -> Optimizer:

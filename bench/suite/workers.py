@@ -24,7 +24,7 @@ from bench.store.store import Store
 from bench.suite.suite import Suite, load_suite
 from bench.terminal.progress import Reporter
 
-WORTH = 1e12  # work (bench/execution/cost.py) from which starting processes pays: about 20 s on two cores
+WORTH = 1e12  # work (bench/cell/cost.py) from which starting processes pays: about 20 s on two cores
 
 
 @dataclass(frozen=True)

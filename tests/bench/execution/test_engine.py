@@ -10,8 +10,8 @@ import bench.execution.engine
 import bench.run
 from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
+from bench.cell.cost import step_cost
 from bench.command import run_command
-from bench.execution.cost import step_cost
 from bench.execution.engine import Choice, build_for, fastest, settle
 from bench.store.schema import MEMBER_SCHEMA
 from bench.store.store import Store
@@ -40,7 +40,7 @@ def kernels_are_built(monkeypatch):
 
 
 def reference(cell, eager, compiled, seconds=5.0, kind="mlp", cost=1.0, work="a"):
-    cost = cost * step_cost(cell.problem())
+    cost = cost * step_cost(cell.problem_spec)
     rows = zip(ENGINES, (eager, compiled), (None, seconds))
     return [
         {"work": work, "kind": kind, "cost": cost, "engine": engine}
