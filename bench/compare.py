@@ -28,7 +28,7 @@ from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
 
 USAGE = "python -m bench.compare A [B] [column=value ...] [common=true] [show=20]"
-COLUMNS = ("code_commit", "problem", "optimizer", "engine", "torch", "cpu", "device")
+FILTERS = ("code_commit", "problem", "optimizer", "engine", "torch", "cpu", "device")
 SHOWN = 20  # lines of each list; show= for more
 
 
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str]) -> int:
     rest = []
     for argument in arguments:
         name, separator, value = argument.partition("=")
-        if not separator or name not in COLUMNS:
+        if not separator or name not in FILTERS:
             rest.append(argument)
         elif name not in filters[0]:
             filters[0][name] = filters[1][name] = value
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
             filters[1][name] = value
         else:
             raise ConfigurationError(name, value, "given once, or twice: for the left and for the right side")
-    defaults: dict[str, Any] = {"common": "false", "show": SHOWN, **dict.fromkeys(COLUMNS, "")}
+    defaults: dict[str, Any] = {"common": "false", "show": SHOWN, **dict.fromkeys(FILTERS, "")}
     folders, options = read_options(rest, defaults, USAGE, (1, 2))
     if options["common"] not in ("true", "false"):
         raise ConfigurationError("common", options["common"], "true or false")

@@ -145,11 +145,11 @@ def _log(logger: Logger, cell: Cell, store: Store, role: str) -> None:
     if not cell.ids:  # nothing to tune
         return
     members = store.members()
-    own = members.filter(members["member_id"].is_in(list(cell.ids)))
-    logger.cell(cell, own, store.curves(cell.ids), role=role)
+    computed = members.filter(members["member_id"].is_in(list(cell.ids)))
+    logger.cell(cell, computed, store.curves(cell.ids), role=role)
 
 
-def report(failures: Sequence[Failure]) -> int:
+def print_failures(failures: Sequence[Failure]) -> int:
     """List all failures; exit code 1 if there are any."""
     for failure in failures:
         CONSOLE.print(f"failed: {failure.cell}: {failure.error}", style="red", markup=False, highlight=False)
@@ -205,14 +205,14 @@ def main(arguments: Sequence[str]) -> int:
         if flags:
             raise ConfigurationError("suite", name, f"not together with {' '.join(flags)}: a suite is its own matrix")
         suite = load_suite(name, overrides)
-        return report(run_suite(suite, compose_config([*next(iter(suite.problems.values())), *overrides])))
+        return print_failures(run_suite(suite, compose_config([*next(iter(suite.problems.values())), *overrides])))
     for flag in overrides:
         if flag.startswith("-") and flag not in ("-m", "--multirun"):
             raise ConfigurationError("option", flag, "-m (--multirun), -h (--help)")
     matrix = {"-m", "--multirun"} & set(arguments)
     checked = _members_of_jobs(jobs_of([a for a in arguments if not a.startswith("-")]) if matrix else [arguments])
     if not matrix:
-        return report(run_one(checked[0][0]))
+        return print_failures(run_one(checked[0][0]))
     sys.argv[1:] = sorted(arguments, key=lambda a: not a.startswith("-"))  # Hydra wants its flags first
     job()
     failures = []
@@ -225,7 +225,7 @@ def main(arguments: Sequence[str]) -> int:
         if lacking:
             error = failed["error"][0] if len(failed) else "not computed"
             failures.append(Failure(f"{cell.name} ({len(lacking)} members)", error, ""))
-    return report(failures)
+    return print_failures(failures)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def check_members(seeds: int, settings: int, evaluations: int = 0, field: str = 
     free, members = usable_memory(), seeds * settings
     needed = members * (MEMBER_BYTES + evaluations * CURVE_BYTES)
     needed += min(members, CHUNK) * (WAITING_BYTES[0] + evaluations * WAITING_BYTES[1])
-    with_ = f" with {evaluations} evaluations" if evaluations else ""
-    takes = f"{members:,} members{with_} take about {_gib(needed)} of memory"
+    evaluated = f" with {evaluations} evaluations" if evaluations else ""
+    takes = f"{members:,} members{evaluated} take about {_gib(needed)} of memory"
     if free is not None and needed > free:
         allowed = f"at most about {max(1, seeds * free // needed)}: {takes}, {_free(free)}"
         raise ConfigurationError(field, seeds, allowed)

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     facts = {"computed_with": _computed_with(device), "wall_seconds": round(time.monotonic() - started, 1)}
     facts["compute_seconds"] = round(store.ensemble_seconds(_ids(protocols)), 1)
     facts["failures"] = failures
-    appendices = {c: CLAIMS[c].appendix(own) for c, own in results.items() if CLAIMS[c].appendix}
+    appendices = {c: CLAIMS[c].appendix(found) for c, found in results.items() if CLAIMS[c].appendix}
     figures = draw(protocols, results, folder / "figures") if config.figures else []
     written = [*write(report, folder, config.level, facts, appendices, {path.stem for path in figures}), *figures]
     for path in written:
@@ -104,12 +104,12 @@ def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping
     configs = [compose_as(ClaimsConfig, job) for job in (jobs_of(overrides) if flags else [overrides])]
     selected: dict[str, Mapping[str, Any]] = {}
     for config in configs:
-        own = config.claim["name"]
-        if own == "all":
+        name = config.claim["name"]
+        if name == "all":
             selected |= {claim: _entry(claim) for claim in CLAIMS}
         else:
-            check_sizes("claim", config.claim, _entry(own))
-            selected[own] = config.claim
+            check_sizes("claim", config.claim, _entry(name))
+            selected[name] = config.claim
     return configs[0], {claim: selected[claim] for claim in sorted(selected, key=number)}
 
 
@@ -141,9 +141,9 @@ def _compute(protocols: Mapping[str, Protocol], store: Store, config: ClaimsConf
         claim: [(one, len(one.missing(store)), len(one.blocks())) for one in experiments.values()]
         for claim, experiments in planned.items()
     }
-    total = sum(count for own in lacking.values() for _, count, _ in own)
-    everything = sum(blocks for own in lacking.values() for _, _, blocks in own)
-    seconds = sum(one.seconds * count / blocks for own in lacking.values() for one, count, blocks in own)
+    total = sum(count for found in lacking.values() for _, count, _ in found)
+    everything = sum(blocks for found in lacking.values() for _, _, blocks in found)
+    seconds = sum(planned.seconds * count / blocks for found in lacking.values() for planned, count, blocks in found)
     CONSOLE.print(
         f"{total} ensembles to compute ({everything - total} of {everything} in {store.folder})", highlight=False
     )

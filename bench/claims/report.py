@@ -97,7 +97,7 @@ def _acceptable(name: str, entry: Mapping[str, Any]) -> tuple[tuple[str, ...], s
 
 def rows(parts: Mapping[str, Sequence[Part]]) -> list[Row]:
     """Judge all parts of one report together (claim id -> its parts)."""
-    owners = [(claim, part) for claim, own in parts.items() for part in own]
+    owners = [(claim, part) for claim, of_claim in parts.items() for part in of_claim]
     judgements = judge([part.evidence() for _, part in owners])
     known = expectations()
     return [
@@ -119,7 +119,7 @@ def controls(part: Part) -> str:
     return "; ".join(f"{c.description}: {c.shown}{'' if c.fired else ' (DID NOT FIRE)'}" for c in part.controls)
 
 
-def entry(row: Row) -> dict[str, Any]:
+def json_row(row: Row) -> dict[str, Any]:
     """The row as it stands in claims.json."""
     part, judgement = row.part, row.judgement
     low, high = (None, None) if part.estimate is None else part.estimate.interval()
@@ -165,10 +165,10 @@ def print_table(report: Sequence[Row], console: Console) -> None:
     for column, ratio in (("statement", 3), ("source", 1), ("predicted", 2), ("measured", 2), ("control", 3)):
         table.add_column(column, ratio=ratio, overflow="fold")
     for family, title in FAMILIES.items():
-        own = [row for row in report if CLAIMS[row.claim].family == family]
-        if own:
+        rows = [row for row in report if CLAIMS[row.claim].family == family]
+        if rows:
             table.add_row("", "", Text(title, "bold"))
-        for row in own:
+        for row in rows:
             verdict, part = row.judgement.verdict, row.part
             texts = (part.title, part.source, part.predicted, measured(part), controls(part))
             shown = Text(str(verdict), COLOURS[verdict]).append("" if row.expected else " (!)", "default")
@@ -201,7 +201,7 @@ def write(
 ) -> list[Path]:
     """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id, `figures` names drawn families."""
     report = sorted(report, key=lambda row: (number(row.part.id), row.part.id))
-    content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [entry(row) for row in report]}
+    content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [json_row(row) for row in report]}
     write_whole(folder / "claims.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     write_whole(folder / "claims.md", _markdown(report, level, facts, appendices, figures))
     return [folder / "claims.md", folder / "claims.json"]
@@ -226,18 +226,18 @@ def _markdown(
         "",
     ]
     for family, title in FAMILIES.items():
-        own = [row for row in report if CLAIMS[row.claim].family == family]
-        if not own:
+        rows = [row for row in report if CLAIMS[row.claim].family == family]
+        if not rows:
             continue
         lines += [f"## {title}", ""]
         lines += [f"![{title}](figures/{family}.png)", ""] if family in figures else []
         lines += ["| claim | statement | source | predicted | measured | control | verdict |", "|" + "---|" * 7]
-        for row in own:
+        for row in rows:
             cells = (row.part.id, row.part.title, row.part.source, row.part.predicted, measured(row.part))
             cells += (controls(row.part), f"**{row.judgement.verdict}**")
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-        notes = [row for row in own if row.part.note or row.judgement.verdict is not Verdict.SUPPORTED]
+        notes = [row for row in rows if row.part.note or row.judgement.verdict is not Verdict.SUPPORTED]
         lines += [""] + [f"- {row.part.id}: {row.judgement.reason}. {row.part.note}".rstrip() for row in notes] + [""]
-        for claim in dict.fromkeys(row.claim for row in own):
+        for claim in dict.fromkeys(row.claim for row in rows):
             lines += [appendices[claim], ""] if claim in appendices else []
     return "\n".join(lines).rstrip() + "\n"

@@ -17,7 +17,7 @@ from bench.claims.experiment import Experiment
 from bench.execution.processes import worker_pool
 from bench.store.store import Store
 
-WORTH = 20.0  # expected seconds from which starting processes (about 3 s of each) pays
+PARALLEL_SECONDS = 20.0  # expected, from which on it pays to start processes (about 3 s each)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def worker_count(workers: int | None, threads: int, ensembles: int, seconds: flo
     """
     if workers is not None:
         check_workers(min(workers, ensembles))
-    elif device == "cuda" or seconds < WORTH:
+    elif device == "cuda" or seconds < PARALLEL_SECONDS:
         workers = 1
     return max(1, min(min(threads, room_for_workers()) if workers is None else workers, ensembles))
 
@@ -54,8 +54,8 @@ def plan(experiments: Mapping[str, Mapping[str, Experiment]], store: Store) -> l
         experiments: claim -> name -> experiment.
     """
     known, found, owners = store.ensemble_ids(), {}, {}
-    for claim, own in sorted(experiments.items(), key=lambda item: -sum(one.seconds for one in item[1].values())):
-        for name, one in sorted(own.items(), key=lambda item: -item[1].seconds):
+    for claim, of_claim in sorted(experiments.items(), key=lambda item: -sum(e.seconds for e in item[1].values())):
+        for name, one in sorted(of_claim.items(), key=lambda item: -item[1].seconds):
             for start, stop in one.blocks():
                 id = one.ensemble_id(start, stop)
                 if id not in known:

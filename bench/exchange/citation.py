@@ -57,15 +57,15 @@ class Citation:
 
     def note(self) -> str:
         """Suite, number of members, code, environment, hash."""
-        with_ = computed_with(self.members)
-        dirty = " with uncommitted changes" if "True" in with_["code_dirty"] else ""
-        devices = sorted({name for name in with_["device_name"] if name != "cpu"} | set(with_["cpu"]))
+        computed = computed_with(self.members)
+        dirty = " with uncommitted changes" if "True" in computed["code_dirty"] else ""
+        devices = sorted({name for name in computed["device_name"] if name != "cpu"} | set(computed["cpu"]))
         counted = (
             f"{len(self.members):,} members" if self.complete else f"{len(self.members):,} of {self.planned:,} members"
         )
         return (
-            f"Suite {self.plan.title}, {counted}; code {_several(with_['code_commit'])}{dirty}; "
-            f"torch {_several(with_['torch'])}; {_several(devices)}; threads {_several(with_['threads'])}; "
+            f"Suite {self.plan.title}, {counted}; code {_several(computed['code_commit'])}{dirty}; "
+            f"torch {_several(computed['torch'])}; {_several(devices)}; threads {_several(computed['threads'])}; "
             f"content SHA-256 {self.content_hash}."
         )
 
@@ -80,10 +80,10 @@ def citation_of(plan: Plan, store: Store) -> Citation:
         ConfigurationError: there are none.
     """
     members = store.members()
-    own = members.filter(pl.col("member_id").is_in(plan.ids(members)) & (pl.col("status") != "failed"))
-    if own.is_empty():
+    computed_members = members.filter(pl.col("member_id").is_in(plan.ids(members)) & (pl.col("status") != "failed"))
+    if computed_members.is_empty():
         raise ConfigurationError("results_dir", store.folder, f"a store with members of suite {plan.title}")
-    return Citation(plan, own, plan.size)
+    return Citation(plan, computed_members, plan.size)
 
 
 def citation_file() -> dict[str, Any]:

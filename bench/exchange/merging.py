@@ -13,13 +13,12 @@ from typing import Any
 import polars as pl
 
 from bench.store.environment import TIED_TO
-from bench.store.schema import METRICS, PLAN_SCHEMA, SCHEMAS
+from bench.store.schema import CURVE_METRICS, METRICS, PLAN_SCHEMA, SCHEMAS
 from bench.store.store import Store
 from shb.errors import ConfigurationError
 
 _KEY = {"members": "member_id", "curves": "member_id", "ensembles": "ensemble_id", "plans": "suite"}
 _RESULTS = ("status", "diverged_step", *METRICS)
-_CURVE = ("batch_loss", *METRICS)
 _PLACE = ("source", "shard", "row")  # of a row: number of its store, of its shard there, of the row there
 
 
@@ -183,7 +182,7 @@ def _check_curves(sources: Sequence[Store], curves: pl.DataFrame, alike: pl.Data
     for _, group in repeated.group_by("member_id", "step", maintain_order=True):
         first, *others = group.iter_rows(named=True)
         for row in others:
-            if column := _different(first, row, _CURVE):
+            if column := _different(first, row, CURVE_METRICS):
                 _refuse(sources, first, row, f"{column} at step {row['step']} is {first[column]} and {row[column]}")
 
 

@@ -12,8 +12,8 @@ from shb.errors import ConfigurationError, shown
 
 MAX_FILES = 10_000
 MAX_BYTES = 2 << 30  # of all files, unpacked
-MAX_RATIO = 100  # unpacked over packed bytes, of a file of more than FREE
-FREE = 1 << 20
+MAX_RATIO = 100  # unpacked over packed bytes, of a file larger than SMALL_FILE
+SMALL_FILE = 1 << 20  # bytes
 MAX_DIRECTORY = 8 << 20  # bytes of the list of entries
 _PART = r"[A-Za-z0-9_+-][A-Za-z0-9_.+ -]{0,99}"  # of a path: no dot at its beginning
 _PATH = re.compile(rf"{_PART}(/{_PART}){{0,9}}")
@@ -79,7 +79,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
             raise refused(name, "a file that is not encrypted")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise refused(name, "stored or deflated")
-        if entry.file_size > max(FREE, MAX_RATIO * entry.compress_size):
+        if entry.file_size > max(SMALL_FILE, MAX_RATIO * entry.compress_size):
             raise refused(name, f"packed at most {MAX_RATIO} times")
     if sum(entry.file_size for entry in entries) > MAX_BYTES:
         raise ConfigurationError("archive", "all files together", f"at most {MAX_BYTES:,} bytes unpacked")
@@ -96,7 +96,7 @@ def _read_all(archive: zipfile.ZipFile) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     left = MAX_BYTES
     for entry in archive.infolist():
-        limit = min(left, max(FREE, MAX_RATIO * entry.compress_size))
+        limit = min(left, max(SMALL_FILE, MAX_RATIO * entry.compress_size))
         with archive.open(entry) as file:
             content = file.read(limit + 1)
             if len(content) > limit or file.read(1):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REFERENCE = ROOT / "results" / "reference" / "speed.json"
 MARGIN = 1.0  # seconds that must be saved beyond those to compile
-TALK = 2.0  # seconds of predicted work from which a choice is worth a line
+MENTIONED_SECONDS = 2.0  # predicted for a cell, from which on its choice is worth a line
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def fastest(cell: Cell, members: pl.DataFrame, reference: Sequence[Mapping[str, 
     words += f", {compile_seconds:.1f} s to compile" if compile_seconds else ""
     if engine == "compiled" and (reason := why_not()) is not None:
         return Choice("eager", f"{words}, but nothing can be compiled here ({reason})")
-    return Choice(engine, words if max(seconds.values()) > TALK else "")
+    return Choice(engine, words if max(seconds.values()) > MENTIONED_SECONDS else "")
 
 
 def build_for(cells: Iterable[Cell], members: pl.DataFrame, say: Callable[[str], None]) -> None:
@@ -146,10 +146,10 @@ def _measured(
     An engine that these members lack is as much faster or slower than the other as in the nearest work of the
     reference, which was measured in one run.
     """
-    own = _of_problem(cell, members)
+    comparable = _of_problem(cell, members)
     rate: dict[str, float | None] = {}
     for name in ENGINES:
-        rate[name] = own.filter(pl.col("engine") == name).select(pl.median("member_steps_per_second")).item()
+        rate[name] = comparable.filter(pl.col("engine") == name).select(pl.median("member_steps_per_second")).item()
     nearest = _nearest(cell, reference)
     if nearest is None:
         return rate, None

@@ -38,9 +38,9 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
     fixed = " ".join(f"{name}={value:g}" for name, value in parsed[0].items() if name not in varying)
     lines = []
     for setting, values in zip(settings, parsed):
-        own = members.filter((pl.col("hyperparameters") == setting) & (pl.col("status") != "failed"))
-        line = [f"{values[name]:g}" for name in varying] + [str(len(own)), str((own["status"] == "diverged").sum())]
-        lines.append(line + [_text(own, metric) for metric in metrics])
+        seeds = members.filter((pl.col("hyperparameters") == setting) & (pl.col("status") != "failed"))
+        line = [f"{values[name]:g}" for name in varying] + [str(len(seeds)), str((seeds["status"] == "diverged").sum())]
+        lines.append(line + [_text(seeds, metric) for metric in metrics])
     title = f"{cell.name} ({fixed}), {cell.plan.steps} steps: median over seeds [95 % interval]"
     print_table(console, title, [*varying, "seeds", "diverged", *(Metric(metric).header for metric in metrics)], lines)
     if not metrics and (steps := members["diverged_step"].drop_nulls().to_list()):
@@ -54,7 +54,7 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
 
 
 def _text(members: pl.DataFrame, metric: str) -> str:
-    """One cell of the table: a metric over the seeds of a setting."""
+    """A metric over the seeds of a setting, as a table shows it."""
     if metric in _SHARES:
         known = members[metric].drop_nulls()
         return f"{known.sum():g} of {len(known)}" if len(known) else "-"

@@ -118,8 +118,8 @@ def make_logger(settings: Mapping[str, Any], warn: Callable[[str], None]) -> Log
     def make(warn: Callable[[str], None]) -> Logger:
         from bench.logger.wandb_logger import WandbLogger  # imports wandb, which other loggers do without
 
-        own = {name: value for name, value in settings.items() if name != "name"}
-        return WandbLogger(**own, warn=warn)
+        options = {name: value for name, value in settings.items() if name != "name"}
+        return WandbLogger(**options, warn=warn)
 
     return SafeLogger(make, warn)
 

@@ -30,14 +30,13 @@ from bench.logger.logger import check_writable, one_line
 from bench.plan.plan import Plan
 from bench.statistics.metric import Metric
 from bench.statistics.quantiles import quantile_bands
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS, METRICS
 from bench.store.store import member_spec
 
 INIT_TIMEOUT, FINISH_TIMEOUT = 20, 60  # seconds that starting and finishing one run may take online
 HANGING = 100  # seconds after which wandb's process is killed, because not every call has a limit
 ENDING = 10  # seconds that its end may take
 QUANTILES = {"min": 0.0, "q25": 0.25, "median": 0.5, "q75": 0.75, "max": 1.0}  # over seeds
-CURVES = ("batch_loss", *METRICS)
 ENVIRONMENT = ("code_commit", "code_dirty", "python", "torch", "platform", "cpu", "device_name", "threads")
 
 
@@ -72,11 +71,11 @@ class WandbLogger:
             return
         group = f"{cell.label}/{cell.optimizer.name}"
         computed = members.filter(pl.col("status") != "failed")
-        for own in computed.partition_by("hyperparameters", maintain_order=True):
-            own = own.sort("seed")
-            self._log_setting(group, role, own, curves)
+        for seeds in computed.partition_by("hyperparameters", maintain_order=True):
+            seeds = seeds.sort("seed")
+            self._log_setting(group, role, seeds, curves)
             if self.per_seed:
-                for row in own.iter_rows(named=True):
+                for row in seeds.iter_rows(named=True):
                     self._log_seed(group, row, curves)
 
     def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
@@ -97,7 +96,7 @@ class WandbLogger:
         config = _config(members, role)
         with self._run(group, role, _name(members), config, members["member_id"].to_list()) as run:
             rows = seed_quantiles(curves.filter(pl.col("member_id").is_in(members["member_id"].to_list())))
-            _log_curve(run, rows, [f"{metric}/*" for metric in CURVES])
+            _log_curve(run, rows, [f"{metric}/*" for metric in CURVE_METRICS])
             run.summary.update(seed_summary(members))
 
     def _log_seed(self, group: str, member: dict, curves: pl.DataFrame) -> None:
@@ -105,8 +104,9 @@ class WandbLogger:
         config = {**member_spec(member), **_config(members, "seed"), "member_id": member["member_id"]}
         name = f"{_name(members)} seed={member['seed']}"
         with self._run(group, "seed", name, config, [member["member_id"]]) as run:
-            own = curves.filter(pl.col("member_id") == member["member_id"]).sort("step")
-            _log_curve(run, [_finite(row) for row in own.select("step", *CURVES).iter_rows(named=True)], CURVES)
+            curve = curves.filter(pl.col("member_id") == member["member_id"]).sort("step")
+            rows = curve.select("step", *CURVE_METRICS).iter_rows(named=True)
+            _log_curve(run, [_finite(row) for row in rows], CURVE_METRICS)
             run.summary.update(_finite({metric: member[metric] for metric in METRICS}))
             run.summary.update({"status": member["status"], "diverged_step": member["diverged_step"]})
 
@@ -124,14 +124,14 @@ class WandbLogger:
             if self._mode is None:
                 self._mode = resolve_mode(self._asked_mode)
             text = json.dumps([group, job_type, *sorted(identity)])
-            own = {
+            options = {
                 "group": group,
                 "job_type": job_type,
                 "name": name,
                 "config": config,
                 "id": hashlib.sha256(text.encode()).hexdigest()[:16],
             }
-            run = self._start(own)
+            run = self._start(options)
             try:
                 yield run
             except (Exception, SystemExit):
@@ -140,12 +140,12 @@ class WandbLogger:
                 raise
             run.finish()
 
-    def _start(self, own: dict[str, Any]) -> wandb.Run:
+    def _start(self, options: dict[str, Any]) -> wandb.Run:
         """`wandb.init`; if W&B cannot be reached, this run and those after it are offline."""
 
         def init() -> wandb.Run:
             fixed = {"project": self.project, "entity": self.entity, "dir": str(self.folder), "mode": self._mode}
-            return wandb.init(**fixed, **own, settings=_settings())
+            return wandb.init(**fixed, **options, settings=_settings())
 
         try:
             return init()
@@ -219,20 +219,20 @@ def seed_quantiles(curves: pl.DataFrame) -> list[dict[str, float]]:
     Args:
         curves: rows of CURVE_SCHEMA, for all seeds of the setting.
     """
-    values = curves.unpivot(list(CURVES), index=["member_id", "step"], variable_name="metric").drop_nulls().drop_nans()
-    worst = pl.col("metric").replace_strict({name: Metric(name).worst for name in CURVES}, return_dtype=pl.Float64)
+    long = curves.unpivot(list(CURVE_METRICS), index=["member_id", "step"], variable_name="metric")
+    values, worst = long.drop_nulls().drop_nans(), {name: Metric(name).worst for name in CURVE_METRICS}
     complete = (
         values.select("step", "metric")
         .unique()
         .join(curves.select("member_id").unique(), how="cross")
         .join(values, on=["member_id", "step", "metric"], how="left")
-        .with_columns(pl.col("value").fill_null(worst))
+        .with_columns(pl.col("value").fill_null(pl.col("metric").replace_strict(worst, return_dtype=pl.Float64)))
         .sort("metric", "step")
     )
     seeds, rows = curves["member_id"].n_unique(), {}
-    for (metric,), own in complete.group_by("metric", maintain_order=True):
-        bands = quantile_bands(own["value"].to_numpy().reshape(-1, seeds).T, list(QUANTILES.values()))
-        for step, band in zip(own["step"].unique(maintain_order=True), bands.T.tolist()):
+    for (metric,), values in complete.group_by("metric", maintain_order=True):
+        bands = quantile_bands(values["value"].to_numpy().reshape(-1, seeds).T, list(QUANTILES.values()))
+        for step, band in zip(values["step"].unique(maintain_order=True), bands.T.tolist()):
             named = {f"{metric}/{name}": value for name, value in zip(QUANTILES, band)}
             rows.setdefault(step, {"step": step}).update(_finite(named))
     return [rows[step] for step in sorted(rows)]
@@ -307,11 +307,11 @@ def _settings() -> wandb.Settings:
 @contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[None]:
     """Keep wandb's cache and staging area, by default in the home directory, in `folder` (unless the user set them)."""
-    own = {"WANDB_CACHE_DIR": str(folder / "cache"), "WANDB_DATA_DIR": str(folder / "data")}
-    own = {name: value for name, value in own.items() if name not in os.environ}
-    os.environ.update(own)
+    folders = {"WANDB_CACHE_DIR": str(folder / "cache"), "WANDB_DATA_DIR": str(folder / "data")}
+    folders = {name: value for name, value in folders.items() if name not in os.environ}
+    os.environ.update(folders)
     try:
         yield
     finally:
-        for name in own:
+        for name in folders:
             os.environ.pop(name, None)

@@ -24,13 +24,13 @@ def main(arguments: Sequence[str]) -> int:
     if not any(argument.startswith("suite=") for argument in arguments):
         arguments = ["suite=published", *arguments]
     plan, store = plan_and_store(arguments)
-    known = [load_publication(name) for name in publications()]
-    own = [publication for publication in known if publication.suite == plan.suite]
-    if not own:
+    knof_suite = [load_publication(name) for name in publications()]
+    of_suite = [publication for publication in known if publication.suite == plan.suite]
+    if not of_suite:
         suites = sorted({publication.suite for publication in known})
         raise ConfigurationError("suite", plan.suite, f"{', '.join(suites)}: a suite that reproduces a publication")
     complete = True
-    for publication in own:
+    for publication in of_suite:
         rows = published_rows(publication, plan, store)
         complete = complete and is_complete(rows)
         print_table(console, f"{publication.title} (suite {plan.title})", *table(rows), text=2)

@@ -109,12 +109,12 @@ def _row(
     measurement: Measurement,
     optimizer: str,
     values: Sequence[float],
-    own: pl.DataFrame,
+    seeds: pl.DataFrame,
     store: Store,
     planned: int,
 ) -> dict[str, Any]:
     published = np.asarray(values, dtype=np.float64)
-    measured = _measured(measurement, own, store)
+    measured = _measured(measurement, seeds, store)
     row = {
         "label": measurement.label,
         "metric": measurement.metric,
@@ -125,12 +125,12 @@ def _row(
         "published_n": len(published),
         "measured_mean": None,
         "measured_sd": None,
-        "measured_n": len(own),
+        "measured_n": len(seeds),
         "planned_n": planned,
-        "n_diverged": int((own["status"] == "diverged").sum()),
+        "n_diverged": int((seeds["status"] == "diverged").sum()),
         **dict.fromkeys(("difference", "ci_low", "ci_high", "p_value", "p_holm")),
     }
-    if len(measured) < 2 or len(measured) < len(own):
+    if len(measured) < 2 or len(measured) < len(seeds):
         return row
     difference = MeanDifference(measured, published)
     low, high = difference.interval()
@@ -144,12 +144,12 @@ def _row(
     }
 
 
-def _measured(measurement: Measurement, own: pl.DataFrame, store: Store) -> np.ndarray:
+def _measured(measurement: Measurement, seeds: pl.DataFrame, store: Store) -> np.ndarray:
     """The finite values of the stored seeds, in any order."""
     if measurement.step is None:
-        values = own[measurement.metric]
+        values = seeds[measurement.metric]
     else:
-        curves = store.curves(own["member_id"].to_list())
+        curves = store.curves(seeds["member_id"].to_list())
         values = curves.filter(pl.col("step") == measurement.step)[measurement.metric]
     values = values.drop_nulls().to_numpy().astype(np.float64)
     return values[np.isfinite(values)]

@@ -9,10 +9,9 @@ import polars as pl
 
 from bench.statistics.metric import Metric
 from bench.statistics.quantiles import quantile_bands
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-COLUMNS = ("batch_loss", *METRICS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def make_curves(problem: str, optimizer: str, members: pl.DataFrame, curves: pl.
     if members.is_empty() or curves.is_empty():
         return []
     result = []
-    for metric in COLUMNS:
+    for metric in CURVE_METRICS:
         own = curves.filter(pl.col(metric).is_not_null())
         steps = np.unique(own["step"].to_numpy())
         if len(steps) < 2:

@@ -111,8 +111,8 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
 def step_sizes(plan: Plan, member: Member) -> list[float]:
     """The step size of every step."""
     numbers = member.hyperparameters
-    own = {name.removeprefix("schedule."): v for name, v in numbers.items() if name.startswith("schedule.")}
-    return schedule_table(plan.schedule, [numbers["lr"]], own, 0, plan.steps, plan.steps)[:, 0].tolist()
+    parameters = {name.removeprefix("schedule."): v for name, v in numbers.items() if name.startswith("schedule.")}
+    return schedule_table(plan.schedule, [numbers["lr"]], parameters, 0, plan.steps, plan.steps)[:, 0].tolist()
 
 
 def plain_squared(output: Tensor, y: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from bench.cell.cell import NUMERICS, Cell
 from bench.cell.cost import Cost, cell_cost
 from bench.cell.rebuild import Unavailable, spec_cell
 from bench.execution.record import described
-from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
+from bench.reproduction.rerun import Run, alone, perturbed, stored_run, threads
 from bench.reproduction.tolerance import COPIES, Agreement, Rounding, agreement
 from bench.store.content_hash import number_bits
 from bench.store.environment import TIED_TO, environment
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS, METRICS
 from bench.terminal.tables import print_table
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, shown
@@ -172,7 +172,7 @@ def same_bits(one: Run, other: Run) -> bool:
     """Status, step of divergence, every metric and every row of the curve."""
 
     def bits(run: Run) -> list:
-        numbers = [run.metrics[name] for name in METRICS] + [v for name in COLUMNS for v in run.curve[name]]
+        numbers = [run.metrics[name] for name in METRICS] + [v for name in CURVE_METRICS for v in run.curve[name]]
         return [run.status, run.diverged_step, list(run.curve["step"]), *map(number_bits, numbers)]
 
     return bits(one) == bits(other)

@@ -11,16 +11,18 @@ import polars as pl
 import torch
 
 from bench.cell.cell import Cell
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS, METRICS
 from shb.training import Stack, Trajectory
 
-COLUMNS = ("batch_loss", *METRICS)  # of a curve, beside its steps
 SCALE = 100  # errors of the copies, in eps: see `perturbed`
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a member left, as far as it is stored: `curve` maps "step" and COLUMNS to lists (None: not evaluated)."""
+    """What a member left, as far as it is stored.
+
+    `curve` maps "step" and CURVE_METRICS to lists (None: not evaluated).
+    """
 
     status: str
     diverged_step: int | None
@@ -30,7 +32,7 @@ class Run:
 
 def stored_run(row: Mapping[str, Any], curve: pl.DataFrame) -> Run:
     """From a member's row and its rows of `Store.curves`."""
-    columns = curve.sort("step").select("step", *COLUMNS).to_dict(as_series=False)
+    columns = curve.sort("step").select("step", *CURVE_METRICS).to_dict(as_series=False)
     return Run(row["status"], row["diverged_step"], {name: row[name] for name in METRICS}, columns)
 
 
@@ -81,6 +83,6 @@ class _Rounding:
 
 def _run_of(trajectory: Trajectory) -> Run:
     rows = len(trajectory.curve["step"])
-    curve = {name: trajectory.curve.get(name, [None] * rows) for name in ("step", *COLUMNS)}
+    curve = {name: trajectory.curve.get(name, [None] * rows) for name in ("step", *CURVE_METRICS)}
     metrics = {name: trajectory.metrics.get(name) for name in METRICS}
     return Run(trajectory.status, trajectory.diverged_step, metrics, curve)

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 from bench.cell.problem import DTYPES
-from bench.reproduction.rerun import COLUMNS, Run
+from bench.reproduction.rerun import Run
 from bench.statistics.metric import Metric
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS, METRICS
 
 RELATIVE, ABSOLUTE = 1e4, 10.0  # of a loss or a distance, in units of eps (float32: 1.2e-3 and 1.2e-6)
 SAMPLES, SHARE = 2.5, 1e-3  # of an accuracy: two samples of its part, or a share of them, if that is more
@@ -137,7 +137,7 @@ def _column(run: Run, name: str) -> np.ndarray:
 
 def _measured(one: Run, other: Run) -> list[str]:
     """Columns in which one of the two has a value."""
-    return [n for n in COLUMNS if not (np.isnan(_column(one, n)).all() and np.isnan(_column(other, n)).all())]
+    return [n for n in CURVE_METRICS if not (np.isnan(_column(one, n)).all() and np.isnan(_column(other, n)).all())]
 
 
 def _both(one: Run, other: Run, name: str) -> tuple[np.ndarray, np.ndarray]:

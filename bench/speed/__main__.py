@@ -139,7 +139,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-COLUMNS = (
+TABLE_COLUMNS = (
     "work",
     "members",
     "engine",
@@ -157,7 +157,7 @@ def print_document(document: Mapping[str, Any], console: Console) -> None:
     table = Table(
         title="stacked training", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
-    for name in COLUMNS:
+    for name in TABLE_COLUMNS:
         table.add_column(name, justify="left" if name in ("work", "engine") else "right", no_wrap=True)
     for row in document["rows"]:
         bandwidth = row["share_of_bandwidth"]

@@ -34,7 +34,7 @@ from bench.cell.bounds import BOUNDS
 from bench.cell.config import compose_config
 from bench.command import make_console, run_command
 from bench.reproduction.plain_loop import check_plain, train_plain
-from bench.run import report, run_suite
+from bench.run import print_failures, run_suite
 from bench.statistics.bootstrap import stratified_mean_interval
 from bench.store.environment import environment
 from bench.store.store import Store
@@ -167,7 +167,7 @@ def rerun(name: str) -> tuple[Stacked, float, int]:
         started = time.perf_counter()
         failures = run_suite(suite, config)
         seconds = time.perf_counter() - started
-        return stacked_side(name, folder), seconds, report(failures)
+        return stacked_side(name, folder), seconds, print_failures(failures)
 
 
 def print_plain(suite: Suite, timings: Sequence[Timing], console: Console) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import shb.training.evaluation
 import shb.training.stack
 from bench.cell.config import compose_config
 from bench.command import make_console, run_command
-from bench.run import report, run_suite
+from bench.run import print_failures, run_suite
 from bench.store.environment import environment
 from bench.store.store import Store
 from bench.suite.suite import load_suite
@@ -102,7 +102,7 @@ def shares(name: str, overrides: Sequence[str] = ()) -> tuple[dict[str, float], 
         config = compose_config([*next(iter(suite.problems.values())), *suite.overrides])
         with clock() as timed:
             failures = run_suite(suite, config)
-        return dict(timed.seconds), report(failures)
+        return dict(timed.seconds), print_failures(failures)
 
 
 def print_shares(seconds: dict[str, float], title: str, console: Console) -> None:

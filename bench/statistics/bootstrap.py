@@ -85,10 +85,10 @@ def stratified_mean_interval(
     count = sum(map(len, ordered))
     free = count - len(ordered)
     draws = np.mean(
-        [own[sorted_draws(len(own), seed + index)].mean(axis=1) for index, own in enumerate(ordered)], axis=0
+        [values[sorted_draws(len(values), seed + index)].mean(axis=1) for index, values in enumerate(ordered)], axis=0
     )
     share = tail_share(free, confidence, math.sqrt(count / free)) if free else 0.0
-    return Interval(float(np.mean([own.mean() for own in ordered])), *percentile_ends(draws, share))
+    return Interval(float(np.mean([values.mean() for values in ordered])), *percentile_ends(draws, share))
 
 
 def tail_share(degrees_of_freedom: int, confidence: float = CONFIDENCE, stretch: float = 1.0) -> float:

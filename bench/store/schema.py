@@ -22,6 +22,7 @@ METRICS = (
     "touched",
     "trapped",
 )
+CURVE_METRICS = ("batch_loss", *METRICS)  # of a curve, beside its steps
 _HYPERPARAMETERS = ("lr", "momentum", "dampening", "beta1", "beta2", "eps")
 _SCHEDULE_PARAMETERS = (
     *(f"schedule_{name}" for schedule in SCHEDULES.values() for name in schedule.parameters),

@@ -28,7 +28,7 @@ from shb.training import Member, Stack
 Q, K0, EFFECTIVE = 0.6, 10, 1.0  # alpha_k / (1 - beta) = EFFECTIVE / (k + 1 + K0)^Q
 MOMENTUM = {"sgd": 0.0, "shb": 0.9}
 SCHEDULE = ("schedule=power", f"schedule.q={Q}", f"schedule.k0={K0}")
-MILLION = 16_384  # members that advance together
+CHUNK = 16_384  # members that advance together
 
 
 @measure("trap_shares")
@@ -67,7 +67,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     settings = {"overrides": [*overrides("shb"), f"steps={protocol['million_steps']}"], "device": protocol.device}
     n = protocol["million"]
     planned["million"] = Experiment(
-        "trap_shares", settings, seeds=n, chunk=MILLION, seconds=4e-8 * n * protocol["million_steps"]
+        "trap_shares", settings, seeds=n, chunk=CHUNK, seconds=4e-8 * n * protocol["million_steps"]
     )
     return planned | {f"{problem}_{o}": _path(problem, o, protocol) for problem in ("e1", "e3") for o in PATHS}
 

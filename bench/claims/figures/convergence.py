@@ -60,25 +60,25 @@ def _gap(axis: Axes, protocol: Protocol, results: Results) -> None:
     planned = mean_gap.experiments(protocol)
     at = recorded_steps(protocol["steps"])
     ends = []
-    for name, label, key in (
-        ("e1_sgd", "E1, SGD", "sgd"),
-        ("e1", "E1, SHB", "shb"),
-        ("e6", "ReLU neuron (diabetes), SHB", "adam"),
+    for name, label, colour, marker in (
+        ("e1_sgd", "E1, SGD", COLOURS["sgd"], MARKERS["sgd"]),
+        ("e1", "E1, SHB", COLOURS["shb"], MARKERS["shb"]),
+        ("e6", "ReLU neuron (diabetes), SHB", COLOURS["clarke"], "^"),
     ):
         problem = problem_of(planned[name])
         steps = effective_steps(problem.name, protocol["steps"], at)
         trace = float(problem.noise_covariance().trace())
         gaps = results[name]["objective_at"] - problem.minimum
         mean, (low, high) = gaps.mean(0), np.transpose([Mean(column).interval() for column in gaps.T])
-        colour, open_marker = COLOURS["clarke" if name == "e6" else key], "none" if name == "e1_sgd" else None
+        inside = "none" if name == "e1_sgd" else None
         axis.errorbar(
             steps * trace,
             mean,
             (high - low) / 2,
             color=colour,
-            marker=MARKERS[key],
+            marker=marker,
             markersize=8 if name == "e1_sgd" else 5,
-            markerfacecolor=open_marker,
+            markerfacecolor=inside,
             linestyle="none",
             label=label,
         )

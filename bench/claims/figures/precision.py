@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
 from bench.claims.precision.bifurcation import DEPTHS
-from bench.claims.precision.published import measured, published
+from bench.claims.precision.literature import measured, published
 from bench.claims.precision.trap_share import EPS, FORMATS, share
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 from bench.statistics.estimates import Proportion

@@ -23,7 +23,7 @@ from bench.cell.problem import DTYPES
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
-from bench.claims.precision.published import measured, percent, published, summary, table
+from bench.claims.precision.literature import measured, percent, published, summary, table
 from bench.statistics.estimates import Exact, PairedMean, Proportion
 from bench.statistics.inference import Region
 from shb.models import cnn, draw_parameters

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.leaderboard.ranking.pairs import compare, differences
+from bench.leaderboard.ranking.pairs import compare_pairs, differences
 from bench.statistics.bootstrap import percentile_ends, tail_share
 from bench.statistics.medians import interquartile_mean, interquartile_weights, median, weighted_mean
 from bench.statistics.resampling import RESAMPLES, sorted_draws
@@ -37,9 +37,9 @@ def standings(costs: np.ndarray, *, unranked: int = 0, resamples: int = RESAMPLE
             rank of every other one counts them.
         resamples: of the bootstrap behind the rank intervals.
     """
-    comparisons = compare(costs)
-    groups = tie_groups(by_location(costs), comparisons.better)
-    low, high = rank_intervals(costs, comparisons.better, resamples)
+    tests = compare_pairs(costs)
+    groups = tie_groups(by_location(costs), tests.better)
+    low, high = rank_intervals(costs, tests.better, resamples)
     leader = groups[0][0]
     group_of = {one: number for number, group in enumerate(groups, 1) for one in group}
     return [
@@ -47,7 +47,7 @@ def standings(costs: np.ndarray, *, unranked: int = 0, resamples: int = RESAMPLE
             group_of[one],
             int(low[one]),
             int(high[one]) + unranked,
-            None if one == leader else float(comparisons.p_values[leader, one]),
+            None if one == leader else float(tests.p_values[leader, one]),
         )
         for one in range(len(costs))
     ]

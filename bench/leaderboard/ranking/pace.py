@@ -18,10 +18,10 @@ def time_ratios(members: Mapping[str, pl.DataFrame]) -> dict[str, float] | None:
     None if an optimizer has none, or if they come from several machines, libraries or engines: then the times do not
     compare optimizers. On one machine they still depend on what else it was doing, and on the widths of the stacks.
     """
-    rows = pl.concat([own.select(*MACHINE, "member_steps_per_second") for own in members.values()])
-    if not all(map(len, members.values())) or rows.select(MACHINE).n_unique() > 1:
+    together = pl.concat([rows.select(*MACHINE, "member_steps_per_second") for rows in members.values()])
+    if not all(map(len, members.values())) or together.select(MACHINE).n_unique() > 1:
         return None
-    seconds = {optimizer: (1 / own["member_steps_per_second"]).mean() for optimizer, own in members.items()}
+    seconds = {optimizer: (1 / rows["member_steps_per_second"]).mean() for optimizer, rows in members.items()}
     if not all(seconds.values()):
         return None
     fastest = min(seconds.values())

@@ -85,7 +85,7 @@ def signed_rank_distribution(scores: tuple[int, ...]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Comparisons:
+class PairTests:
     """All pairs of one table.
 
     Attributes:
@@ -97,7 +97,7 @@ class Comparisons:
     better: np.ndarray
 
 
-def compare(costs: np.ndarray, alpha: float = ALPHA) -> Comparisons:
+def compare_pairs(costs: np.ndarray, alpha: float = ALPHA) -> PairTests:
     """Compare every pair of rows of `costs` [optimizers, seeds]; lower is better, the same seeds in the same order."""
     count = len(costs)
     pairs = list(combinations(range(count), 2))
@@ -106,4 +106,4 @@ def compare(costs: np.ndarray, alpha: float = ALPHA) -> Comparisons:
     for (i, j), p, (_, sign) in zip(pairs, holm([p for p, _ in results]), results):
         p_values[i, j] = p_values[j, i] = p
         better[(i, j) if sign < 0 else (j, i)] = p <= alpha
-    return Comparisons(p_values, better)
+    return PairTests(p_values, better)

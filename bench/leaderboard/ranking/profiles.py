@@ -52,11 +52,11 @@ def profiles(optimizers: Sequence[str], steps: Mapping[str, np.ndarray]) -> list
     interval of a proportion of all runs (Wilson, Clopper-Pearson at 0 and 1), which is conservative where problems
     differ (Hoeffding 1956) and does not take "all of 50 seeds" for certainty.
     """
-    ratios = [factors(own) for own in steps.values()]
+    ratios = [factors(of_problem) for of_problem in steps.values()]
     result = []
     for index, optimizer in enumerate(optimizers if ratios else ()):
-        own = np.concatenate([ratio[index] for ratio in ratios])
-        shares = [Proportion(int((own <= tau).sum()), own.size) for tau in TAUS]
+        runs = np.concatenate([ratio[index] for ratio in ratios])
+        shares = [Proportion(int((runs <= tau).sum()), runs.size) for tau in TAUS]
         low, high = zip(*(share.interval() for share in shares))
         area = stratified_mean_interval([areas(ratio[index]) for ratio in ratios])
         result.append(

@@ -39,7 +39,7 @@ def sensitivity(tuning: pl.DataFrame, space: Sequence[str]) -> list[dict[str, An
     seeds have no interval), `n_diverged`; infinite values are None. `best_x` is None if no trial has a finite median,
     `width_decades` also if the best is not positive, and counts decades of 1 - momentum for momentum.
     """
-    trials = [_trial(own) for _, own in sorted(tuning.group_by("hyperparameters"), key=lambda group: group[0])]
+    trials = [_trial(members) for _, members in sorted(tuning.group_by("hyperparameters"), key=lambda group: group[0])]
     diverged = sum(trial["n_diverged"] for trial in trials) / len(tuning) if len(tuning) else None
     entries = []
     for axis, (needed, position, decades) in AXES.items():
@@ -67,16 +67,16 @@ def sensitivity(tuning: pl.DataFrame, space: Sequence[str]) -> list[dict[str, An
 _POINT = ("x", "median", "low", "high", "n", "n_diverged")
 
 
-def _trial(own: pl.DataFrame) -> dict[str, Any]:
-    values = seed_values(own, OBJECTIVE)
+def _trial(members: pl.DataFrame) -> dict[str, Any]:
+    values = seed_values(members, OBJECTIVE)
     return {
-        "lr": own["lr"][0],
-        "momentum": own["momentum"][0],
+        "lr": members["lr"][0],
+        "momentum": members["momentum"][0],
         "median": median(values),
         "low": min(values),
         "high": max(values),
-        "n": len(own),
-        "n_diverged": int((own["status"] == "diverged").sum()),
+        "n": len(members),
+        "n_diverged": int((members["status"] == "diverged").sum()),
     }
 
 

@@ -8,7 +8,7 @@ import bench.claims.__main__ as command
 from bench.cell.config import ClaimsConfig, compose_as
 from bench.claims.catalogue import CLAIMS
 from bench.claims.experiment import Experiment
-from bench.claims.workers import WORTH, plan, worker_count
+from bench.claims.workers import PARALLEL_SECONDS, plan, worker_count
 from bench.command import run_command
 from bench.store.store import Store
 from shb.errors import ConfigurationError
@@ -58,8 +58,8 @@ def test_what_claims_share_is_computed_once_and_what_is_stored_not_again(tmp_pat
 
 
 def test_processes_are_started_where_that_pays():
-    assert worker_count(None, 4, 99, WORTH + 1, "cpu") == 4
-    assert worker_count(None, 4, 99, WORTH - 1, "cpu") == worker_count(None, 4, 99, 1e4, "cuda") == 1
+    assert worker_count(None, 4, 99, PARALLEL_SECONDS + 1, "cpu") == 4
+    assert worker_count(None, 4, 99, PARALLEL_SECONDS - 1, "cpu") == worker_count(None, 4, 99, 1e4, "cuda") == 1
     assert worker_count(3, 4, 99, 1.0, "cpu") == 3 and worker_count(3, 4, 2, 1.0, "cpu") == 2
     assert worker_count(3, 4, 0, 0.0, "cpu") == 1
     with pytest.raises(ConfigurationError, match="workers=0"):

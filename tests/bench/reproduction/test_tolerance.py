@@ -8,9 +8,9 @@ import pytest
 
 from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
-from bench.reproduction.rerun import COLUMNS, Run, alone, perturbed, stored_run, threads
+from bench.reproduction.rerun import Run, alone, perturbed, stored_run, threads
 from bench.reproduction.tolerance import FACTOR, Rounding, agreement
-from bench.store.schema import METRICS
+from bench.store.schema import CURVE_METRICS, METRICS
 from bench.store.store import Store
 from tests.bench.conftest import ROOT
 
@@ -20,7 +20,7 @@ STEPS = [0, 10, 20, 30]
 
 def run(val_loss, status="done", diverged_step=None):
     """A run with this curve of one loss; its last value is the metric."""
-    curve = {"step": STEPS[: len(val_loss)], **{name: [None] * len(val_loss) for name in COLUMNS}}
+    curve = {"step": STEPS[: len(val_loss)], **{name: [None] * len(val_loss) for name in CURVE_METRICS}}
     curve["val_loss"] = list(val_loss)
     metrics = dict.fromkeys(METRICS) | ({"val_loss": val_loss[-1]} if status == "done" else {})
     return Run(status, diverged_step, metrics, curve)

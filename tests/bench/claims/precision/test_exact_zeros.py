@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bench.claims.precision import published
+from bench.claims.precision import literature
 from tests.bench.claims.precision.columns import BORDER, init_results, split_columns, training_results, verdicts
 
 
@@ -27,10 +27,10 @@ def test_cl33_sees_wrong_worlds():
 
 
 def test_the_table_shows_published_and_measured_shares():
-    text = published.table(init_results())
+    text = literature.table(init_results())
     assert "| float32 | 6 | 69.7 [66.8, 72.5], n = 1000 |" in text and text.count("\n") == 16
     assert "| float64 | 6 | not compared by the public code | 0.0 [" in text
-    assert "(published 5.4 / 25.8 / 46.3 / 64.7 / 69.7 %)" in published.summary(init_results(), "float32", "chain")
+    assert "(published 5.4 / 25.8 / 46.3 / 64.7 / 69.7 %)" in literature.summary(init_results(), "float32", "chain")
 
 
 def test_cl34_on_known_effects():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.leaderboard.ranking.groups import by_location, rank_intervals, standings, tie_groups
-from bench.leaderboard.ranking.pairs import compare
+from bench.leaderboard.ranking.pairs import compare_pairs
 from bench.leaderboard.ranking.power import seeds_needed, signed_rank_power
 from tests.bench.leaderboard.ranking.boards import KINDS, equal_boards
 
@@ -76,7 +76,7 @@ def test_equal_optimizers_tie_in_95_of_100_boards(kind, record_property):
     boards = equal_boards(kind, 500, np.random.default_rng(0))
     tied = 0
     for board in boards:
-        comparisons = compare(board)
+        comparisons = compare_pairs(board)
         groups = tie_groups(by_location(board), comparisons.better)
         tied += len(groups) == 1 and not comparisons.better.any()
     record_property("tied", float(tied / 500))
@@ -97,7 +97,7 @@ def test_the_ranks_of_equal_optimizers_are_all_open(record_property):
 def test_intervals_contain_the_ranks_that_the_tests_leave_open():
     generator = np.random.default_rng(2)
     for board in generator.normal(size=(20, 4, 10)) + np.array([[0.0], [0.5], [2.0], [2.5]]):
-        better = compare(board).better
+        better = compare_pairs(board).better
         low, high = rank_intervals(board, better, 500)
         assert (low <= 1 + better.sum(0)).all() and (high >= 4 - better.sum(1)).all()
         assert (low >= 1).all() and (high <= 4).all() and (low <= high).all()
@@ -109,7 +109,7 @@ def test_a_planted_difference_of_two_is_found_with_the_promised_power(effect, re
     seeds, power = seeds_needed(effect, 0.05)
     boards = np.random.default_rng(3).normal(size=(1000, 2, seeds)) / np.sqrt(2)  # differences of standard deviation 1
     boards[:, 1] += effect
-    found = np.mean([compare(board).better[0, 1] for board in boards])
+    found = np.mean([compare_pairs(board).better[0, 1] for board in boards])
     record_property("power", [int(seeds), float(power), float(found)])
     assert 0.8 <= power == signed_rank_power(seeds, effect, 0.05)
     assert abs(found - power) < 3 * np.sqrt(power * (1 - power) / 1000)
@@ -120,8 +120,8 @@ def test_a_planted_difference_among_four_is_found_with_at_least_the_promised_pow
     seeds, power = seeds_needed(1.2, 0.05 / 6)
     boards = np.random.default_rng(4).normal(size=(500, 4, seeds)) / np.sqrt(2)
     boards[:, 0] -= 1.2
-    found = np.array([[compare(board).better[0, other] for other in (1, 2, 3)] for board in boards])
+    found = np.array([[compare_pairs(board).better[0, other] for other in (1, 2, 3)] for board in boards])
     record_property("power", [int(seeds), float(power), float(found.mean())])
     assert found.mean() >= power - 3 * np.sqrt(power * (1 - power) / 500)
     fewer = boards[:, :, : seeds // 2]
-    assert np.mean([compare(board).better[0, 1] for board in fewer]) < 0.5
+    assert np.mean([compare_pairs(board).better[0, 1] for board in fewer]) < 0.5

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata, wilcoxon
 
-from bench.leaderboard.ranking.pairs import compare, costs, differences, signed_rank
+from bench.leaderboard.ranking.pairs import compare_pairs, costs, differences, signed_rank
 from bench.statistics.inference import holm
 from shb.errors import ConfigurationError
 
@@ -86,7 +86,7 @@ def test_every_pair_is_adjusted_for_all_pairs():
     board = np.random.default_rng(0).normal(size=(4, 10)) + np.array([[0.0], [0.5], [2.0], [2.2]])
     pairs = list(itertools.combinations(range(4), 2))
     raw = [signed_rank(differences(board[i], board[j])) for i, j in pairs]
-    found = compare(board)
+    found = compare_pairs(board)
     assert (np.diag(found.p_values) == 1).all() and (found.p_values == found.p_values.T).all()
     separated = 0
     for (i, j), p, (_, sign) in zip(pairs, holm([p for p, _ in raw]), raw):
@@ -97,4 +97,4 @@ def test_every_pair_is_adjusted_for_all_pairs():
 
 
 def test_one_optimizer_is_compared_with_none():
-    assert compare(np.zeros((1, 5))).better.tolist() == [[False]]
+    assert compare_pairs(np.zeros((1, 5))).better.tolist() == [[False]]
