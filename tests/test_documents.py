@@ -1,5 +1,6 @@
 """What the documents show is what the code does: code blocks run, printed numbers are those of the reference."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -177,3 +178,30 @@ def test_the_reference_claims_are_those_of_the_catalogue():
     assert {entry["claim"] for entry in entries} == set(CLAIMS)
     for family in {claim.family for claim in CLAIMS.values()}:
         assert (REFERENCE / "claims" / "figures" / f"{family}.png").exists()
+
+
+def defined(path):
+    """Names that a module defines at its top level."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        for target in [*getattr(node, "targets", []), *([node.target] if isinstance(node, ast.AnnAssign) else [])]:
+            yield getattr(target, "id", None)
+
+
+def test_every_word_of_the_glossary_is_where_it_says():
+    """A table per kind, words in order, two sentences each at most (and one in brackets), every name in its file."""
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    tables = [
+        re.findall(r"^\| ([^|]+) \| ([^|]+) \| `([^`]+)`: `([^`]+)` \|$", part, re.M) for part in text.split("\n## ")
+    ]
+    rows = [row for table in tables for row in table]
+    assert len(rows) == sum(line.startswith("| ") for line in text.splitlines()) - (
+        len(tables) - 1
+    )  # every row is read
+    for table in tables:
+        assert [word for word, *_ in table] == sorted(word for word, *_ in table)
+    assert len({word for word, *_ in rows}) == len(rows) >= 25
+    for word, meaning, path, name in rows:
+        assert name in defined(ROOT / path), f"{word}: {name} in {path}"
+        assert len(re.findall(r"[.)](?: |$)", meaning)) <= 3 and len(meaning.split()) <= 40, word

@@ -179,10 +179,10 @@ def _used(value: Value, made: Sequence[Pointwise]) -> Value:
 
 
 def _afterwards(tape: Tape, made: Sequence[Pointwise], results: Sequence[Value], watched: Value) -> list[Pointwise]:
-    """What only the flag needs and need be done after the last step only.
+    """Operations that only the non-finite flag needs, and that may wait until after the last step.
 
-    That is so if the flag looks at numbers w' = w + ... alone: once not finite, such a number stays so. It is not known
-    of others, whose flag is looked at after every step.
+    They may if the flag checks only updates of the form w' = w + ..., because inf and NaN then persist. Otherwise the
+    flag is checked after every step.
     """
     makers = {one.result: one for one in made}
 

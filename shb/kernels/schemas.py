@@ -1,8 +1,8 @@
 """Operations of the folder `native`: schemas, and the shapes of their results.
 
-They compute what torch's operations do, on a CPU in float32, several times as fast: MKL, from which torch has its
-products, does not use the wide vectors of every processor, and the patches of a convolution do not fit a cache. Sums
-are in another order, so last bits differ from torch's.
+They compute what torch's operations do, on a CPU in float32, several times as fast. MKL, torch's matrix library, does
+not use the wide vectors of every processor, and the patches of a convolution do not fit a cache. Sums are in another
+order, so last bits differ from torch's.
 """
 
 from __future__ import annotations

@@ -62,9 +62,9 @@ def by_location(costs: np.ndarray) -> list[int]:
 def tie_groups(order: Sequence[int], better: np.ndarray) -> list[list[int]]:
     """Groups of optimizers, each anchored at its leader: the leader first, then all that are not separated from it.
 
-    The leader is the first in `order` than which none of those left is `better` [optimizers, optimizers]. Two that are
-    tied with the leader share its group even if they are separated from each other; one that is tied with a follower
-    but not with the leader stays out: there are no chains.
+    The leader is the first in `order`, of those in no group yet, that none of them beats (`better`: [optimizers,
+    optimizers]). Two that are tied with the leader share its group even if they are separated from each other. One
+    that is tied with a follower, but not with the leader, stays out: there are no chains.
     """
     groups, left = [], list(order)
     while left:
