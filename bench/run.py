@@ -185,9 +185,8 @@ def _as_run(cell: Cell, members: pl.DataFrame) -> Cell:
 def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
     try:
-        config = typed(composed)
-        load_plugins(config.plugins)  # a launcher's process has none yet
-        run_one(config)
+        load_plugins(composed.plugins)  # a launcher's process has none yet, and what they add is checked with the rest
+        run_one(typed(composed))
     except (StoreWriteError, OSError) as error:
         _warn(f"results could not be written ({error})")  # no CONSOLE here: launchers pickle what this names
 

@@ -1,13 +1,14 @@
 """What a number of a user may be at least and at most: one table, for command lines, suites, claims and stored specs.
 
 A bound is what no run could need, or what no machine could hold; what this machine can hold is asked for separately
-(bench/cell/memory.py). Fields that a part of the library checks by itself are not here: it says more.
+(bench/cell/memory.py). What a part of the library knows and checks is not here, for it says more: ranges of schedules
+(`shb.schedules.Schedule`), sizes of batches, probabilities.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,23 +25,29 @@ MOST_OF_A_CLAIM = 10**8  # seeds, steps, ...: ten times the catalogue's largest
 
 @dataclass(frozen=True)
 class Bound:
-    """From `low` (or above it, where `open`) to `high`; `unit` in words."""
+    """From `low` (or above it, where `open`) to `high` (or below it, where `below`); `unit` and `hint` in words."""
 
     low: float
-    high: float
+    high: float = math.inf
     whole: bool = True
     open: bool = False
+    below: bool = False
     unit: str = ""
+    hint: str = ""
 
     def check(self, field: str, value: float) -> None:
         """Raise a ConfigurationError unless the number `value` is within; nan is not."""
-        if not (value > self.low if self.open else value >= self.low) or value > self.high:
-            raise ConfigurationError(field, value, self.words)
+        above = value > self.low if self.open else value >= self.low
+        if not above or not (value < self.high if self.below else value <= self.high):
+            raise ConfigurationError(field, value if self.whole else float(value), self.words)
 
     @property
     def words(self) -> str:
-        what = "a whole number" if self.whole else "a number"
-        return f"{what}{self.unit} {'>' if self.open else '>='} {_shown(self.low)} and <= {_shown(self.high)}"
+        what = f"{'a whole number' if self.whole else 'a number'}{self.unit}"
+        if self.below:
+            return f"{what} in [{_shown(self.low)}, {_shown(self.high)}){self.hint}"
+        end = "" if self.high == math.inf else f" and <= {_shown(self.high)}"
+        return f"{what} {'>' if self.open else '>='} {_shown(self.low)}{end}{self.hint}"
 
 
 BOUNDS = {
@@ -52,6 +59,13 @@ BOUNDS = {
     "threads": Bound(1, MOST_THREADS),
     "workers": Bound(1, MOST_THREADS),
     "memory": Bound(0, 2.0**20, whole=False, open=True, unit=" of GiB"),
+    "optimizer.lr": Bound(0, whole=False, open=True),
+    "optimizer.dampening": Bound(0, 1, whole=False, below=True),
+    "optimizer.beta1": Bound(0, 1, whole=False, below=True),
+    "optimizer.beta2": Bound(0, 1, whole=False, below=True),
+    "optimizer.eps": Bound(0, whole=False),
+    "momentum_schedule.r": Bound(0, whole=False, hint=" (0 only with optimizer.allow_unstable=true)"),
+    "velocity.std": Bound(0, whole=False, open=True, hint=" (velocity=zero for 0)"),
     "suite.version": Bound(1, LARGEST),
     "suite.trials": Bound(1, 10**6),
     "suite.tuning_seeds": Bound(1, LARGEST),
@@ -88,14 +102,39 @@ def check_numbers(field: str, value: Any) -> None:
 
 
 def _bound(field: str, value: float) -> None:
-    if field in BOUNDS:
-        BOUNDS[field].check(field, value)
-    elif isinstance(value, int):
+    own = BOUNDS.get(field)
+    if own is None or own.high == math.inf:
+        _any(field, value)
+    if own is not None:
+        own.check(field, value)
+
+
+def _any(field: str, value: float) -> None:
+    """What holds for a number of which nothing else is known."""
+    if isinstance(value, int):
         (_SIZE if field.rpartition(".")[2] in SIZES else _WHOLE).check(field, value)
     elif not math.isfinite(value):
         raise ConfigurationError(field, value, "a finite number")
     elif abs(value) > HUGE:
         raise ConfigurationError(field, value, f"a number in -{HUGE:g} .. {HUGE:g}")
+
+
+def finite_numbers(field: str, value: Any) -> list[float]:
+    """A number or a list of numbers as a list of finite floats; a ConfigurationError for anything else."""
+    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not values:
+        raise ConfigurationError(field, value, "a number or a non-empty list of numbers")
+    for item in values:
+        if isinstance(item, bool) or not isinstance(item, int | float):
+            raise ConfigurationError(field, item, "a finite number or a list of them")
+        _any(field, item)
+    return [float(item) for item in values]
+
+
+def finite_number(field: str, value: Any) -> float:
+    """A number as a finite float; a ConfigurationError for anything else, a list of one included."""
+    (number,) = finite_numbers(field, [value])
+    return number
 
 
 def check_sizes(field: str, given: Any, declared: Any) -> None:

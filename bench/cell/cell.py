@@ -1,4 +1,4 @@
-"""A cell: one problem, one optimizer, its settings (hyperparameters) and seeds; its members and their identities.
+"""A cell: one problem, one optimizer, its grid of settings and its seeds; its members and their identities.
 
 A member's identity is a hash of everything that determines its bits and what is recorded of it, but of nothing
 else: not of the machine, not of the stack, not of the suite that asked for it.
@@ -14,11 +14,11 @@ from typing import Any
 
 from bench.cell.added import source_of
 from bench.cell.bounds import LARGEST, MOST_STEPS
-from bench.cell.config import Config, numbers
+from bench.cell.config import Config
+from bench.cell.grid import build_grid, check_schedule, is_unstable
 from bench.cell.memory import check_members
 from bench.cell.plugins import names_of, plugin_record
 from bench.cell.problem import build_problem, problem_spec, try_optimizer
-from bench.cell.settings import check_schedule, is_unstable, settings_grid
 from bench.store.identity import canonical, identity
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer, get_optimizer
@@ -80,7 +80,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
 
     Args:
         config: one composed cell.
-        trials: settings to use instead of the optimizer's numbers (from the tuner).
+        trials: settings to use instead of the optimizer's hyperparameters (from the tuner).
         rule_tried: False leaves it to the caller to try an own rule.
 
     Raises:
@@ -90,20 +90,22 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         field = "seeds" if config.seeds > config.seed_offset else "seed_offset"
         allowed = "a whole number with seed_offset + seeds <= 2^63 - 1, which the store can hold"
         raise ConfigurationError(field, getattr(config, field), allowed)
-    if config.suite.get("optimizers") is not None:
-        raise ConfigurationError("suite.optimizers", config.suite["optimizers"], "given together with suite=NAME only")
+    if config.suite.optimizers is not None:
+        raise ConfigurationError("suite.optimizers", config.suite.optimizers, "given together with suite=NAME only")
     choose("engine", config.engine, ("auto", *ENGINES))
     spec, label, train_size = problem_spec(config)
-    optimizer = get_optimizer(config.optimizer["name"])
-    velocity_std = _velocity_std(config, optimizer)
+    optimizer = get_optimizer(config.optimizer.name)
+    if config.velocity.std and not optimizer.takes_velocity:
+        allowed = f"zero for optimizer={optimizer.name}; only shb has a velocity"
+        raise ConfigurationError("velocity", config.velocity.name, allowed)
     plan = Plan.with_evaluations(
         _steps(config, train_size),
         config.evaluations,
-        schedule=config.schedule["name"],
-        momentum_schedule=config.momentum_schedule["name"],
-        velocity_std=velocity_std,
+        schedule=config.schedule.name,
+        momentum_schedule=config.momentum_schedule.name,
+        velocity_std=config.velocity.std,
     )
-    grid = settings_grid(config, optimizer, trials)
+    grid = build_grid(config, optimizer, trials)
     check_members(config.seeds, max(1, len(grid)), len(plan.evaluate_at))
     if source_of("schedule", plan.schedule) is not None:  # shipped ones are tested
         check_schedule(plan.schedule, grid, plan.steps)
@@ -141,19 +143,6 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
 
 def _ids(specs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(map(identity, specs))
-
-
-def _velocity_std(config: Config, optimizer: Optimizer) -> float:
-    """Standard deviation of the initial velocity, 0 for velocity=zero."""
-    name = choose("velocity", config.velocity["name"], ("zero", "normal"))
-    if name == "zero":
-        return 0.0
-    if not optimizer.takes_velocity:
-        raise ConfigurationError("velocity", name, f"zero for optimizer={optimizer.name}; only shb has a velocity")
-    (std,) = numbers("velocity.std", [config.velocity.get("std")])
-    if not std > 0:
-        raise ConfigurationError("velocity.std", std, "a number > 0 (velocity=zero for 0)")
-    return std
 
 
 def _steps(config: Config, train_size: int | None) -> int:

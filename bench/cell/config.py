@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +20,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.cell.added import added, contents, plugin_list
-from bench.cell.bounds import check_numbers
+from bench.cell.bounds import check_numbers, check_sizes
+from bench.cell.groups import (
+    ClaimConfig,
+    DatasetConfig,
+    Group,
+    InitConfig,
+    LoggerConfig,
+    ModelConfig,
+    MomentumScheduleConfig,
+    OptimizerConfig,
+    ProblemConfig,
+    ScheduleConfig,
+    SuiteConfig,
+    VelocityConfig,
+)
 from shb.errors import ConfigurationError, choose
 
 Schema = TypeVar("Schema")
@@ -38,18 +51,18 @@ _WORDS = {
 
 @dataclass
 class Config:
-    """Types of `conf/config.yaml`, where every field is explained; a group is a mapping with a `name`."""
+    """Types of `conf/config.yaml`, where every field is explained; groups are checked already (bench/cell/groups/)."""
 
-    problem: dict[str, Any]
-    model: dict[str, Any]
-    dataset: dict[str, Any]
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    momentum_schedule: dict[str, Any]
-    init: dict[str, Any]
-    velocity: dict[str, Any]
-    logger: dict[str, Any]
-    suite: dict[str, Any]
+    problem: ProblemConfig
+    model: ModelConfig
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    momentum_schedule: MomentumScheduleConfig
+    init: InitConfig
+    velocity: VelocityConfig
+    logger: LoggerConfig
+    suite: SuiteConfig
     seeds: int
     seed_offset: int
     steps: int | None
@@ -76,7 +89,7 @@ class Config:
 class ClaimsConfig:
     """Types of `conf/claims.yaml`."""
 
-    claim: dict[str, Any]
+    claim: ClaimConfig
     level: str
     device: str
     threads: int | None
@@ -190,7 +203,7 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), composed))
+        fields = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_plain(schema)), composed))
     except OmegaConfBaseException as error:
         key = error.full_key or str(error.key)
         value = OmegaConf.select(composed, key)
@@ -200,23 +213,47 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
-    for group, values in vars(config).items():
-        check_numbers(group, values)
-        if isinstance(values, dict):
-            _check_fields(group, values)
-    if not config.results_dir:
+    values, groups = dict(vars(fields)), _groups(schema)
+    for name, value in values.items():
+        if name in groups:
+            _check_fields(name, value)
+            values[name] = groups[name].of(value)
+        else:
+            check_numbers(name, value)
+    if not values["results_dir"]:
         raise ConfigurationError("results_dir", "", "a folder")
-    return config
+    return schema(**values)
+
+
+@functools.cache
+def _groups(schema: type) -> dict[str, type[Group]]:
+    """The fields of a schema that are groups, with their types."""
+    return {
+        name: kind
+        for name, kind in get_type_hints(schema).items()
+        if isinstance(kind, type) and issubclass(kind, Group)
+    }
+
+
+@functools.cache
+def _plain(schema: type) -> type:
+    """The schema as Hydra composes it: groups are mappings."""
+    kinds = {**get_type_hints(schema), **dict.fromkeys(_groups(schema), dict[str, Any])}
+    return make_dataclass(schema.__name__, kinds.items())
 
 
 def _check_fields(group: str, values: Mapping[str, Any]) -> None:
     """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
+    if not isinstance(values.get("name"), str):
+        raise ConfigurationError(f"{group}.name", values.get("name"), f"one of {', '.join(options(group))}")
     known = declared(group, values["name"])
     for name, value in values.items():
         if known and name not in known:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
+    if group == "claim":  # whose entries have the same sizes, but not the same numbers
+        check_sizes(group, values, OmegaConf.to_container(OmegaConf.load(CONF / group / f"{values['name']}.yaml")))
 
 
 def declared(group: str, name: object) -> tuple[str, ...]:
@@ -297,19 +334,3 @@ def fields(group: str, entry: str) -> list[str]:
     if entry in added(group):
         return added(group)[entry]
     return list(OmegaConf.load(CONF / group / f"{entry}.yaml"))
-
-
-def numbers(name: str, value: Any) -> list[float]:
-    """A number or a list of numbers as a list of finite floats."""
-    values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if not values:
-        raise ConfigurationError(name, value, "a number or a non-empty list of numbers")
-    for item in values:
-        if isinstance(item, bool) or not isinstance(item, int | float) or not math.isfinite(item):
-            raise ConfigurationError(name, item, "a finite number or a list of them")
-    return [float(item) for item in values]
-
-
-def settings(group: str, values: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[float]]:
-    """The numeric fields `names` of a group, each as a list (a list in the configuration becomes members)."""
-    return {name: numbers(f"{group}.{name}", values[name]) for name in names if name in values}

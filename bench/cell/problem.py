@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.cell.config import Config, numbers
+from bench.cell.config import Config
 from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
 from shb.models import MODELS, check_initialization, check_module, cnn, lenet, mlp, vgg
@@ -41,27 +41,22 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     Raises a ConfigurationError for any value that cannot be used; files are checked, nothing is computed.
     """
     choose("dtype", config.dtype, DTYPES)
-    kind = choose("problem", config.problem["name"], ("learning", *CLOSED_FORMS))
-    closed = kind != "learning"
-    init = dict(config.init)
+    closed = config.problem.name != "learning"
+    init = {"name": config.init.name, **config.init.options}
     if init["name"] == "auto":
         init = {"name": "normal", "std": None} if closed else {"name": "auto"}  # a model's is settled with its module
     if "std" in init and init["std"] is None:
         init["std"] = 2.0 if closed else 0.1
-    for name in ("std", "value", "low", "high"):
-        if name in init:
-            values = numbers(f"init.{name}", init[name])
-            init[name] = values[0] if len(values) == 1 else values
-            if len(values) > 1 and not (closed and name == "value"):
-                raise ConfigurationError(f"init.{name}", values, "one number")
     if not closed:
+        if isinstance(init.get("value"), list):
+            raise ConfigurationError("init.value", init["value"], "one number")
         check_initialization(init["name"], init.get("std", 1.0))
     check_derivative(config.relu_derivative)
     check_rule(config.relu_rule)
     choose("loss", config.loss, ("auto", *LOSSES))
     choose("sampling", config.sampling, SAMPLINGS)
     spec = {
-        "name": kind,
+        "name": config.problem.name,
         "init": init,
         "relu_derivative": config.relu_derivative,
         "relu_rule": config.relu_rule,
@@ -72,21 +67,16 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
 
 
 def _closed_form_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, None]:
-    kind = spec["name"]
-    defaults = inspect.signature(CLOSED_FORMS[kind]).parameters
-    for name, value in config.problem.items():
-        if name in defaults and isinstance(defaults[name].default, int | float):
-            (value,) = numbers(f"problem.{name}", [value])
-        if name != "name":
-            spec[name] = value
-    if "data" in spec and choose("problem.data", spec["data"], ("pair", "diabetes")) == "diabetes":
+    spec |= config.problem.options
+    spec |= {name: float(spec[name]) for name in config.problem.numeric}
+    if spec.get("data") == "diabetes":
         spec["checksum"] = load_dataset("diabetes").checksum
     build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks
-    return spec, kind, None
+    return spec, spec["name"], None
 
 
 def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, int]:
-    dataset = choose("dataset", config.dataset["name"], DATASETS)
+    dataset = config.dataset.name
     facts = DATASETS[dataset]
     loss = config.loss
     if loss == "auto":
@@ -96,7 +86,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
         allowed = f"1..{facts.train_size}, the training part of {dataset}"
         raise ConfigurationError("batch_size", config.batch_size, allowed)
     spec |= {
-        "model": dict(config.model),
+        "model": {"name": config.model.name, **config.model.options},
         "dataset": dataset,
         "loss": loss,
         "batch_size": config.batch_size,
@@ -110,7 +100,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     spec["checksum"] = data.checksum
     if build_model(spec).func not in _TESTED or LOSSES[loss] not in _TESTED:
         _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
-    return spec, f"{dataset}/{config.model['name']}", facts.train_size
+    return spec, f"{dataset}/{config.model.name}", facts.train_size
 
 
 def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:
@@ -183,19 +173,11 @@ def learning_problem(spec: Mapping[str, Any], dataset: Dataset) -> LearningProbl
 def build_model(spec: Mapping[str, Any]) -> functools.partial:
     """`(feature_shape, outputs) -> torch.nn.Module` of the network that a `problem_spec` names."""
     options = {name: value for name, value in spec["model"].items() if name != "name"}
-    model = MODELS[choose("model", spec["model"]["name"], MODELS)]
+    model = MODELS[spec["model"]["name"]]
     parameters = inspect.signature(model).parameters
-    defaults = {name: p.default for name, p in parameters.items()}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for name in () if takes_any else options:
-        choose(f"option of model={spec['model']['name']}", name, parameters)
-    for name in {"hidden", "channels", "kernel"} & options.keys():
-        values, many = options[name], isinstance(defaults.get(name), Sequence)
-        items = values if many and isinstance(values, list | tuple) else [None] if many else [values]
-        if any(isinstance(item, bool) or not isinstance(item, int) for item in items):
-            raise ConfigurationError(f"model.{name}", values, "a list of whole numbers" if many else "a whole number")
     if "pool_beta" in options:
-        (options["pool_beta"],) = numbers("model.pool_beta", [options["pool_beta"]])
+        options["pool_beta"] = float(options["pool_beta"])
     for name, default in (("relu_derivative", 0.0), ("relu_rule", "chain")):
         if takes_any or name in parameters:
             options[name] = spec[name]

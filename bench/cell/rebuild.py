@@ -68,13 +68,13 @@ def _check_available(problem: Mapping[str, Any], data_root: str | None) -> None:
 
 def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
     """The configuration from which `bench.run` made the spec."""
-    problem, numbers = spec["problem"], spec["hyperparameters"]
+    problem, hyperparameters = spec["problem"], spec["hyperparameters"]
     closed = problem["name"] != "learning"
     shared = {*PROBLEM_FIELDS, "checksum"} - {"name"}
     std = spec["velocity_std"]
 
     def group(name: str) -> dict[str, Any]:
-        own = {n.removeprefix(f"{name}."): value for n, value in numbers.items() if n.startswith(f"{name}.")}
+        own = {n.removeprefix(f"{name}."): value for n, value in hyperparameters.items() if n.startswith(f"{name}.")}
         return {"name": spec[name], **own}
 
     composed = {
@@ -83,7 +83,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "dataset": {"name": problem.get("dataset", "digits")},
         "optimizer": {
             "name": spec["optimizer"],
-            **{n: v for n, v in numbers.items() if "." not in n},
+            **{n: v for n, v in hyperparameters.items() if "." not in n},
             **({"allow_unstable": True} if "allow_unstable" in declared("optimizer", spec["optimizer"]) else {}),
         },
         "schedule": group("schedule"),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from bench.cell.config import Config
-from bench.cell.space import check_space
+from bench.cell.config import Config, declared
+from bench.cell.groups import InitConfig, OptimizerConfig
 from bench.check.fault import Fault
 from bench.check.subject import Subject
 from shb.errors import ConfigurationError
@@ -29,14 +30,14 @@ Change = Callable[[Config], None]
 
 def check(subject: Subject) -> str:
     """What was seen; a Fault otherwise."""
-    groups = ("optimizer", "problem") if subject.closed else ("optimizer", "problem", "model", "dataset")
     seen, unused = [], []
-    for group in groups:
-        entry = getattr(subject.config, group)
-        for field in entry:
-            if field != "name":
-                used = _used(subject, group, field, entry[field])
-                (seen if used else unused).append(f"{group}.{field}")
+    for group in ("optimizer", "problem") if subject.closed else ("optimizer", "problem", "model"):
+        for field, value in _fields(subject.config, group).items():
+            used = _used(subject, group, field, value)
+            (seen if used else unused).append(f"{group}.{field}")
+    if "allow_unstable" in declared("optimizer", subject.optimizer.name):
+        used = "momentum" in subject.optimizer.hyperparameters
+        (seen if used else unused).append("optimizer.allow_unstable")
     if unused:
         names = ", ".join(unused)
         found = f"{names} {'changes' if len(unused) == 1 else 'change'} nothing in {subject.plan.steps} steps"
@@ -46,12 +47,6 @@ def check(subject: Subject) -> str:
 
 
 def _used(subject: Subject, group: str, field: str, value: Any) -> bool:
-    own = subject.optimizer.hyperparameters
-    if group == "optimizer" and field == "space":
-        check_space(subject.optimizer.name, value, own)
-        return True
-    if group == "optimizer" and field == "allow_unstable":
-        return "momentum" in own
     refused = 0
     others = list(_others(subject, group, field, value))
     for number, surroundings in enumerate(_surroundings(subject, group, field)):
@@ -68,8 +63,17 @@ def _used(subject: Subject, group: str, field: str, value: Any) -> bool:
     return bool(others) and refused == len(others)  # somebody looks at it, though no other value is known
 
 
+def _fields(config: Config, group: str) -> dict[str, Any]:
+    """What a member may have of the chosen entry: hyperparameters of an optimizer, options of anything else."""
+    return config.optimizer.hyperparameters if group == "optimizer" else getattr(config, group).options
+
+
 def _set(config: Config, group: str, field: str, value: Any) -> None:
-    getattr(config, group)[field] = value
+    """Raises a ConfigurationError for a value that the entry itself refuses."""
+    own, name = getattr(config, group), "hyperparameters" if group == "optimizer" else "options"
+    changed = replace(own, **{name: {**_fields(config, group), field: value}})
+    changed.check()
+    setattr(config, group, changed)
 
 
 def _others(subject: Subject, group: str, field: str, value: Any) -> Iterator[Any]:
@@ -90,8 +94,8 @@ def _others(subject: Subject, group: str, field: str, value: Any) -> Iterator[An
 def _choices(subject: Subject, group: str, field: str, value: Any) -> list[str]:
     """Other values that the error of a wrong one lists; none if it is no error."""
     config = copy.deepcopy(subject.config)
-    _set(config, group, field, _NONE)
     try:
+        _set(config, group, field, _NONE)
         subject.changed(config)
     except ConfigurationError as error:
         listed = re.sub(r"^one of ", "", error.allowed)
@@ -102,12 +106,12 @@ def _choices(subject: Subject, group: str, field: str, value: Any) -> list[str]:
 def _surroundings(subject: Subject, group: str, field: str) -> Iterator[Change]:
     """Changes under which a field may matter that else does not: none, then others."""
     yield lambda config: None
-    for name, value in getattr(subject.config, group).items():
-        if isinstance(value, str) and name not in ("name", field):
+    for name, value in _fields(subject.config, group).items():
+        if isinstance(value, str) and name != field:
             for other in _choices(subject, group, name, value):
                 yield lambda config, name=name, other=other: _set(config, group, name, other)
     if subject.closed:
-        yield lambda config: setattr(config, "init", {"name": "zeros"})
+        yield lambda config: setattr(config, "init", InitConfig("zeros"))
     yield lambda config: setattr(config, "dtype", "bfloat16")
 
 
@@ -122,7 +126,7 @@ class _Outcome:
         self._config = copy.deepcopy(subject.config)
         self._config.dtype = "float64"
         if plain:
-            self._config.optimizer = {"name": "sgd", "lr": 0.05}
+            self._config.optimizer = OptimizerConfig("sgd", {"lr": [0.05]})
         surroundings(self._config)
         self._subject = subject.changed(self._config)
         self._trajectories: list[Trajectory] | None = None

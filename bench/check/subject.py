@@ -103,8 +103,8 @@ class Subject:
         members = []
         for i in range(MEMBERS):
             scale = {name: 1 - i / (2 * MEMBERS if name == "lr" else 10 * MEMBERS) for name in own}
-            numbers = {name: value * scale.get(name, 1.0) for name, value in first.hyperparameters.items()}
-            members.append(Member(first.seed + i, numbers))
+            hyperparameters = {name: value * scale.get(name, 1.0) for name, value in first.hyperparameters.items()}
+            members.append(Member(first.seed + i, hyperparameters))
         return members
 
     def problem(self, dtype: str | None = None) -> Problem:

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from bench.cell.bounds import check_sizes
 from bench.cell.config import CONF, ClaimsConfig, compose_as, literal
 from bench.cell.matrix import jobs_of
 from bench.cell.memory import check_bytes
@@ -104,12 +103,11 @@ def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping
     configs = [compose_as(ClaimsConfig, job) for job in (jobs_of(overrides) if flags else [overrides])]
     selected: dict[str, Mapping[str, Any]] = {}
     for config in configs:
-        name = config.claim["name"]
+        name = config.claim.name
         if name == "all":
             selected |= {claim: _entry(claim) for claim in CLAIMS}
         else:
-            check_sizes("claim", config.claim, _entry(name))
-            selected[name] = config.claim
+            selected[name] = config.claim.sizes
     return configs[0], {claim: selected[claim] for claim in sorted(selected, key=number)}
 
 

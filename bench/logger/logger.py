@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
 from bench.cell.cell import Cell
+from bench.cell.groups import LoggerConfig
 from bench.plan.plan import Plan
 from bench.terminal.os_errors import said
-from shb.errors import ConfigurationError, choose
-
-LOGGERS = ("none", "wandb")
-MODES = ("auto", "online", "offline")
-_FIELDS = ("name", "project", "entity", "mode", "per_seed", "tuning", "dir")  # of conf/logger/wandb.yaml
+from shb.errors import ConfigurationError
 
 
 class Logger(Protocol):
@@ -99,52 +95,32 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
-def make_logger(settings: Mapping[str, Any], warn: Callable[[str], None]) -> Logger:
+def make_logger(config: LoggerConfig, warn: Callable[[str], None]) -> Logger:
     """The logger that the group `logger` of the configuration describes; nothing is started before its first use.
 
     Its folder is made, and tried, so it stands after what else may be refused.
 
     Args:
-        settings: fields of conf/logger/*.yaml, where they are explained.
+        config: the chosen entry of conf/logger.
         warn: called with one line at most, if logging fails.
 
     Raises:
-        ConfigurationError: a value that cannot be used.
+        ConfigurationError: its folder cannot be written.
     """
-    if choose("logger", settings["name"], LOGGERS) == "none":
+    if config.name == "none":
         return NoLogger()
-    _check(settings)
+    try:
+        check_writable(Path(config.dir).absolute())
+    except OSError as error:
+        raise ConfigurationError("logger.dir", config.dir, f"a writable folder ({said(error)})") from None
 
     def make(warn: Callable[[str], None]) -> Logger:
         from bench.logger.wandb_logger import WandbLogger  # imports wandb, which other loggers do without
 
-        options = {name: value for name, value in settings.items() if name != "name"}
+        options = {name: value for name, value in vars(config).items() if name != "name"}
         return WandbLogger(**options, warn=warn)
 
     return SafeLogger(make, warn)
-
-
-def _check(settings: Mapping[str, Any]) -> None:
-    for name in settings:
-        choose("logger field", name, _FIELDS)
-    for name in _FIELDS:
-        if name not in settings:
-            raise ConfigurationError(f"logger.{name}", "(missing)", "a value, see conf/logger/wandb.yaml")
-    choose("logger.mode", settings["mode"], MODES)
-    for name in ("per_seed", "tuning"):
-        if not isinstance(settings[name], bool):
-            raise ConfigurationError(f"logger.{name}", settings[name], "true or false")
-    project, entity, folder = settings["project"], settings["entity"], settings["dir"]
-    if not isinstance(project, str) or not re.fullmatch(r"[^/\\#?%:]{1,128}", project):
-        raise ConfigurationError("logger.project", project, r"1 to 128 characters without / \ # ? % :")
-    if entity is not None and not (isinstance(entity, str) and entity):
-        raise ConfigurationError("logger.entity", entity, "the name of a W&B user or team, or null")
-    if not (isinstance(folder, str) and folder):
-        raise ConfigurationError("logger.dir", folder, "a folder")
-    try:
-        check_writable(Path(folder).absolute())
-    except OSError as error:
-        raise ConfigurationError("logger.dir", folder, f"a writable folder ({said(error)})") from None
 
 
 def check_writable(folder: Path) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import polars as pl
 from omegaconf import OmegaConf
 
-from bench.cell.bounds import BOUNDS, check_numbers
+from bench.cell.bounds import BOUNDS, check_numbers, finite_number
 from bench.cell.cell import Cell, build_cell
-from bench.cell.config import CONF, Config, compose_config, numbers, options
+from bench.cell.config import CONF, Config, compose_config, options
 from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
-from bench.cell.space import check_space
+from bench.cell.space import Axis
 from bench.execution.engine import settle
 from bench.plan.plan import Pair, Plan, Target, changes_of, setting_key, suite_hash
 from bench.statistics.resampling import RESAMPLES
@@ -26,7 +26,7 @@ from bench.store.schema import METRICS
 from bench.suite.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
-from shb.optimizers import OPTIMIZERS, get_optimizer
+from shb.optimizers import get_optimizer
 
 RESAMPLED_BYTES = 24  # of each seed in each resample: index, difference, sorted
 _OWN_LIST = "suite.optimizers="  # instead of the suite's optimizers: with own ones among them
@@ -103,14 +103,13 @@ class Suite:
         self._cells = {key: cell for key, cell in self._cells.items() if key[1:3] != pair}
         self._cells["tuning", *pair] = tuning
 
-    def space(self, problem: str, optimizer: str) -> dict[str, dict]:
+    def space(self, problem: str, optimizer: str) -> dict[str, Axis]:
         """Search space of an optimizer: hyperparameter -> low, high, scale; {} if there is nothing to tune."""
         if self.settings:
             return {}
-        space = self.config(problem, optimizer).optimizer.get("space")
+        space = self.config(problem, optimizer).optimizer.space
         if not space:
             raise ConfigurationError(f"optimizer.space of {optimizer}", "(missing)", "a search space, to be tuned in")
-        check_space(optimizer, space, get_optimizer(optimizer).hyperparameters)
         return space
 
     def score(self, problem: str) -> str:
@@ -258,14 +257,7 @@ def _optimizers(overrides: Sequence[str]) -> list[str]:
     given = [override for override in overrides if override.startswith(_OWN_LIST)]
     if not given:
         return []
-    names = compose_config(given[-1:]).suite["optimizers"]
-    if not isinstance(names, list) or not names or len(set(map(str, names))) < len(names):
-        raise ConfigurationError("suite.optimizers", names, "a list of different optimizers")
-    for name in names:
-        if name not in OPTIMIZERS:
-            allowed = f"{', '.join(sorted(OPTIMIZERS))}, and those of plugins=[file.py]"
-            raise ConfigurationError("suite.optimizers", name, allowed)
-    return names
+    return compose_config(given[-1:]).suite.optimizers or []
 
 
 def _check_settings(suite: Suite) -> None:
@@ -281,4 +273,4 @@ def _check_settings(suite: Suite) -> None:
         for name in setting:
             choose(where, name, known)
         for name in known:
-            numbers(f"{where}.{name}", [setting.get(name)])
+            finite_number(f"{where}.{name}", setting.get(name))

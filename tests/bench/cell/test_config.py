@@ -26,7 +26,7 @@ def test_values_set_afterwards_are_those_that_hydra_sets(overrides):
 
 def test_what_is_kept_is_not_changed():
     before = compose_config(["optimizer=shb"])
-    compose_config(["optimizer=shb", "optimizer.lr=0.123", "steps=5"]).optimizer["momentum"] = 7
+    compose_config(["optimizer=shb", "optimizer.lr=0.123", "steps=5"]).optimizer.hyperparameters["momentum"] = [7]
     assert compose_config(["optimizer=shb"]) == before
 
 
@@ -35,7 +35,7 @@ def test_groups_are_composed_once(monkeypatch):
     calls, by_hydra = [], bench.cell.config._by_hydra
     monkeypatch.setattr(bench.cell.config, "_by_hydra", lambda *a: calls.append(a) or by_hydra(*a))
     for lr in (0.1, 0.2, 0.3):
-        assert compose_config(["optimizer=shb", f"optimizer.lr={lr}"]).optimizer["lr"] == lr
+        assert compose_config(["optimizer=shb", f"optimizer.lr={lr}"]).optimizer.hyperparameters["lr"] == [lr]
     assert len(calls) == 1
     with pytest.raises(ConfigurationError, match=r"optimizer\.rate"):  # an error is said in Hydra's words
         compose_config(["optimizer=shb", "optimizer.rate=0.1"])

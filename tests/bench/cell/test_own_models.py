@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from bench.cell.cell import build_cell
+from bench.cell.groups import InitConfig, ModelConfig
 from bench.cell.problem import build_problem, problem_spec
 from shb.errors import ConfigurationError
 from shb.models import MODELS
@@ -71,7 +72,7 @@ def own(tiny_config, monkeypatch):
 
     def register(make):
         monkeypatch.setitem(MODELS, "own", lambda feature_shape, outputs: make(outputs))
-        tiny_config.model = {"name": "own"}
+        tiny_config.model = ModelConfig("own")
         return tiny_config
 
     return register
@@ -98,9 +99,8 @@ def test_a_derivative_is_refused_by_a_model_without_one_and_an_unknown_option_to
     config.relu_derivative = 0.5
     with pytest.raises(ConfigurationError, match=r"relu_derivative=0\.5: allowed is 0\.0: model=own"):
         build_cell(config)
-    config.relu_derivative, config.model = 0.0, {"name": "own", "width": 3}
-    with pytest.raises(ConfigurationError, match="width"):
-        build_cell(config)
+    with pytest.raises(ConfigurationError, match="option of model=own=width"):
+        ModelConfig("own", {"width": 3}).check()
 
 
 def test_auto_keeps_the_initialisation_of_a_module_that_torch_default_does_not_know(own):
@@ -110,7 +110,7 @@ def test_auto_keeps_the_initialisation_of_a_module_that_torch_default_does_not_k
     config = own(make)
     assert problem_spec(config)[0]["init"] == {"name": "module"}
     assert torch.equal(build_cell(config).problem().initial_parameters(0)["1.weight"], torch.ones(3))
-    config.init = {"name": "torch_default"}
+    config.init = InitConfig("torch_default")
     with pytest.raises(ConfigurationError, match=r"init=torch_default: allowed is module: .* 1\.weight"):
         build_cell(config)
     build_problem.cache_clear()

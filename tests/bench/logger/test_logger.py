@@ -7,6 +7,7 @@ import pytest
 
 import bench.run
 from bench.cell.config import compose_config
+from bench.cell.groups import LoggerConfig
 from bench.command import run_command
 from bench.leaderboard.document import COLUMNS
 from bench.logger import wandb_logger
@@ -26,7 +27,7 @@ def test_nothing_is_printed_or_written_outside_the_folder(tmp_path, computed, wa
     before = {path for path in wandb_home.rglob("*") if path.is_file()}
     cell, store = computed(CLASSES)
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), warnings.append)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
     logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [dict.fromkeys(COLUMNS, 1.0)])
     logger.close()
@@ -47,7 +48,7 @@ def test_a_failing_wandb_gives_one_warning_and_then_silence(tmp_path, computed, 
     monkeypatch.setattr(wandb, "init", broken)
     cell, store = computed(CLASSES)
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), warnings.append)
     for _ in range(3):
         logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
     logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [])
@@ -75,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_compute(tmp_path,
 
 def test_a_folder_that_is_lost_during_a_run_is_a_warning(tmp_path, computed):
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path / "runs")}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path / "runs")}), warnings.append)
     (tmp_path / "runs" / "wandb").rmdir()
     (tmp_path / "runs").rmdir()
     (tmp_path / "runs").touch()
@@ -106,7 +107,7 @@ def test_a_wandb_process_that_is_killed_or_hangs_is_one_warning(
         monkeypatch.setattr(wandb_logger, at, hitting)
     cell, store = computed(CLASSES)
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), warnings.append)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
     if at == "end":
         hit()
@@ -165,7 +166,7 @@ def test_after_falling_back_it_stays_offline_and_a_later_failure_is_silent(tmp_p
     monkeypatch.setattr(wandb, "init", init)
     cell, store = computed(CLASSES)
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path), "mode": "online"}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path), "mode": "online"}), warnings.append)
     for _ in range(4):
         logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
     assert modes == ["online", "offline", "offline", "offline"]
@@ -222,18 +223,18 @@ def test_disabled_writes_nothing(fresh_wandb, monkeypatch, tmp_path, computed):
         ({"project": None}, "logger.project", "characters"),
         ({"entity": ""}, "logger.entity", "or null"),
         ({"dir": None}, "logger.dir", "a folder"),
-        ({"perseed": True}, "logger field", "did you mean per_seed?"),
+        ({"perseed": True}, "logger.perseed", "logger.per_seed"),
     ],
 )
 def test_wrong_settings_fail_at_once(change, field, allowed):
     with pytest.raises(ConfigurationError) as caught:
-        make_logger({**SETTINGS, "dir": "results", **change}, pytest.fail)
+        LoggerConfig.of({**SETTINGS, "dir": "results", **change})
     assert caught.value.field == field and allowed in str(caught.value)
 
 
 def test_a_missing_setting_is_named():
     with pytest.raises(ConfigurationError, match=r"logger\.dir"):
-        make_logger(SETTINGS, pytest.fail)
+        LoggerConfig.of(SETTINGS)
 
 
 def test_the_composed_configuration_is_accepted_and_none_logs_nothing(computed, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bench.cell.groups import LoggerConfig
 from bench.execution.record import failed_rows
 from bench.leaderboard.document import COLUMNS
 from bench.logger.logger import make_logger
@@ -74,7 +75,7 @@ def test_the_config_is_the_spec_without_the_seed_and_what_computed_it(tmp_path, 
 def test_members_computed_on_different_machines_give_lists(tmp_path, computed):
     cell, store = computed(CLASSES)
     members = store.members().with_columns(cpu=pl.Series(["a", "b", "a"]))
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, pytest.fail)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), pytest.fail)
     logger.cell(cell, members, store.curves(cell.ids), role="cell")
     assert next(iter(read_runs(tmp_path).values()))["config"]["cpu"] == ["a", "b"]
 
@@ -146,7 +147,7 @@ def test_failed_members_are_not_counted(tmp_path, computed):
     failed = Store(tmp_path / "store")
     failed.write(failed_rows(cell, [2], "out of memory"), [])
     members = pl.concat([store.members().filter(pl.col("member_id") != cell.ids[2]), failed.members()])
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, pytest.fail)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), pytest.fail)
     logger.cell(cell, members, store.curves(cell.ids[:2]), role="cell")
     (run,) = read_runs(tmp_path).values()
     assert run["summary"]["n_seeds"] == 2 and run["config"]["seeds"] == [0, 1]
@@ -191,7 +192,7 @@ def test_a_repeated_command_gives_the_same_run_id_and_other_members_another(tmp_
     cell, store = computed(CLASSES)
     ids = []
     for name, members in (("a", store.members()), ("b", store.members()), ("c", store.members().head(2))):
-        logger = make_logger({**SETTINGS, "dir": str(tmp_path / name)}, pytest.fail)
+        logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path / name)}), pytest.fail)
         logger.cell(cell, members, store.curves(cell.ids), role="cell")
         ids += [run["id"] for run in read_runs(tmp_path / name).values()]
     assert ids[0] == ids[1] != ids[2]
@@ -205,7 +206,7 @@ def test_the_leaderboard_is_a_table(tmp_path):
         {**shared, "optimizer": "adam", "metric": "train_loss", "median": None, "ci_low": None, "ci_high": None}
         | {"n_diverged": 4, "hyperparameters": None, "coverage": 0.5},
     ]
-    logger = make_logger({**SETTINGS, "dir": str(tmp_path)}, pytest.fail)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), pytest.fail)
     logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), rows)
     logger.close()
     (run,) = read_runs(tmp_path).values()

@@ -3,6 +3,7 @@
 import json
 import struct
 
+from bench.cell.groups import LoggerConfig
 from bench.logger.logger import make_logger
 from bench.logger.wandb_logger import wandb
 
@@ -21,7 +22,7 @@ REGRESSION = [*CLASSES, "dataset=diabetes", "optimizer=sgd", "optimizer.lr=[0.01
 def log(folder, cell, store, role="cell", **settings):
     """Log a cell below `folder`; returns the warnings."""
     warnings = []
-    logger = make_logger({**SETTINGS, "dir": str(folder), **settings}, warnings.append)
+    logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(folder), **settings}), warnings.append)
     logger.cell(cell, store.members(), store.curves(cell.ids), role=role)
     logger.close()
     return warnings
