@@ -20,7 +20,8 @@ from typing import Any
 
 from bench.cell.added import add_entry
 from bench.cell.config import options
-from bench.cell.space import SCALES, check_space
+from bench.cell.groups.problem import model_parameters, problem_parameters
+from bench.cell.space import check_space
 from shb.datasets import Dataset, register_dataset
 from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS, Optimizer
@@ -29,7 +30,6 @@ from shb.schedules import SCHEDULES, Schedule, schedule_table
 
 TABLES = ("OPTIMIZERS", "SPACES", "MODELS", "DATASETS", "PROBLEMS", "LOSSES", "SCHEDULES")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
-_GIVEN = ("relu_derivative", "relu_rule")  # fields of conf/config.yaml, which every model and problem gets
 
 
 class PluginError(ValueError):
@@ -100,11 +100,6 @@ def _optimizers(rules: Any, spaces: Mapping[str, Any]) -> list[Offer]:
     offers = []
     for rule in rules:
         space = spaces.get(rule.name, {})
-        for name, axis in space.items():
-            if not isinstance(axis, Mapping) or set(axis) != {"low", "high", "scale"}:
-                raise PluginError(
-                    f"SPACES[{rule.name!r}][{name!r}] with low, high and scale ({', '.join(SCALES)}), not {axis}"
-                )
         check_space(rule.name, space, rule.hyperparameters)
         unstable = {"allow_unstable": False} if "momentum" in rule.hyperparameters else {}
         fields = {
@@ -120,8 +115,7 @@ def _optimizers(rules: Any, spaces: Mapping[str, Any]) -> list[Offer]:
 def _model(name: str, factory: Any) -> Offer:
     if not callable(factory):
         raise PluginError(f"a function in MODELS[{name!r}], not {type(factory).__name__}")
-    own = [p for p in inspect.signature(factory).parameters.values() if p.name not in _GIVEN][2:]
-    fields = {"name": name, **_defaults(f"MODELS[{name!r}]", own)}
+    fields = {"name": name, **_defaults(f"MODELS[{name!r}]", model_parameters(factory))}
     return Offer("model", name, fields, lambda: MODELS.update({name: factory}))
 
 
@@ -137,9 +131,7 @@ def _dataset(name: str, loader: Any) -> Offer:
 def _problem(name: str, kind: Any) -> Offer:
     if not (isinstance(kind, type) and issubclass(kind, ClosedForm)) or getattr(kind, "name", None) != name:
         raise PluginError(f"a subclass of ClosedForm whose name is {name!r} in PROBLEMS[{name!r}]")
-    shared = inspect.signature(ClosedForm).parameters
-    own = [p for p in inspect.signature(kind).parameters.values() if p.name not in shared]
-    fields = {"name": name, **_defaults(f"PROBLEMS[{name!r}]", own)}
+    fields = {"name": name, **_defaults(f"PROBLEMS[{name!r}]", problem_parameters(kind))}
     return Offer("problem", name, fields, lambda: CLOSED_FORMS.update({name: kind}))
 
 
@@ -162,10 +154,10 @@ def _schedules(schedules: Any) -> list[Offer]:
     return offers
 
 
-def _defaults(where: str, parameters: list[inspect.Parameter]) -> dict[str, Any]:
+def _defaults(where: str, parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
     """Option -> default; each has one, of a kind that a configuration can hold."""
     found = {}
-    for parameter in parameters:
+    for parameter in parameters.values():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         value = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default

@@ -15,6 +15,7 @@ from shb.models import MODELS
 from shb.problems import CLOSED_FORMS, ClosedForm
 
 DATA = ("pair", "diabetes")  # of the closed forms that have samples
+RELU = ("relu_derivative", "relu_rule")  # fields of conf/config.yaml, which every model and problem gets
 _WHOLE = ("hidden", "channels", "kernel")  # options of models: a whole number, or a list of them
 
 
@@ -28,11 +29,10 @@ class ProblemConfig(OpenGroup):
         if choose("problem", self.name, ("learning", *CLOSED_FORMS)) == "learning":
             self.refuse_others(self.options, ())
             return
-        parameters, takes_any = _parameters(CLOSED_FORMS[self.name])
-        if not takes_any:
-            shared = inspect.signature(ClosedForm).parameters
+        parameters = problem_parameters(CLOSED_FORMS[self.name])
+        if not takes_any(parameters):
             data = ["data"] if {"x", "y"} <= parameters.keys() else []
-            self.refuse_others(self.options, [*(name for name in parameters if name not in shared), *data])
+            self.refuse_others(self.options, [*parameters, *data])
         check_numbers("problem", self.options)
         for name in self.numeric:
             finite_number(f"problem.{name}", self.options[name])
@@ -42,7 +42,7 @@ class ProblemConfig(OpenGroup):
     @property
     def numeric(self) -> list[str]:
         """Names of the options of a closed form that are one number, as their defaults are."""
-        parameters, _ = _parameters(CLOSED_FORMS[self.name])
+        parameters = problem_parameters(CLOSED_FORMS[self.name])
         defaults = {name: parameters[name].default for name in self.options if name in parameters}
         return [name for name, one in defaults.items() if isinstance(one, int | float) and not isinstance(one, bool)]
 
@@ -54,9 +54,9 @@ class ModelConfig(OpenGroup):
     group = "model"
 
     def check(self) -> None:
-        parameters, takes_any = _parameters(MODELS[choose("model", self.name, MODELS)])
-        for name in () if takes_any else self.options:
-            choose(f"option of model={self.name}", name, parameters)
+        parameters = model_parameters(MODELS[choose("model", self.name, MODELS)])
+        if not takes_any(parameters):
+            self.refuse_others(self.options, parameters)
         check_numbers("model", self.options)
         for name in _WHOLE:
             if name in self.options:
@@ -82,10 +82,21 @@ class DatasetConfig(Group):
         choose("dataset", self.name, DATASETS)
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[Mapping[str, inspect.Parameter], bool]:
-    """Arguments by name, and whether any other is taken, too."""
-    parameters = inspect.signature(function).parameters
-    return parameters, any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+def problem_parameters(kind: type[ClosedForm]) -> dict[str, inspect.Parameter]:
+    """The options of a closed form: its arguments beside those of all."""
+    shared = inspect.signature(ClosedForm).parameters
+    return {name: one for name, one in inspect.signature(kind).parameters.items() if name not in shared}
+
+
+def model_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The options of a model: its arguments beside shape, outputs and the two of the ReLU."""
+    parameters = inspect.signature(factory).parameters
+    return dict([(name, one) for name, one in parameters.items() if name not in RELU][2:])
+
+
+def takes_any(parameters: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether there is a `**` among them."""
+    return any(one.kind is one.VAR_KEYWORD for one in parameters.values())
 
 
 def _check_whole(name: str, value: Any, many: bool) -> None:

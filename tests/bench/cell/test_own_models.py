@@ -99,7 +99,7 @@ def test_a_derivative_is_refused_by_a_model_without_one_and_an_unknown_option_to
     config.relu_derivative = 0.5
     with pytest.raises(ConfigurationError, match=r"relu_derivative=0\.5: allowed is 0\.0: model=own"):
         build_cell(config)
-    with pytest.raises(ConfigurationError, match="option of model=own=width"):
+    with pytest.raises(ConfigurationError, match=r"model\.width=3: allowed is nothing"):
         ModelConfig("own", {"width": 3}).check()
 
 

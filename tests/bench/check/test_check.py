@@ -220,18 +220,33 @@ def test_seeds_of_a_problem_that_draws_in_order(checked, own_conf, monkeypatch):
     assert "a resumed run has others" in only(checked("problem=ordered", "engine=eager", "steps=9"), "seeds")
 
 
-@pytest.mark.parametrize("names", [("lr",), ("lr", "decay")])
-def test_fields_a_hyperparameter_that_changes_nothing(checked, own_rule, names):
-    """Not named in the rule, or named and not used."""
-    rule = own_rule("idle", sgd_with(lambda lr, w, k: lr), fields="lr: 0.05\ndecay: 0.1\n", names=names)
+def test_fields_a_hyperparameter_that_changes_nothing(checked, own_rule):
+    rule = own_rule("idle", sgd_with(lambda lr, w, k: lr), fields="lr: 0.05\ndecay: 0.1\n", names=("lr", "decay"))
     assert "optimizer.decay changes nothing" in only(checked(rule, *EAGER), "fields")
 
 
-def test_fields_of_a_model_and_of_a_data_set(checked, own_model, own_conf):
+def test_fields_an_allowance_for_a_momentum_that_there_is_not(checked, own_rule):
+    rule = own_rule("still", sgd_with(lambda lr, w, k: lr), fields="lr: 0.05\nallow_unstable: false\n")
+    assert "optimizer.allow_unstable changes nothing" in only(checked(rule, *EAGER), "fields")
+
+
+def test_fields_of_a_model(checked, own_model):
     arguments = own_model("idler", lambda shape, outputs, width=3: nn.Linear(10, outputs), "width: 3\n")
+    assert "model.width" in only(checked(*arguments), "fields")
+
+
+def test_a_field_that_only_its_file_knows_is_refused(own_rule, own_model, own_conf, capsys):
+    rule = own_rule("idle", sgd_with(lambda lr, w, k: lr), fields="lr: 0.05\ndecay: 0.1\n")
     own_conf("dataset", "diabetes", "scale: 2.0\n")
-    text = only(checked(*arguments), "fields")
-    assert "dataset.scale" in text and "model.width" in text
+    model = own_model("narrow", lambda shape, outputs: nn.Linear(10, outputs), "width: 3\n")
+    for arguments, field in (
+        (rule, "optimizer.decay"),
+        ("dataset=diabetes", "dataset.scale"),
+        (model[0], "model.width"),
+    ):
+        assert run_command(main, [arguments, *EAGER]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and f"{field}=" in err
 
 
 @pytest.fixture

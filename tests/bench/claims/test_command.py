@@ -153,9 +153,9 @@ def test_the_catalogue_is_complete_and_every_part_is_expected():
     assert list(CLAIMS) == wanted
     assert {path.stem for path in (CONF / "claim").glob("*.yaml")} == {*CLAIMS, "all"}
     for claim in CLAIMS.values():
-        entry = compose_as(ClaimsConfig, [f"claim={claim.id}"]).claim
-        assert set(entry) == {"name", *LEVELS}
-        assert entry["quick"].keys() == entry["full"].keys(), claim.id
+        sizes = compose_as(ClaimsConfig, [f"claim={claim.id}"]).claim.sizes
+        assert set(sizes) == set(LEVELS)
+        assert sizes["quick"].keys() == sizes["full"].keys(), claim.id
         assert claim.family in FAMILIES
     known = expectations()
     assert {f"CL{number(part)}" for part in known} == set(wanted)
@@ -166,8 +166,8 @@ def test_the_catalogue_is_complete_and_every_part_is_expected():
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_every_experiment_of_every_level_can_be_composed(claim, level):
     """A wrong override or size at LEVEL=full must not wait for a run of hours. Data sets of files are not opened."""
-    entry = compose_as(ClaimsConfig, [f"claim={claim}"]).claim
-    experiments = CLAIMS[claim].experiments(command.Protocol(level, entry[level]))
+    sizes = compose_as(ClaimsConfig, [f"claim={claim}"]).claim.sizes
+    experiments = CLAIMS[claim].experiments(command.Protocol(level, sizes[level]))
     assert experiments
     for one in experiments.values():
         assert one.blocks() and len(one.ensemble_id(*one.blocks()[0])) == 16
