@@ -146,6 +146,14 @@ def test_trials_replace_the_numbers():
     ]
 
 
+@pytest.mark.parametrize(
+    ("trial", "words"), [({"lr": 0.0}, "lr=0.0: .*> 0"), ({"momentum": 1.0}, "momentum=1.0: .*-1, 1")]
+)
+def test_a_trial_is_checked_as_the_configuration_is(trial, words):
+    with pytest.raises(ConfigurationError, match=rf"optimizer\.{words}"):
+        build_cell(compose_config([*BASE, "seeds=2"]), [{"lr": 0.3}, trial])
+
+
 def test_device_names():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") in ("cpu", "cuda")

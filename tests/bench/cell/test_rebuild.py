@@ -140,6 +140,7 @@ def refused(spec, path, value):
         ("hyperparameters/beta1", 0.9, "one of"),
         ("hyperparameters/schedule.gamma", 0.9, "one of"),
         ("hyperparameters/schedule.q", 1e9, "0 .. 100"),
+        ("hyperparameters/schedule.q", DELETED, "missing"),
         ("hyperparameters/schedule.name", 1, "one of"),
         ("seed", -1, "2\\^63"),
         ("seed", 2**63, "2\\^63"),
@@ -174,7 +175,8 @@ def test_a_learning_spec_that_cannot_be_is_refused(learning, path, value, words)
         ("problem/noise", ["gaussian"], "one of"),
         ("problem/init/value", [1.0, 2.0, 3.0], "one for each coordinate"),
         ("problem/model", {"name": "mlp"}, "one of"),
-        ("momentum_schedule", "cosine", "no momentum"),
+        ("momentum_schedule", "inverse_log", "no momentum"),
+        ("momentum_schedule", "cosine", "momentum_schedule.final=(missing)"),
     ],
 )
 def test_a_closed_form_spec_that_cannot_be_is_refused(closed, path, value, words):
