@@ -177,7 +177,7 @@ def _check_plain(override: Override) -> None:
     if field not in LITERAL and field != "plugins" and "${" in str(value):
         raise ConfigurationError(field, text, "a value itself: ${...} is not resolved here")
     if (CONF / field).is_dir() and not isinstance(value, str | dict):  # the latter: values of its fields
-        raise ConfigurationError(field, text, f"one of {', '.join(options(field))}")
+        raise ConfigurationError(field, text, f"one of {', '.join(entries(field))}")
 
 
 def _is_value(override: Override) -> bool:
@@ -203,7 +203,7 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
-        fields = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_plain(schema)), composed))
+        plain = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_plain(schema)), composed))
     except OmegaConfBaseException as error:
         key = error.full_key or str(error.key)
         value = OmegaConf.select(composed, key)
@@ -213,7 +213,7 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
-    values, groups = dict(vars(fields)), _groups(schema)
+    values, groups = dict(vars(plain)), _groups(schema)
     for name, value in values.items():
         if name in groups:
             _check_fields(name, value)
@@ -245,8 +245,8 @@ def _plain(schema: type) -> type:
 def _check_fields(group: str, values: Mapping[str, Any]) -> None:
     """Refuse a field that the chosen entry does not declare (`+group.field=`): it would be ignored without a word."""
     if not isinstance(values.get("name"), str):
-        raise ConfigurationError(f"{group}.name", values.get("name"), f"one of {', '.join(options(group))}")
-    known = declared(group, values["name"])
+        raise ConfigurationError(f"{group}.name", values.get("name"), f"one of {', '.join(entries(group))}")
+    known = fields(group, values["name"])
     for name, value in values.items():
         if known and name not in known:
             own = " ".join(f"{group}.{key}" for key in known if key != "name") or "nothing"
@@ -256,11 +256,11 @@ def _check_fields(group: str, values: Mapping[str, Any]) -> None:
         check_sizes(group, values, OmegaConf.to_container(OmegaConf.load(CONF / group / f"{values['name']}.yaml")))
 
 
-def declared(group: str, name: object) -> tuple[str, ...]:
-    """Names of the fields that the file of an entry declares; none for an unknown entry, which its users refuse."""
-    if name in added(group):
-        return tuple(added(group)[name])
-    path = CONF / group / f"{name}.yaml"
+def fields(group: str, entry: str) -> tuple[str, ...]:
+    """Names of the fields that an entry declares; none for an unknown entry, which its users refuse."""
+    if entry in added(group):
+        return tuple(added(group)[entry])
+    path = CONF / group / f"{entry}.yaml"
     return _fields_of(str(path), path.stat().st_mtime_ns) if path.is_file() else ()
 
 
@@ -270,13 +270,13 @@ def _fields_of(path: str, changed: int) -> tuple[str, ...]:
     return tuple(OmegaConf.load(path))
 
 
-def options(group: str) -> list[str]:
+def entries(group: str) -> list[str]:
     """Names of the entries of a configuration group."""
-    return sorted({*own_options(group), *added(group)})
+    return sorted({*own_entries(group), *added(group)})
 
 
-def own_options(group: str) -> list[str]:
-    """Those of `options` that are of this project, and of no plug-in."""
+def own_entries(group: str) -> list[str]:
+    """Those of `entries` that are of this project, and of no plug-in."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
@@ -294,7 +294,7 @@ def _explained(error: Exception, overrides: Sequence[str], schema: type) -> Conf
             installed = re.findall(r"^\t(\w+)$", text, re.MULTILINE)
             return ConfigurationError(group, value, f"one of {', '.join(installed)} (what is installed)")
         try:
-            choose(group, value, options(group))
+            choose(group, value, entries(group))
         except ConfigurationError as wrong:
             return wrong
     if match := re.search(r"[Kk]ey '([\w.]+)' (?:is not in struct|not in '\w+')", text) or re.search(
@@ -316,8 +316,8 @@ def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> Configu
     if (CONF / group).is_dir():
         default = next(e[group] for e in OmegaConf.load(CONF / f"{_FILES[schema]}.yaml").defaults if group in e)
         given = (o.partition("=")[2] for o in overrides if o.startswith(f"{group}="))
-        chosen = next((value for value in given if value in options(group)), default)
-        known = sorted({group, *(f"{group}.{key}" for entry in options(group) for key in fields(group, entry))})
+        chosen = next((value for value in given if value in entries(group)), default)
+        known = sorted({group, *(f"{group}.{key}" for entry in entries(group) for key in fields(group, entry))})
         hint = f" for {group}={chosen}"
     else:
         hint = ""
@@ -325,12 +325,5 @@ def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> Configu
         choose(name, name, known)
     except ConfigurationError as error:
         return ConfigurationError(name, value, error.allowed)
-    own = [f"{group}.{key}" for key in fields(group, chosen) if key != "name"] if chosen in options(group) else []
+    own = [f"{group}.{key}" for key in fields(group, chosen) if key != "name"] if chosen in entries(group) else []
     return ConfigurationError(name, value, f"{' '.join(own) or 'nothing'}: this field does not apply{hint}")
-
-
-def fields(group: str, entry: str) -> list[str]:
-    """Names of the fields of an entry of a configuration group."""
-    if entry in added(group):
-        return added(group)[entry]
-    return list(OmegaConf.load(CONF / group / f"{entry}.yaml"))

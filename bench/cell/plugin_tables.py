@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cell.added import add_entry
-from bench.cell.config import options
+from bench.cell.config import entries
 from bench.cell.groups.problem import model_parameters, problem_parameters
 from bench.cell.space import check_space
 from shb.datasets import Dataset, register_dataset
@@ -69,7 +69,7 @@ def read_tables(names: Mapping[str, Any]) -> list[Offer]:
     for offer in offers:
         if not isinstance(offer.name, str) or not _NAME.fullmatch(offer.name):
             raise PluginError(f"names of letters, digits and _, not {offer.group}={offer.name!r}")
-        taken = ("auto", *LOSSES) if offer.group == "loss" else options(offer.group)
+        taken = ("auto", *LOSSES) if offer.group == "loss" else entries(offer.group)
         if offer.name in taken or (offer.group, offer.name) in seen:
             raise PluginError(f"a new name for {offer.group}={offer.name}, which is taken")
         seen.add((offer.group, offer.name))

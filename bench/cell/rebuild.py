@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bench.cell.cell import NUMERICS, Cell, build_cell
-from bench.cell.config import Config, declared, typed
+from bench.cell.config import Config, fields, typed
 from bench.cell.plugins import PluginMissing
 from bench.cell.problem import resolve_device
 from bench.cell.spec import PROBLEM_FIELDS, read_spec
@@ -84,7 +84,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "optimizer": {
             "name": spec["optimizer"],
             **{n: v for n, v in hyperparameters.items() if "." not in n},
-            **({"allow_unstable": True} if "allow_unstable" in declared("optimizer", spec["optimizer"]) else {}),
+            **({"allow_unstable": True} if "allow_unstable" in fields("optimizer", spec["optimizer"]) else {}),
         },
         "schedule": group("schedule"),
         "momentum_schedule": group("momentum_schedule"),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cell.added import added
 from bench.cell.bounds import MOST_EVALUATIONS, MOST_SIZE, SIZES
-from bench.cell.config import fields, options, own_options
+from bench.cell.config import entries, fields, own_entries
 from bench.cell.plugins import check_record, names_of
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose, shown
@@ -75,7 +75,7 @@ def read_spec(text: str) -> dict[str, Any]:
     choose("spec.engine", spec["engine"], ENGINES)
     optimizer = get_optimizer(spec["optimizer"])
     for group in ("schedule", "momentum_schedule"):
-        choose(f"spec.{group}", spec[group], options(group))
+        choose(f"spec.{group}", spec[group], entries(group))
     for name, value in spec["hyperparameters"].items():
         group, _, parameter = name.rpartition(".")
         known = fields(group, spec[group]) if group in ("schedule", "momentum_schedule") else optimizer.hyperparameters
@@ -99,7 +99,7 @@ def _check_plugins(spec: Mapping[str, Any]) -> None:
         choose("spec.plugins", group, names)
         if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ConfigurationError(f"spec.plugins.{group}", shown(sha256), "a SHA-256: 64 hexadecimal digits")
-        own = LOSSES.keys() - added("loss") if group == "loss" else own_options(group)
+        own = LOSSES.keys() - added("loss") if group == "loss" else own_entries(group)
         if not isinstance(names[group], str) or names[group] in own:
             raise ConfigurationError(
                 f"spec.plugins.{group}", sha256, f"nothing: {shown(names[group])} is of no plug-in"
@@ -157,7 +157,7 @@ def _check_problem(problem: Mapping[str, Any]) -> None:
     kind = choose("spec.problem.name", problem["name"], ("learning", *CLOSED_FORMS))
     choose("spec.problem.device", problem["device"], ("cpu", "cuda"))
     _check_fields("spec.problem.init", problem["init"], {"name": str}, exact=False)
-    init = choose("spec.problem.init.name", problem["init"]["name"], set(options("init")) - {"auto"})
+    init = choose("spec.problem.init.name", problem["init"]["name"], set(entries("init")) - {"auto"})
     _choose_all("spec.problem.init", problem["init"], fields("init", init))
     if kind == "learning":
         _check_fields("spec.problem", problem, {**PROBLEM_FIELDS, **_LEARNING})
@@ -172,6 +172,6 @@ def _check_problem(problem: Mapping[str, Any]) -> None:
                 raise ConfigurationError(f"spec.problem.{name}", shown(value), "a name, a number or a list of numbers")
 
 
-def _choose_all(where: str, given: Mapping[str, Any], known: list[str]) -> None:
+def _choose_all(where: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
     for name in given:
         choose(where, name, known)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bench.cell.config import Config, declared
+from bench.cell.config import Config, fields
 from bench.cell.groups import InitConfig, OptimizerConfig
 from bench.check.fault import Fault
 from bench.check.subject import Subject
@@ -35,7 +35,7 @@ def check(subject: Subject) -> str:
         for field, value in _fields(subject.config, group).items():
             used = _used(subject, group, field, value)
             (seen if used else unused).append(f"{group}.{field}")
-    if "allow_unstable" in declared("optimizer", subject.optimizer.name):
+    if "allow_unstable" in fields("optimizer", subject.optimizer.name):
         used = "momentum" in subject.optimizer.hyperparameters
         (seen if used else unused).append("optimizer.allow_unstable")
     if unused:

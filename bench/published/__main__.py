@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     if not any(argument.startswith("suite=") for argument in arguments):
         arguments = ["suite=published", *arguments]
     plan, store = plan_and_store(arguments)
-    knof_suite = [load_publication(name) for name in publications()]
+    known = [load_publication(name) for name in publications()]
     of_suite = [publication for publication in known if publication.suite == plan.suite]
     if not of_suite:
         suites = sorted({publication.suite for publication in known})

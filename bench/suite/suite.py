@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from bench.cell.bounds import BOUNDS, check_numbers, finite_number
 from bench.cell.cell import Cell, build_cell
-from bench.cell.config import CONF, Config, compose_config, options
+from bench.cell.config import CONF, Config, compose_config, entries
 from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
 from bench.cell.space import Axis
@@ -196,7 +196,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             itself sets, or a wrong value.
     """
     use_plugins(overrides)
-    choose("suite", name, options("suite"))
+    choose("suite", name, entries("suite"))
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
         if key in FIXED_BY_SUITE or key.startswith("optimizer."):

@@ -12,7 +12,7 @@ import bench.cell.memory
 from bench import compare, reproduce, run, verify
 from bench.cell.bounds import BOUNDS, SIZES, check_numbers, check_sizes
 from bench.cell.cell import build_cell
-from bench.cell.config import CONF, ClaimsConfig, Config, compose_config, own_options
+from bench.cell.config import CONF, ClaimsConfig, Config, compose_config, own_entries
 from bench.cell.matrix import MOST_JOBS
 from bench.cell.memory import check_memory
 from bench.claims import __main__ as claims
@@ -65,7 +65,7 @@ GROUPS = {  # group -> what its entries need beside them
 FIELDS = [
     ([f"{group}={entry}", *more.get(entry, ())], f"{group}.{name}", value)
     for group, more in GROUPS.items()
-    for entry in own_options(group)
+    for entry in own_entries(group)
     for name, value in OmegaConf.to_container(OmegaConf.load(CONF / group / f"{entry}.yaml")).items()
     if name != "space" and any(leaves({name: value}))
 ]

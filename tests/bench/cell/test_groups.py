@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bench.cell import groups
-from bench.cell.config import CONF, ClaimsConfig, Config, compose_as, compose_config, options
+from bench.cell.config import CONF, ClaimsConfig, Config, compose_as, compose_config, entries
 from bench.cell.groups import (
     ClaimConfig,
     DatasetConfig,
@@ -162,7 +162,7 @@ def test_a_checked_group_is_checked_again_when_it_is_changed():
 
 @pytest.mark.parametrize("kind", [kind for kind in GROUPS if kind not in (ClaimConfig, SuiteConfig)])
 def test_every_shipped_entry_passes(kind):
-    for name in options(kind.group):
+    for name in entries(kind.group):
         assert kind.of({**OmegaConf.to_container(OmegaConf.load(CONF / kind.group / f"{name}.yaml"))}).name == name
 
 

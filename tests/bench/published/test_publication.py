@@ -13,7 +13,7 @@ import bench.cell.problem
 import bench.published.__main__
 import bench.published.publication
 import bench.published.table
-from bench.cell.config import CONF, options
+from bench.cell.config import CONF, entries
 from bench.command import run_command
 from bench.execution.record import failed_rows
 from bench.published.publication import Measurement, Publication, load_publication, published_rows
@@ -145,7 +145,7 @@ def test_where_nothing_differs_at_most_five_percent_of_reports_say_so():
     assert (p.min(1) < 0.05).mean() > 0.7  # what the correction is for
 
 
-@pytest.mark.parametrize("name", options("published"))
+@pytest.mark.parametrize("name", entries("published"))
 def test_a_publication_names_its_source_and_the_suite_runs_its_settings(no_files, name):
     """The suite's numbers are the published ones in Polyak's form (theory.md section 1)."""
     published = load_publication(name)
@@ -223,7 +223,7 @@ def test_the_conversion_of_the_published_momentum_is_exact_and_another_conventio
 
 @pytest.mark.skipif(not list(RESULTS.glob("published_*.json")), reason="no committed comparison")
 def test_the_committed_comparison_follows_from_the_committed_members(no_files):
-    for name in options("published"):
+    for name in entries("published"):
         published = load_publication(name)
         suite, store = load_suite(published.suite, [f"results_dir={RESULTS}", "device=cpu"]), Store(RESULTS)
         rows = published_rows(published, suite.plan(store.members()), store)

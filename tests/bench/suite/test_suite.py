@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 import bench.cell.problem
 import bench.suite.suite
-from bench.cell.config import options
+from bench.cell.config import entries
 from bench.execution.record import failed_rows
 from bench.plan.plan import suite_hash
 from bench.plan.winner import Winner
@@ -24,7 +24,7 @@ from shb.errors import ConfigurationError
 from tests.bench.conftest import SUITE_SIZE
 from tests.bench.planted import curve_of
 
-SUITES = [name for name in options("suite") if name not in ("none", "published")]  # published: test_publication.py
+SUITES = [name for name in entries("suite") if name not in ("none", "published")]  # published: test_publication.py
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_trials_are_the_sobol_points_of_the_space():
 def test_the_default_suite_needs_no_download():
     for name in ("default", "smoke"):
         suite = load_suite(name)
-        used = {suite.config(problem, suite.optimizers[0]).dataset["name"] for problem in suite.problems}
+        used = {suite.config(problem, suite.optimizers[0]).dataset.name for problem in suite.problems}
         assert not any(DATASETS[dataset].needs_files for dataset in used)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from bench.cell.config import compose_config, options
+from bench.cell.config import compose_config, entries
 from bench.cell.space import SCALES, check_space
 from bench.suite.tuning import sobol_trials
 from shb.errors import ConfigurationError
@@ -72,7 +72,7 @@ def test_trials_differ():
     assert len({tuple(trial.values()) for trial in trials}) == 64
 
 
-@pytest.mark.parametrize("optimizer", options("optimizer"))
+@pytest.mark.parametrize("optimizer", entries("optimizer"))
 def test_the_search_space_of_every_optimizer_is_usable(optimizer):
     config = compose_config([f"optimizer={optimizer}"])
     space = config.optimizer.space
