@@ -130,10 +130,21 @@ def parameters(one):
     return [name for name in inspect.signature(one).parameters if name not in ("self", "cls")]
 
 
+def maker(one):
+    """The class whose parameters and errors a class has where it is made; None where nobody makes it."""
+    if getattr(one, "_is_protocol", False):
+        return None
+    if dataclasses.is_dataclass(one) or hasattr(one, "_fields"):
+        return one
+    return next(base for base in one.__mro__ if "__init__" in vars(base))
+
+
 def made_as_its_base(one):
-    """Whether a class has no parameters of its own."""
-    own = dataclasses.is_dataclass(one) or hasattr(one, "_fields") or "__init__" in vars(one)
-    return inspect.isclass(one) and (not own or getattr(one, "_is_protocol", False))
+    """Whether a class is made as a public base says, or as one of torch or Python."""
+    if not inspect.isclass(one):
+        return False
+    base = maker(one)
+    return base is None or (base is not one and (base in PUBLIC.values() or not base.__module__.startswith("shb")))
 
 
 def test_every_parameter_is_explained():
@@ -182,7 +193,7 @@ def raised(function):
 
 def errors(one):
     if inspect.isclass(one):
-        made = [vars(one).get(name) for name in ("__init__", "__post_init__")]
+        made = [] if made_as_its_base(one) else [vars(maker(one)).get(name) for name in ("__init__", "__post_init__")]
         return frozenset().union(*(raised(f) for f in made if inspect.isfunction(f)))
     return raised(one) if inspect.isfunction(inspect.unwrap(one)) else frozenset()
 

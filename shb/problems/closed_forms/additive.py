@@ -123,7 +123,15 @@ class Quadratic(AdditiveNoise):
 
 
 class Absolute(AdditiveNoise):
-    """Sharp minimum at 0; the oracle at the kink is sigma s (torch: derivative 0 of abs)."""
+    """Sharp minimum at 0; the oracle at the kink is sigma s (torch: derivative 0 of abs).
+
+    Args:
+        noise, sigma, atoms: as in `Quadratic`.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown noise, a sigma < 0, or as `ClosedForm`.
+    """
 
     name = "absolute"
 
@@ -140,7 +148,15 @@ class Absolute(AdditiveNoise):
 
 class Valley(AdditiveNoise):
     """Critical line {w_1 = 1}; Var w_2 after K steps is sigma^2 sum alpha_k^2 for SGD, and as much over (1 - beta)^2
-    to leading order for SHB."""
+    to leading order for SHB.
+
+    Args:
+        noise, sigma, atoms: as in `Quadratic`.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown noise, a sigma < 0, or as `ClosedForm`.
+    """
 
     name, size = "valley", 2
 
@@ -173,7 +189,15 @@ class Valley(AdditiveNoise):
 
 
 class Quartic(AdditiveNoise):
-    """Degenerate minimum at 0; L3 does not apply. GD is stable only while alpha w^2 < 2."""
+    """Degenerate minimum at 0; L3 does not apply. GD is stable only while alpha w^2 < 2.
+
+    Args:
+        noise, sigma, atoms: as in `Quadratic`.
+        options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown noise, a sigma < 0, or as `ClosedForm`.
+    """
 
     name = "quartic"
 

@@ -83,6 +83,10 @@ class E1(Signs, _Gadget):
     Args:
         form: the ReLU it is written with, a name of `shb.nonsmooth.SCALAR_RELUS`.
         options: as in `ClosedForm`.
+
+    Raises:
+        ConfigurationError: an unknown form, a `relu_derivative` or `relu_rule` with a form that has its own, or as
+            `ClosedForm`.
     """
 
     name = "e1"
