@@ -15,7 +15,7 @@ for package in ("pdoc", "latex2mathml"):
     pytest.importorskip(package, reason=f"{package} is not installed (pip install '.[doc]')")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT / "docs" / "site"))
-from public import defining_modules, public_modules, public_objects  # noqa: E402
+from public_api import defining_modules, public_modules, public_objects  # noqa: E402
 
 spec = importlib.util.spec_from_file_location("site_build", ROOT / "docs" / "site" / "build.py")
 site_build = importlib.util.module_from_spec(spec)

@@ -1,6 +1,6 @@
 """Builds the reference of `shb` as web pages that open offline: `python docs/site/build.py FOLDER` (`make docs`).
 
-One page for each public module (`public.py`) and for each module in which something public is defined, whose text has
+One page for each public module (`public_api.py`) and for each module in which something public is defined, whose text has
 the formulas; the written documents as pages beside them. Docstrings are plain text with formulas: what Markdown would
 take for its own (`*`, `<x, y>`) is escaped, so that a page shows what the docstring says.
 """
@@ -25,7 +25,7 @@ import pdoc.render_helpers
 import pdoc.search
 from markupsafe import Markup
 from numpy.typing import ArrayLike
-from public import HOOKS, defining_modules, public_modules, public_objects
+from public_api import HOOKS, defining_modules, public_modules, public_objects
 
 SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent.parent

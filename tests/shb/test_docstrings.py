@@ -1,6 +1,6 @@
 """Every name of shb says what it is; a public one also its parameters, its shapes, what it raises, and what it shows.
 
-What is public is read from the docstring of shb (docs/site/public.py). These checks are mechanical: they find what is
+What is public is read from the docstring of shb (docs/site/public_api.py). These checks are mechanical: they find what is
 left out, not what is wrong.
 """
 
@@ -24,7 +24,7 @@ from shb.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(ROOT / "docs" / "site"))
-from public import public_modules, public_names, public_objects  # noqa: E402
+from public_api import public_modules, public_names, public_objects  # noqa: E402
 
 MODULES = ["shb", *(module.name for module in pkgutil.walk_packages(shb.__path__, "shb."))]
 PUBLIC = dict(public_objects())
