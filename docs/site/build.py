@@ -1,8 +1,8 @@
 """Builds the reference of `shb` as web pages that open offline: `python docs/site/build.py FOLDER` (`make docs`).
 
-One page for each public module (`public_api.py`) and for each module in which something public is defined, whose text has
-the formulas; the written documents as pages beside them. Docstrings are plain text with formulas: what Markdown would
-take for its own (`*`, `<x, y>`) is escaped, so that a page shows what the docstring says.
+One page for each public module (`public_api.py`) and for each module in which something public is defined, whose text
+has the formulas; the written documents as pages beside them. Docstrings are plain text with formulas: what Markdown
+would take for its own (`*`, `<x, y>`) is escaped, so that a page shows what the docstring says.
 """
 
 from __future__ import annotations

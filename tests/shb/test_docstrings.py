@@ -1,7 +1,7 @@
 """Every name of shb says what it is; a public one also its parameters, its shapes, what it raises, and what it shows.
 
-What is public is read from the docstring of shb (docs/site/public_api.py). These checks are mechanical: they find what is
-left out, not what is wrong.
+What is public is read from the docstring of shb (docs/site/public_api.py). These checks are mechanical: they find what
+is left out, not what is wrong.
 """
 
 import ast
