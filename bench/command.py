@@ -20,7 +20,7 @@ import bench
 from bench.cell.bounds import BOUNDS
 from bench.execution.processes import WorkerError
 from bench.plan.choice import age_of, planned_for
-from bench.plan.plan import NEUTRAL, Plan
+from bench.plan.plan import NEUTRAL, SuitePlan
 from bench.store.environment import CONF
 from bench.store.schema import SCHEMAS
 from bench.store.store import Store, StoreWriteError
@@ -161,7 +161,7 @@ def read_store(folder: str, field: str = "results_dir") -> Store:
     return store
 
 
-def plan_and_store(arguments: Sequence[str]) -> tuple[Plan, Store]:
+def plan_and_store(arguments: Sequence[str]) -> tuple[SuitePlan, Store]:
     """For commands that read a suite's results: `suite=` (default: default) and overrides such as results_dir.
 
     The plan is the stored one of the last run with these overrides. Where there is none (an older store, or nothing was

@@ -31,7 +31,7 @@ from bench.leaderboard.document import leaderboard, write_leaderboard
 from bench.leaderboard.text import print_leaderboard
 from bench.logger.logger import Logger, make_logger
 from bench.plan.coverage import coverage
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.plan.stored import write_plan
 from bench.store.store import Store, StoreWriteError
 from bench.suite.suite import Suite, load_suite
@@ -126,7 +126,7 @@ def _log_pair(suite: Suite, problem: str, optimizer: str, store: Store, logger: 
         _log(logger, evaluation, store, "evaluation")
 
 
-def _amount(suite: Suite, plan: Plan, store: Store) -> tuple[int, int, float]:
+def _amount(suite: Suite, plan: SuitePlan, store: Store) -> tuple[int, int, float]:
     """Members to compute, members planned, and the work of the former."""
     found = coverage(plan, store)
     amount = sum(work(suite.tuning_cell(one.problem, one.optimizer), one.missing) for one in found if one.missing)

@@ -10,7 +10,7 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from bench.leaderboard.document import computed_with
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.store.content_hash import content_hash
 from bench.store.environment import ROOT
 from bench.store.store import Store
@@ -23,7 +23,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\
 class Citation:
     """What is cited: a suite's plan, its computed members, and how many there should be."""
 
-    plan: Plan
+    plan: SuitePlan
     members: pl.DataFrame
     planned: int
 
@@ -73,7 +73,7 @@ class Citation:
         return str(self.members["created"].max())[:4]
 
 
-def citation_of(plan: Plan, store: Store) -> Citation:
+def citation_of(plan: SuitePlan, store: Store) -> Citation:
     """The computed members of the suite in the store.
 
     Raises:

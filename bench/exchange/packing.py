@@ -14,7 +14,7 @@ from typing import Any
 from bench.exchange.citation import Citation, citation_of
 from bench.exchange.zip_reader import PLAIN, is_plain
 from bench.leaderboard.document import computed_with, leaderboard, write_leaderboard
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.plan.stored import write_plan
 from bench.store.environment import CONF, ROOT, code_version
 from bench.store.schema import SCHEMA_VERSION as STORE_SCHEMA_VERSION
@@ -28,7 +28,7 @@ FROM_ROOT = ("CITATION.cff", "LICENSE", "requirements.lock")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip file can say: a time would change the bytes
 
 
-def pack(plan: Plan, store: Store) -> tuple[Citation, dict[str, bytes]]:
+def pack(plan: SuitePlan, store: Store) -> tuple[Citation, dict[str, bytes]]:
     """All files of the archive: path -> content, the manifest among them."""
     citation = citation_of(plan, store)
     files = {f"conf/{path.relative_to(CONF).as_posix()}": path.read_bytes() for path in sorted(CONF.rglob("*.yaml"))}

@@ -28,7 +28,7 @@ from bench.leaderboard.ranking.power import closest_pair
 from bench.leaderboard.ranking.profiles import profiles
 from bench.leaderboard.ranking.sensitivity import sensitivity
 from bench.leaderboard.text import markdown
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.statistics.bootstrap import interquartile_interval, median_interval
 from bench.statistics.medians import finite_or_none, median
 from bench.store.store import Store
@@ -57,7 +57,7 @@ COLUMNS = (
 )
 
 
-def leaderboard(plan: Plan, store: Store) -> dict[str, Any]:
+def leaderboard(plan: SuitePlan, store: Store) -> dict[str, Any]:
     """The document of leaderboard.json, explained in docs/results.md; infinite numbers are None."""
     table = entries(plan, store)
     rows = [row for problem, own in table.items() for row in _rows(plan, problem, own)]
@@ -92,12 +92,12 @@ def leaderboard(plan: Plan, store: Store) -> dict[str, Any]:
     }
 
 
-def leaderboard_rows(plan: Plan, store: Store) -> list[dict[str, Any]]:
+def leaderboard_rows(plan: SuitePlan, store: Store) -> list[dict[str, Any]]:
     """The rows of `leaderboard`: one per problem, optimizer and metric, with COLUMNS and the protocol beside them."""
     return leaderboard(plan, store)["rows"]
 
 
-def _rows(plan: Plan, problem: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
+def _rows(plan: SuitePlan, problem: str, own: Sequence[Entry]) -> list[dict[str, Any]]:
     standing = {metric: _standings(own, metric) for metric in own[0].values}
     rows = []
     for entry in own:
@@ -172,7 +172,7 @@ def computed_with(members: pl.DataFrame) -> dict[str, list[str]]:
     return {name: sorted(map(str, members[name].drop_nulls().unique())) for name in columns}
 
 
-def write_leaderboard(plan: Plan, board: dict[str, Any], store: Store) -> list[Path]:
+def write_leaderboard(plan: SuitePlan, board: dict[str, Any], store: Store) -> list[Path]:
     """Write leaderboard.md, .csv and .json beside the store; returns the paths."""
     folder = store.folder
     paths = [folder / f"leaderboard.{suffix}" for suffix in ("md", "csv", "json")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from bench.plan.plan import Pair, Plan, Target
+from bench.plan.plan import Pair, SuitePlan, Target
 from bench.plan.winner import Winner
 from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
@@ -53,7 +53,7 @@ class Entry:
         return dict(self.winner.hyperparameters) if self.winner else None
 
 
-def entries(plan: Plan, store: Store) -> dict[str, list[Entry]]:
+def entries(plan: SuitePlan, store: Store) -> dict[str, list[Entry]]:
     """Problem -> one entry per optimizer, in the order of the suite."""
     members = store.members().filter(pl.col("status") != "failed")
     return {
@@ -62,7 +62,7 @@ def entries(plan: Plan, store: Store) -> dict[str, list[Entry]]:
     }
 
 
-def _entry(plan: Plan, pair: Pair, store: Store, members: pl.DataFrame) -> Entry:
+def _entry(plan: SuitePlan, pair: Pair, store: Store, members: pl.DataFrame) -> Entry:
     tuning = members.filter(pl.col("member_id").is_in(pair.tuning_ids))
     evaluation = members.filter(pl.col("member_id").is_in(pair.evaluation_ids(members))).sort("seed")
     curves = store.curves(evaluation["member_id"].to_list())

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.leaderboard.ranking.power import MOST_SEEDS, POWER
 from bench.leaderboard.ranking.profiles import LARGEST_FACTOR
 from bench.leaderboard.ranking.sensitivity import AXES, NEAR_BEST
-from bench.plan.plan import Plan, Target
+from bench.plan.plan import SuitePlan, Target
 from bench.statistics.metric import Metric
 from bench.terminal.tables import print_table
 
@@ -45,7 +45,7 @@ def value_text(row: Mapping[str, Any], names: tuple[str, str, str]) -> str:
     return Metric(row["metric"]).interval_text(*(math.inf if end is None else end for end in (value, low, high)))
 
 
-def tables(plan: Plan, board: Mapping[str, Any]) -> list[tuple[str, list[str], Lines]]:
+def tables(plan: SuitePlan, board: Mapping[str, Any]) -> list[tuple[str, list[str], Lines]]:
     """One table per problem: title, header, lines.
 
     Tie groups of the first metric in their order, within a group the order of the suite, which ranks nothing;
@@ -157,7 +157,7 @@ def sensitivity_table(board: Mapping[str, Any]) -> tuple[list[str], Lines]:
     return names, lines
 
 
-def caption(plan: Plan, board: Mapping[str, Any]) -> str:
+def caption(plan: SuitePlan, board: Mapping[str, Any]) -> str:
     """What the numbers are, and whether the table is complete."""
     state = (
         "complete" if board["complete"] else "INCOMPLETE: see coverage; incomplete rows have no rank; not to be cited"
@@ -187,11 +187,11 @@ def setting_text(row: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value:.6g}" for name, value in values if name in row["space"] or not row["space"]) or "-"
 
 
-def _setting_name(plan: Plan) -> str:
+def _setting_name(plan: SuitePlan) -> str:
     return "tuned" if plan.tunes else "setting"
 
 
-def space_lines(plan: Plan, board: Mapping[str, Any]) -> list[str]:
+def space_lines(plan: SuitePlan, board: Mapping[str, Any]) -> list[str]:
     """The search spaces, one line per optimizer (and problem, where a problem has its own)."""
     lines: dict[str, list[str]] = {}
     for row in (row for row in board["rows"] if row["space"]):
@@ -201,7 +201,7 @@ def space_lines(plan: Plan, board: Mapping[str, Any]) -> list[str]:
     return [t if len(set(p)) == everywhere else f"{t} on {', '.join(dict.fromkeys(p))}" for t, p in lines.items()]
 
 
-def print_leaderboard(plan: Plan, board: Mapping[str, Any], console: Console) -> None:
+def print_leaderboard(plan: SuitePlan, board: Mapping[str, Any], console: Console) -> None:
     """Print one table per problem, and the one across problems."""
     for problem, (title, names, lines) in zip(plan.problems, tables(plan, board)):
         whole = all(line[names.index("coverage")] == "100 %" for line in lines)
@@ -221,7 +221,7 @@ def print_leaderboard(plan: Plan, board: Mapping[str, Any], console: Console) ->
     console.print(caption(plan, board), highlight=False)
 
 
-def markdown(plan: Plan, board: Mapping[str, Any]) -> str:
+def markdown(plan: SuitePlan, board: Mapping[str, Any]) -> str:
     """The text of leaderboard.md."""
     text = [f"# Leaderboard, suite {plan.suite}", "", caption(plan, board), ""]
     for problem, (title, names, lines) in zip(plan.problems, tables(plan, board)):

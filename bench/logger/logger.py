@@ -12,7 +12,7 @@ import polars as pl
 
 from bench.cell.cell import Cell
 from bench.cell.groups import LoggerConfig
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.terminal.os_errors import said
 from shb.errors import ConfigurationError
 
@@ -27,7 +27,7 @@ class Logger(Protocol):
             role: "cell" (of the command line), or "tuning" or "evaluation" (of a suite).
         """
 
-    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: SuitePlan, rows: Sequence[dict]) -> None:
         """Log the rows of `bench.leaderboard.document.leaderboard_rows`."""
 
     def close(self) -> None:
@@ -40,7 +40,7 @@ class NoLogger:
     def cell(self, cell: Cell, members: pl.DataFrame, curves: pl.DataFrame, *, role: str) -> None:
         pass
 
-    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: SuitePlan, rows: Sequence[dict]) -> None:
         pass
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class SafeLogger:
     def cell(self, cell: Cell, members: pl.DataFrame, curves: pl.DataFrame, *, role: str) -> None:
         self._guarded(lambda logger: logger.cell(cell, members, curves, role=role))
 
-    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: SuitePlan, rows: Sequence[dict]) -> None:
         self._guarded(lambda logger: logger.leaderboard(plan, rows))
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ from wandb.sdk import wandb_setup
 from bench.cell.cell import Cell
 from bench.leaderboard.document import COLUMNS, is_complete
 from bench.logger.logger import check_writable, one_line
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.statistics.metric import Metric
 from bench.statistics.quantiles import quantile_bands
 from bench.store.schema import CURVE_METRICS, METRICS
@@ -78,7 +78,7 @@ class WandbLogger:
                 for row in seeds.iter_rows(named=True):
                     self._log_seed(group, row, curves)
 
-    def leaderboard(self, plan: Plan, rows: Sequence[dict]) -> None:
+    def leaderboard(self, plan: SuitePlan, rows: Sequence[dict]) -> None:
         """One run with the leaderboard as a table; columns COLUMNS, hyperparameters as JSON."""
         data = [[json.dumps(row[c]) if c == "hyperparameters" else row[c] for c in COLUMNS] for row in rows]
         config = {"suite": plan.suite, "suite_version": plan.version, "complete": is_complete(rows)}

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
-from bench.plan.plan import Plan, changes_of, suite_hash
+from bench.plan.plan import SuitePlan, changes_of, suite_hash
 from bench.plan.stored import stored_plan
 from bench.store.environment import CONF
 from bench.store.store import Store
 
 
-def planned_for(store: Store, suite: str, overrides: Sequence[str]) -> Plan | None:
+def planned_for(store: Store, suite: str, overrides: Sequence[str]) -> SuitePlan | None:
     """The stored plan of the suite with these overrides, under the engine and on the device that they name, if any."""
     given = dict(one.split("=", 1) for one in overrides if "=" in one)
     asked = {name: given[name] for name in ("engine", "device") if given.get(name, "auto") != "auto"}
     return stored_plan(store, suite, changes_of(overrides), **asked)
 
 
-def age_of(plan: Plan) -> str:
+def age_of(plan: SuitePlan) -> str:
     """A line for a plan that is not that of the suite's file as it is now; "" if it is, or if there is no file."""
     path = CONF / "suite" / f"{plan.suite}.yaml"
     raw = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None

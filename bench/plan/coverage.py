@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.store.store import Store
 
 
@@ -42,7 +42,7 @@ class Coverage:
         return self.planned - self.stored
 
 
-def coverage(plan: Plan, store: Store) -> list[Coverage]:
+def coverage(plan: SuitePlan, store: Store) -> list[Coverage]:
     """Every phase of every pair, in their order. A suite with given settings has no tuning phase."""
     members = store.members()
     found = []

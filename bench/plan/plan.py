@@ -102,7 +102,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SuitePlan:
     """A suite as it was planned.
 
     Attributes:

@@ -15,19 +15,23 @@ from typing import Any
 
 import polars as pl
 
-from bench.plan.plan import Pair, Plan, Target, setting_key
+from bench.plan.plan import Pair, SuitePlan, Target, setting_key
 from bench.store.environment import code_version
 from bench.store.schema import PLAN_SCHEMA, SCHEMA_VERSION
-from bench.store.store import Store
+from bench.store.store import Store, StoreWriteError
+from bench.terminal.os_errors import said
 
 
-def write_plan(store: Store, plan: Plan, created: str | None = None) -> bool:
+def write_plan(store: Store, plan: SuitePlan, created: str | None = None) -> bool:
     """Store those pairs of the plan, which may have a part of the suite's only, that are not there as they are.
 
     Args:
         created: when it was planned; now by default.
 
     Returns whether there were any.
+
+    Raises:
+        StoreWriteError: the store could not be written.
     """
     known = _newest(store, plan.suite, plan.changes)
     pairs = {pair.position: pair for pair in known.pairs} if known and _header(known) == _header(plan) else {}
@@ -35,7 +39,10 @@ def write_plan(store: Store, plan: Plan, created: str | None = None) -> bool:
     new = [pair for pair in plan.pairs if not _holds(pairs.get(pair.position), pair)]
     rows = [row for pair in new for row in _rows(plan, pair, now)]
     if rows:
-        store.write_frame("plans", pl.DataFrame(rows, schema=PLAN_SCHEMA))
+        try:
+            store.write_frame("plans", pl.DataFrame(rows, schema=PLAN_SCHEMA))
+        except OSError as error:
+            raise StoreWriteError(said(error), error.errno) from error
     return bool(rows)
 
 
@@ -46,7 +53,7 @@ def stored_plan(
     *,
     engine: str | None = None,
     device: str | None = None,
-) -> Plan | None:
+) -> SuitePlan | None:
     """The plan of the last run of a suite in this store; None if there is none, or a part of it is damaged.
 
     Args:
@@ -57,7 +64,7 @@ def stored_plan(
     return plan if plan is not None and len(plan.pairs) == plan.count else None
 
 
-def _newest(store: Store, suite: str, changes: Sequence[str], **asked: str | None) -> Plan | None:
+def _newest(store: Store, suite: str, changes: Sequence[str], **asked: str | None) -> SuitePlan | None:
     rows = store.read("plans").filter(pl.col("suite") == suite)
     rows = rows.filter(pl.col("changes").list.sort().list.join("\n") == "\n".join(sorted(changes)))
     for name, value in asked.items():
@@ -68,7 +75,7 @@ def _newest(store: Store, suite: str, changes: Sequence[str], **asked: str | Non
     first = rows.row(-1, named=True)
     rows = rows.filter((pl.col("suite_version") == first["suite_version"]) & (pl.col("content") == first["content"]))
     pairs = [_pair(found.to_dicts()) for found in rows.partition_by("problem", "optimizer")]
-    return Plan(
+    return SuitePlan(
         suite=suite,
         version=first["suite_version"],
         content=first["content"],
@@ -78,7 +85,7 @@ def _newest(store: Store, suite: str, changes: Sequence[str], **asked: str | Non
     )
 
 
-def _header(plan: Plan) -> dict[str, Any]:
+def _header(plan: SuitePlan) -> dict[str, Any]:
     return {
         "suite": plan.suite,
         "suite_version": plan.version,
@@ -104,7 +111,7 @@ def _facts(pair: Pair) -> tuple:
     return pair.score, pair.target, pair.space, pair.engine, pair.device, pair.setting, trials
 
 
-def _rows(plan: Plan, pair: Pair, created: str) -> Iterable[dict[str, Any]]:
+def _rows(plan: SuitePlan, pair: Pair, created: str) -> Iterable[dict[str, Any]]:
     """One row per trial and per evaluation; one without members for a pair that has neither yet."""
     commit, dirty = code_version()
     shared = {

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from omegaconf import OmegaConf
 
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.statistics.estimates import MeanDifference
 from bench.statistics.inference import ALPHA, holm, p_zero
 from bench.store.environment import CONF
@@ -84,7 +84,7 @@ def load_publication(name: str) -> Publication:
     return Publication(**raw, measurements=measurements)
 
 
-def published_rows(publication: Publication, plan: Plan, store: Store) -> list[dict[str, Any]]:
+def published_rows(publication: Publication, plan: SuitePlan, store: Store) -> list[dict[str, Any]]:
     """One row per measurement and optimizer: both samples, their difference, its interval and the verdict.
 
     Numbers are None where fewer than two seeds are stored or one of them diverged: such rows have no verdict on the

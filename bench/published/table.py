@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.published.publication import Publication
 from bench.statistics.inference import ALPHA
 from bench.statistics.metric import Metric
@@ -81,7 +81,7 @@ def is_complete(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def write_published(
-    publication: Publication, rows: Sequence[Mapping[str, Any]], plan: Plan, store: Store
+    publication: Publication, rows: Sequence[Mapping[str, Any]], plan: SuitePlan, store: Store
 ) -> list[Path]:
     """Write published_NAME.md and .json into the store's folder; returns the paths."""
     document = {

@@ -13,7 +13,7 @@ import polars as pl
 from bench.claims.document import read_claims
 from bench.leaderboard.entry import Entry, entries
 from bench.plan.coverage import Coverage, coverage
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.report.curves import Curves, make_curves
 from bench.store.store import Store
 
@@ -46,7 +46,7 @@ class Report:
         faults: a line for everything in the store that was left out.
     """
 
-    plan: Plan
+    plan: SuitePlan
     folder: Path
     document: Mapping[str, Any]
     members: pl.DataFrame
@@ -81,7 +81,7 @@ class Report:
         return [row for row in own if metric in (None, row["metric"])]
 
 
-def gather(plan: Plan, store: Store, document: Mapping[str, Any]) -> Report:
+def gather(plan: SuitePlan, store: Store, document: Mapping[str, Any]) -> Report:
     """Collect the report of `document`, which `bench.leaderboard.document.leaderboard` made from the same plan and
     store.
 

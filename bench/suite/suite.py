@@ -20,7 +20,7 @@ from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
 from bench.cell.space import Axis
 from bench.execution.engine import settle
-from bench.plan.plan import Pair, Plan, Target, changes_of, setting_key, suite_hash
+from bench.plan.plan import Pair, SuitePlan, Target, changes_of, setting_key, suite_hash
 from bench.statistics.resampling import RESAMPLES
 from bench.store.schema import METRICS
 from bench.suite.tuning import sobol_trials
@@ -119,14 +119,14 @@ class Suite:
             return "train_loss"
         return "val_accuracy" if DATASETS[spec["dataset"]].task == "classification" else "val_loss"
 
-    def plan(self, members: pl.DataFrame, only: Sequence[tuple[str, str]] | None = None) -> Plan:
+    def plan(self, members: pl.DataFrame, only: Sequence[tuple[str, str]] | None = None) -> SuitePlan:
         """What is planned, evaluations as far as stored `members` know the winners.
 
         Args:
             only: some (problem, optimizer) of the suite; all by default.
         """
         positions = {pair: position for position, pair in enumerate(self.pairs())}
-        return Plan(
+        return SuitePlan(
             suite=self.name,
             version=self.version,
             content=self.content,

@@ -30,7 +30,15 @@ from public_api import HOOKS, defining_modules, public_modules, public_objects
 SITE = Path(__file__).resolve().parent
 ROOT = SITE.parent.parent
 DOCUMENTS = {  # title of a group -> its files, in reading order
-    "Begin": ["README.md", "docs/extend.md", "docs/practice.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"],
+    "Begin": [
+        "README.md",
+        "docs/extend.md",
+        "docs/practice.md",
+        "docs/glossary.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+    ],
     "Theory": ["docs/theory.md", "docs/claims.md"],
     "Results": ["docs/results.md", "docs/ranking.md", "docs/report.md", "docs/published.md"],
     "Inside": ["docs/architecture.md", "docs/kernels.md"],

@@ -88,7 +88,7 @@ ALLOWED = {  # room -> rooms that it imports; all of these stand above it, so th
     "store": [],
     "terminal": [],
     "cell": ["store"],
-    "plan": ["statistics", "store"],
+    "plan": ["statistics", "store", "terminal"],
     "execution": ["cell", "statistics", "store", "terminal"],
     "leaderboard.ranking": ["statistics"],
     "reproduction": ["cell", "statistics", "store", "terminal", "execution"],

@@ -18,7 +18,7 @@ import bench.reproduction.reproduction
 import bench.status
 import bench.verify
 from bench.command import run_command
-from bench.plan.plan import Pair, Plan
+from bench.plan.plan import Pair, SuitePlan
 from bench.plan.stored import write_plan
 from bench.report import figures
 from bench.store.store import Store
@@ -165,6 +165,8 @@ def test_a_publication_is_compared_in_a_folder_as_it_stands(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench.published.__main__, "published_rows", lambda *arguments: [])
     monkeypatch.setattr(bench.published.__main__, "print_table", lambda *arguments, **options: None)
-    write_plan(Store(name), Plan("published", 1, "", (), 0, 0, 1, 1, (Pair("fashion_mnist/cnn", "sgd", "val_loss"),)))
+    write_plan(
+        Store(name), SuitePlan("published", 1, "", (), 0, 0, 1, 1, (Pair("fashion_mnist/cnn", "sgd", "val_loss"),))
+    )
     assert run_command(bench.published.__main__.main, [f"results_dir={name}"]) == 0
     assert sorted(os.listdir(name)) == ["plans", "published_deepobs.json", "published_deepobs.md"]

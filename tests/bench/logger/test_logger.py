@@ -13,7 +13,7 @@ from bench.leaderboard.document import COLUMNS
 from bench.logger import wandb_logger
 from bench.logger.logger import NoLogger, make_logger
 from bench.logger.wandb_logger import resolve_mode, wandb
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from shb.errors import ConfigurationError
 from tests.bench.logger.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_runs
 
@@ -29,7 +29,7 @@ def test_nothing_is_printed_or_written_outside_the_folder(tmp_path, computed, wa
     warnings = []
     logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), warnings.append)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [dict.fromkeys(COLUMNS, 1.0)])
+    logger.leaderboard(SuitePlan("smoke", 2, "", (), 4, 2, 4, 0), [dict.fromkeys(COLUMNS, 1.0)])
     logger.close()
     wandb.teardown()
     assert len(read_runs(tmp_path)) == 2 and warnings == []
@@ -51,7 +51,7 @@ def test_a_failing_wandb_gives_one_warning_and_then_silence(tmp_path, computed, 
     logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), warnings.append)
     for _ in range(3):
         logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [])
+    logger.leaderboard(SuitePlan("smoke", 2, "", (), 4, 2, 4, 0), [])
     logger.close()
     assert warnings == ["logging stopped (RuntimeError: disk full); the results are in the store"]
     assert len(calls) == 1
@@ -245,5 +245,5 @@ def test_the_composed_configuration_is_accepted_and_none_logs_nothing(computed, 
     assert isinstance(logger, NoLogger)
     cell, store = computed(CLASSES)
     logger.cell(cell, store.members(), store.curves(cell.ids), role="cell")
-    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), [])
+    logger.leaderboard(SuitePlan("smoke", 2, "", (), 4, 2, 4, 0), [])
     logger.close()

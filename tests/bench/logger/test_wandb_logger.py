@@ -12,7 +12,7 @@ from bench.execution.record import failed_rows
 from bench.leaderboard.document import COLUMNS
 from bench.logger.logger import make_logger
 from bench.logger.wandb_logger import seed_quantiles, seed_summary, wandb
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.store.schema import CURVE_SCHEMA, METRICS
 from bench.store.store import Store
 from tests.bench.logger.wandb_runs import CLASSES, REGRESSION, SETTINGS, log, no_init, read_run, read_runs
@@ -207,7 +207,7 @@ def test_the_leaderboard_is_a_table(tmp_path):
         | {"n_diverged": 4, "hyperparameters": None, "coverage": 0.5},
     ]
     logger = make_logger(LoggerConfig.of({**SETTINGS, "dir": str(tmp_path)}), pytest.fail)
-    logger.leaderboard(Plan("smoke", 2, "", (), 4, 2, 4, 0), rows)
+    logger.leaderboard(SuitePlan("smoke", 2, "", (), 4, 2, 4, 0), rows)
     logger.close()
     (run,) = read_runs(tmp_path).values()
     assert (run["group"], run["job_type"], run["name"]) == ("leaderboard", "leaderboard", "leaderboard smoke v2")

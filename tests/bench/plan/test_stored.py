@@ -11,7 +11,7 @@ import pytest
 import bench.run
 import bench.status
 from bench.command import plan_and_store, run_command
-from bench.plan.plan import Pair, Plan, Target
+from bench.plan.plan import Pair, SuitePlan, Target
 from bench.plan.stored import stored_plan, write_plan
 from bench.store.store import Store
 from bench.suite.suite import load_suite
@@ -28,7 +28,7 @@ SGD = Pair(
     trials={'{"lr": 0.1}': ["a0", "a1"], '{"lr": 0.5}': ["b0", "b1"]},
 )
 SHB = dataclasses.replace(SGD, optimizer="shb", position=1, target=None, trials={'{"lr": 0.2}': ["c0", "c1"]})
-PLAN = Plan("mine", 3, "0123", ("steps=4",), 2, 2, 3, 2, (SGD, SHB))
+PLAN = SuitePlan("mine", 3, "0123", ("steps=4",), 2, 2, 3, 2, (SGD, SHB))
 
 
 def evaluated(plan, key='{"lr": 0.5}', ids=("e0", "e1", "e2")):
@@ -46,7 +46,7 @@ def test_what_is_written_is_read(tmp_path):
     for suite, changes in (("other", ["steps=4"]), ("mine", []), ("mine", ["steps=5"])):
         assert stored_plan(Store(tmp_path), suite, changes) is None
     given = dataclasses.replace(SGD, trials={}, space={}, setting={"lr": 0.5}, evaluations={'{"lr": 0.5}': ["e0"]})
-    plan = Plan("given", 1, "4567", (), 0, 0, 1, 1, (given,))
+    plan = SuitePlan("given", 1, "4567", (), 0, 0, 1, 1, (given,))
     write_plan(Store(tmp_path), plan)
     assert stored_plan(Store(tmp_path), "given") == plan and not plan.tunes and plan.size == 1
 

@@ -9,7 +9,7 @@ import pytest
 from bench.archive import main as archive_main
 from bench.command import run_command
 from bench.leaderboard.__main__ import main as leaderboard_main
-from bench.plan.plan import Plan
+from bench.plan.plan import SuitePlan
 from bench.published.publication import load_publication
 from bench.published.table import write_published
 from bench.report.__main__ import main as report_main
@@ -83,7 +83,7 @@ def test_a_full_disk_and_a_published_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shb.files.os.fsync", failing(errno.ENOSPC))
 
     def write(arguments):  # the command itself needs data sets
-        write_published(load_publication("deepobs"), [], Plan("published", 1, "", (), 0, 0, 0, 0), Store(tmp_path))
+        write_published(load_publication("deepobs"), [], SuitePlan("published", 1, "", (), 0, 0, 0, 0), Store(tmp_path))
 
     assert run_command(write, []) == 1
     one_line(capsys, str(Path(tmp_path) / "published_"), "make room")
