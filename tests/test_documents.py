@@ -18,7 +18,7 @@ from bench.store.store import Store
 from bench.suite.suite import load_suite
 from shb.optimizers import OPTIMIZERS
 from shb.problems import E1
-from shb.training import Member, Stack, Plan, why_not
+from shb.training import Member, Plan, Stack, why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "results" / "reference"
