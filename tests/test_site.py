@@ -56,6 +56,7 @@ def seen(line):
             yield squeezed(part)
 
 
+@pytest.mark.slow
 def test_every_public_module_has_its_page_and_every_name_its_place(site):
     _, pages = site
     assert {f"{name.replace('.', '/')}.html" for name in [*public_modules(), *defining_modules()]} <= pages.keys()
@@ -68,6 +69,7 @@ def test_every_public_module_has_its_page_and_every_name_its_place(site):
         assert inspect.getdoc(one)
 
 
+@pytest.mark.slow
 def test_a_page_shows_every_line_of_its_docstrings(site):
     _, pages = site
     texts = {path: text_of(page) for path, page in pages.items()}
@@ -83,6 +85,7 @@ def test_a_page_shows_every_line_of_its_docstrings(site):
     assert lost == []
 
 
+@pytest.mark.slow
 def test_formulas_and_examples_are_code(site):
     _, pages = site
     for module in [*public_modules(), *defining_modules()]:
@@ -93,6 +96,7 @@ def test_formulas_and_examples_are_code(site):
                 assert squeezed(line) in shown, (module, line)
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched(site):
     folder, pages = site
     assert (folder / "search.js").stat().st_size > 10_000
@@ -102,6 +106,7 @@ def test_nothing_is_fetched(site):
         assert not re.search(r"@import|url\([\"']?(?:https?:|//)|script\.src = [\"'](?:https?:|//)", page), path
 
 
+@pytest.mark.slow
 def test_every_link_leads_somewhere(site):
     folder, pages = site
     identifiers = {path: set(re.findall(r'\bid="([^"]+)"', page)) for path, page in pages.items()}
@@ -118,6 +123,7 @@ def test_every_link_leads_somewhere(site):
         assert not anchor or there not in pages or unquote(anchor) in identifiers[there], (path, there, anchor)
 
 
+@pytest.mark.slow
 def test_formulas_of_a_document_are_drawn(site):
     _, pages = site
     theory = pages["documents/theory.html"]

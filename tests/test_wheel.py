@@ -47,6 +47,7 @@ def test_every_file_of_a_package_is_in_the_wheel(site, package):
     assert files(site / package) == files(ROOT / package)
 
 
+@pytest.mark.slow
 def test_the_library_works_from_the_wheel(site):
     step = "import torch; w = torch.ones(1, requires_grad=True); o = shb.SHB([w], lr=0.5); w.sum().backward(); o.step()"
     sources = "from shb.kernels.library import SOURCE; assert SOURCE.is_file()"

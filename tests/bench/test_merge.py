@@ -235,6 +235,7 @@ def test_ensembles_contradict_each_other(make, target):
     assert Store(target).ensemble("e" * 16)["gap"].tolist() == [1.0, 2.0]
 
 
+@pytest.mark.slow
 def test_a_real_store_loses_nothing(finished, tmp_path, target):
     """Two overlapping halves of the tiny suite give the whole."""
     whole = Store(finished)

@@ -88,7 +88,11 @@ def only(failed, *names):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["problem=e1", "steps=9", "engine=eager"], ["optimizer=adam", *NETWORK], ["model=cnn", "dataset=mnist1d"]],
+    [
+        ["problem=e1", "steps=9", "engine=eager"],
+        ["optimizer=adam", *NETWORK],
+        pytest.param(["model=cnn", "dataset=mnist1d"], marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_shipped_passes(checked, arguments):
     if "model=cnn" in arguments:
@@ -100,6 +104,7 @@ def test_a_rule_with_the_exact_operations_passes(checked, own_rule):
     assert checked(own_rule("fine", sgd_with(lambda lr, w, k: lr)), *EAGER) == {}
 
 
+@pytest.mark.slow
 def test_a_model_with_dropout_and_running_statistics_passes(checked, own_model):
     def make(shape, outputs):
         layers = nn.BatchNorm1d(10), nn.Dropout(0.3), nn.Linear(10, 4), nn.Dropout(0.5), nn.Linear(4, outputs)

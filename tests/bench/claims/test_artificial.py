@@ -292,6 +292,7 @@ def test_tiny_runs_show_what_the_claims_say(tiny):
     assert parts["CL26c"].estimate.value == parts["CL26d"].estimate.value == 0
 
 
+@pytest.mark.slow
 def test_the_figure_copes_with_some_of_the_claims(tiny):
     results = {claim: columns for claim, (columns, _) in tiny.items()}
     assert figures.figure({}, {}) is None

@@ -162,7 +162,9 @@ def test_the_catalogue_is_complete_and_every_part_is_expected():
     assert all(one.verdicts and one.why for one in known.values())  # `expectations` has checked what they say
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "level", [pytest.param(level, marks=pytest.mark.slow if level == "full" else ()) for level in LEVELS]
+)
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_every_experiment_of_every_level_can_be_composed(claim, level):
     """A wrong override or size at LEVEL=full must not wait for a run of hours. Data sets of files are not opened."""

@@ -241,6 +241,7 @@ def tiny():
     return {claim: run_tiny(claim, sizes) for claim, sizes in TINY.items()}
 
 
+@pytest.mark.slow
 def test_tiny_runs_give_every_part_with_controls(tiny):
     parts = {claim: [part.id for part in rows] for claim, (_, rows) in tiny.items()}
     assert parts == {
@@ -252,6 +253,7 @@ def test_tiny_runs_give_every_part_with_controls(tiny):
     assert all(control.fired for part in tiny["CL21"][1] for control in part.controls)
 
 
+@pytest.mark.slow
 def test_the_figure_copes_with_some_of_the_claims(tiny):
     protocols = {claim: Protocol("quick", sizes) for claim, sizes in TINY.items()}
     results = {claim: columns for claim, (columns, _) in tiny.items()}

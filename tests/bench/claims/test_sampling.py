@@ -55,6 +55,7 @@ def test_full_batch_end_to_end(cl38):
     assert verdicts(full_batch.parts(*cl38)) == {"CL38a": "SUPPORTED", "CL38b": "SUPPORTED", "CL38c": "SUPPORTED"}
 
 
+@pytest.mark.slow
 def test_full_batch_verdicts_follow_the_columns(cl38):
     protocol, results = cl38
     noisy = results["random constant"]
@@ -100,6 +101,7 @@ def cl39():
     return protocol, compute(matched_steps, protocol)
 
 
+@pytest.mark.slow
 def test_matched_steps_end_to_end(cl39):
     parts = matched_steps.parts(*cl39)
     assert [part.id for part in parts] == ["CL39a", "CL39b", "CL39c", "CL39d"]

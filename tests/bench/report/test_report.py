@@ -355,6 +355,7 @@ def test_claims_of_a_newer_code_or_damaged_are_refused_in_one_line(finished_copy
         assert word in error.replace("\n", " ") and "claims.json" in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_figures_in_three_formats_equal_for_equal_stores(full, tmp_path):
     curves = [own for own in full.curves if own.problem == "digits/mlp"]  # one problem: drawing takes time
     nothing = {"problem": "digits/mlp", "optimizer": "sgd", "against": "lr", "points": []}  # no trial is stored

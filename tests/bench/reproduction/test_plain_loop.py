@@ -44,7 +44,10 @@ def assert_same(cell):
         assert abs(plain[-1]["val_loss"] / plain[0]["val_loss"] - 1) > 1e-3  # it went somewhere
 
 
-PAIRS = [*((name, "shb") for name in PROBLEMS), *(("digits/mlp", name) for name in OPTIMIZERS if name != "shb")]
+PAIRS = [  # a network of every kind at once, the others with the slow tests
+    *(pytest.param(name, "shb", marks=[pytest.mark.slow] if name == "digits/cnn" else []) for name in PROBLEMS),
+    *(("digits/mlp", name) for name in OPTIMIZERS if name != "shb"),
+]
 
 
 @pytest.mark.parametrize(("problem", "optimizer"), PAIRS)  # every network, every optimizer

@@ -167,6 +167,7 @@ def test_copies_have_small_errors_of_their_own(chaotic):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_last_bit_decides_a_chaotic_member_and_the_rules_know(chaotic, copies):
     """Copies play the stored member: they end elsewhere than the plain one, by far more than rounding, and pass."""
     plain = alone(chaotic)
@@ -177,6 +178,7 @@ def test_the_last_bit_decides_a_chaotic_member_and_the_rules_know(chaotic, copie
 
 
 @pytest.mark.parametrize("other", ["seed_offset=1", "optimizer.lr=0.26", "optimizer.momentum=0.91", "batch_size=31"])
+@pytest.mark.slow
 def test_other_settings_are_another_member(chaotic, copies, other):
     found = agreement(alone(unstable(other)), alone(chaotic), ROUNDING, lambda: copies)
     assert found.result == "different" and found.step == (None if "seed" in other else 0)  # only w_0 is the same

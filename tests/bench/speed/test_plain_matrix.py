@@ -111,6 +111,7 @@ def test_the_sample_is_drawn_with_a_seed(suite, monkeypatch):
     assert all(list(t.sampled) == [0, 1] and {len(s) for s in t.seconds.values()} == {2} for t in everything)
 
 
+@pytest.mark.slow
 def test_the_command(write_suite, tmp_path, monkeypatch, capsys):
     problems = {"digits/mlp": [*PROBLEMS["digits/mlp"], *SHARED]}
     write_suite("tiny", problems=problems, **{**SIZE, "optimizers": ["shb", "adam"]})

@@ -37,6 +37,7 @@ def test_time_belongs_to_the_innermost_part(monkeypatch):
     assert clock.seconds == {shares.REST: 11, "outer": 7, "inner": 4}
 
 
+@pytest.mark.slow
 def test_every_part_of_a_suite_is_seen_and_nothing_stays_changed(monkeypatch, capsys):
     before = [getattr(owner, name) for owner, name in shares.PARTS]
     started = time.perf_counter()

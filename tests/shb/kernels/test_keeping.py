@@ -120,6 +120,7 @@ def test_what_was_built_but_does_not_run_is_not_kept(cache):
     assert not list(cache.iterdir())
 
 
+@pytest.mark.slow
 def test_processes_that_need_the_same_library_build_it_once(cache, slow_compiler):
     started = [start(THREE) for _ in range(2)]
     paths = {process.communicate(timeout=120)[0].strip() for process in started}
@@ -151,6 +152,7 @@ def gone(process_id):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.slow
 def test_an_end_of_the_process_ends_its_compiler(cache, slow_compiler, monkeypatch, how):
     process = start(THREE, SLOW="100")
     while not slow_compiler.exists() or not slow_compiler.read_text().endswith("\n"):

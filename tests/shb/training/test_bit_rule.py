@@ -111,7 +111,7 @@ def test_after_a_resume(problem, whole, calls, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", ["large mlp", "cnn 2-D, max-pooling"])
+@pytest.mark.parametrize("name", ["large mlp", pytest.param("cnn 2-D, max-pooling", marks=pytest.mark.slow)])
 def test_the_rule_holds_for_any_number_of_threads(threads, name):
     """Few steps: on a machine that does something else too, two threads are slow."""
     torch.set_num_threads(threads)
@@ -127,7 +127,7 @@ def test_the_rule_holds_for_any_number_of_threads(threads, name):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["mlp", "cnn 2-D, max-pooling"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("cnn 2-D, max-pooling", marks=pytest.mark.slow)])
 def test_other_precisions_train_and_keep_the_rule(dtype, name):
     problem, optimizer = PROBLEMS[name](dtype=dtype), OPTIMIZERS["shb"]
     members = [Member(seed, {"lr": 0.02, "momentum": 0.9}) for seed in range(9)]

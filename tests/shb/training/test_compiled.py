@@ -112,7 +112,10 @@ def test_neighbours_of_a_diverged_member_keep_their_bits():
     assert all(map(same_bits, found[:3] + found[4:], expected))
 
 
-@pytest.mark.parametrize(("name", "optimizer"), [("cnn 1-D", "shb"), *(("mlp", optimizer) for optimizer in RULES)])
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [pytest.param("cnn 1-D", "shb", marks=pytest.mark.slow), *(("mlp", optimizer) for optimizer in RULES)],
+)
 def test_one_step_agrees_with_eager_float64(name, optimizer):
     """On fresh random parameters: an error in a kernel is no rounding."""
     updates = {}
@@ -177,7 +180,7 @@ def test_convolutions_with_strides_are_no_tape():
     assert not step_of(problem, rule, 5, tuple(rule.hyperparameters), "compiled", False).taped
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn 2-D"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("cnn 2-D", marks=pytest.mark.slow)])
 def test_what_is_no_tape_runs_operation_by_operation_with_the_same_rule(name, monkeypatch):
     def refuse(*arguments):
         raise Unsupported("nothing")

@@ -142,7 +142,9 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "attention" else name for name in MODELS]
+)
 def test_the_bits_of_a_member_are_its_own(name, engine, tmp_path):
     expected = seven(name, engine)
     assert same(stack_of(name, engine, [3]).run()[0], expected[3])

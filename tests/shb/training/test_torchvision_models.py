@@ -59,6 +59,7 @@ def check(model, engine, monkeypatch):
 
 
 @pytest.mark.parametrize("model", [resnet, mobilenet])
+@pytest.mark.slow
 def test_networks_of_the_parts_of_torchvision(model, monkeypatch):
     check(model, "eager", monkeypatch)
 
