@@ -186,7 +186,7 @@ def job(composed: DictConfig) -> None:
     """One Hydra job, in this process or in a launcher's: failures go to the store, where `main` finds them."""
     try:
         load_plugins(composed.plugins)  # a launcher's process has none yet, and what they add is checked with the rest
-        run_one(typed(composed))
+        run_one(typed(composed, Config))
     except (StoreWriteError, OSError) as error:
         _warn(f"results could not be written ({error})")  # no CONSOLE here: launchers pickle what this names
 

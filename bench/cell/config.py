@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -35,9 +35,10 @@ from bench.cell.groups import (
     SuiteConfig,
     VelocityConfig,
 )
+from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError, choose
 
-Schema = TypeVar("Schema")
+Schema = TypeVar("Schema", "Config", "ClaimsConfig")
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 _WORDS = {
@@ -198,12 +199,12 @@ def _by_hydra(conf: str, file: str, overrides: tuple[str, ...]) -> DictConfig:
         return compose(file, overrides=list(overrides))
 
 
-def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
+def typed(composed: DictConfig, schema: type[Schema]) -> Schema:
     """Check the types and bounds of a composed configuration and return it as a `Config` (or another schema)."""
     for key in sorted(OmegaConf.missing_keys(composed)):
         raise ConfigurationError(key, "???", "a value: this one is missing")
     try:
-        plain = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_plain(schema)), composed))
+        plain = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(_plain(cast(type, schema))), composed))
     except OmegaConfBaseException as error:
         key = error.full_key or str(error.key)
         value = OmegaConf.select(composed, key)
@@ -213,7 +214,7 @@ def typed(composed: DictConfig, schema: type[Schema] = Config) -> Schema:
         for type_name, word in _WORDS.items():
             words = words.replace(type_name, word)
         raise ConfigurationError(key, value, words) from None
-    values, groups = dict(vars(plain)), _groups(schema)
+    values, groups = dict(vars(plain)), _groups(cast(type, schema))
     for name, value in values.items():
         if name in groups:
             _check_fields(name, value)
@@ -253,7 +254,7 @@ def _check_fields(group: str, values: Mapping[str, Any]) -> None:
             allowed = f"{own}: this field does not apply for {group}={values['name']}"
             raise ConfigurationError(f"{group}.{name}", value, allowed)
     if group == "claim":  # whose entries have the same sizes, but not the same numbers
-        check_sizes(group, values, OmegaConf.to_container(OmegaConf.load(CONF / group / f"{values['name']}.yaml")))
+        check_sizes(group, values, read_yaml(CONF / group / f"{values['name']}.yaml"))
 
 
 def fields(group: str, entry: str) -> tuple[str, ...]:
@@ -305,8 +306,10 @@ def _explained(error: Exception, overrides: Sequence[str], schema: type) -> Conf
     if match := re.search(r"Error merging override ([\w.]+)=(.*)", text):
         place = f"conf/{match[1].split('.')[0]}" if "." in match[1] else f"conf/{_FILES[schema]}.yaml"
         return ConfigurationError(match[1], match[2], f"a value of the kind that stands in {place}")
-    wrong = next((o for o in overrides if o in text), " ".join(overrides))
-    return ConfigurationError("override", wrong, f"name=value, see conf/{_FILES[schema]}.yaml ({text.splitlines()[0]})")
+    culprit = next((o for o in overrides if o in text), " ".join(overrides))
+    return ConfigurationError(
+        "override", culprit, f"name=value, see conf/{_FILES[schema]}.yaml ({text.splitlines()[0]})"
+    )
 
 
 def _unknown_field(name: str, overrides: Sequence[str], schema: type) -> ConfigurationError:

@@ -115,7 +115,7 @@ class _Bytes(TorchDispatchMode):
     total = 0
 
     def __torch_dispatch__(
-        self, function: Callable, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
+        self, function: Any, types: Sequence[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         if not any(returned.alias_info for returned in function._schema.returns):

@@ -12,6 +12,7 @@ Options and hyperparameters become fields of the configuration, with their defau
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -108,7 +109,7 @@ def _optimizers(rules: Any, spaces: Mapping[str, Any]) -> list[Offer]:
             **unstable,
             "space": {n: dict(a) for n, a in space.items()},
         }
-        offers.append(Offer("optimizer", rule.name, fields, lambda rule=rule: OPTIMIZERS.update({rule.name: rule})))
+        offers.append(Offer("optimizer", rule.name, fields, functools.partial(OPTIMIZERS.update, {rule.name: rule})))
     return offers
 
 
@@ -150,7 +151,7 @@ def _schedules(schedules: Any) -> list[Offer]:
             raise PluginError(f"a range for every parameter of schedule {one.name}: {', '.join(one.parameters)}")
         schedule_table(one, [1.0], {}, 0, 10, 10)  # of its defaults
         fields = {"name": one.name, **one.parameters}
-        offers.append(Offer("schedule", one.name, fields, lambda one=one: SCHEDULES.update({one.name: one})))
+        offers.append(Offer("schedule", one.name, fields, functools.partial(SCHEDULES.update, {one.name: one})))
     return offers
 
 

@@ -50,7 +50,9 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
     if not closed:
         if isinstance(init.get("value"), list):
             raise ConfigurationError("init.value", init["value"], "one number")
-        check_initialization(init["name"], init.get("std", 1.0))
+        std = init.get("std", 1.0)
+        assert not isinstance(std, list) and std is not None  # `InitConfig` has one number; None is settled above
+        check_initialization(str(init["name"]), float(std))
     check_derivative(config.relu_derivative)
     check_rule(config.relu_rule)
     choose("loss", config.loss, ("auto", *LOSSES))
@@ -120,7 +122,7 @@ def _check_trainable(spec_json: str, data_root: str | None) -> None:
     spec = json.loads(spec_json)
     own = build_model(spec).func not in _TESTED
     field, name = ("model", spec["model"]["name"]) if own else ("loss", spec["loss"])
-    check_trainable(_tiny_problem(spec_json, data_root), field, name)
+    check_trainable(_tiny_learning(spec, data_root), field, name)
 
 
 def try_optimizer(optimizer: Optimizer, spec: Mapping[str, Any], data_root: str | None) -> None:
@@ -143,7 +145,11 @@ def _tiny_problem(spec_json: str, data_root: str | None) -> Problem:
     spec = {**json.loads(spec_json), "device": "cpu"}
     if spec["name"] != "learning":
         return build_problem.__wrapped__(json.dumps(spec), data_root)
-    few = dict(spec, batch_size=min(spec["batch_size"], 2))
+    return _tiny_learning(spec, data_root)
+
+
+def _tiny_learning(spec: Mapping[str, Any], data_root: str | None) -> LearningProblem:
+    few = {**spec, "device": "cpu", "batch_size": min(spec["batch_size"], 2)}
     return learning_problem(few, first_rows(load_dataset(spec["dataset"], data_root), 2))
 
 
@@ -151,7 +157,7 @@ def first_rows(dataset: Dataset, rows: int) -> Dataset:
     """The same data with at most `rows` samples in each part."""
     parts = {name: getattr(dataset, name) for name in ("train", "validation", "test")}
     few = {name: Split(part.x[:rows], part.y[:rows]) for name, part in parts.items()}
-    return dataclasses.replace(dataset, **few)
+    return dataclasses.replace(dataset, train=few["train"], validation=few["validation"], test=few["test"])
 
 
 def learning_problem(spec: Mapping[str, Any], dataset: Dataset) -> LearningProblem:

@@ -113,7 +113,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
         "plugins": [],
         "results_dir": "results/local",
     }
-    return typed(OmegaConf.create(composed))
+    return typed(OmegaConf.create(composed), Config)
 
 
 def _difference(given: Any, rebuilt: Any, where: str) -> ConfigurationError | None:

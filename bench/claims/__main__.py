@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from bench.cell.config import CONF, ClaimsConfig, compose_as, literal
 from bench.cell.matrix import jobs_of
@@ -37,6 +36,7 @@ from bench.command import make_console, run_command
 from bench.statistics.inference import Region
 from bench.store.environment import environment
 from bench.store.store import Store
+from bench.store.yaml_file import read_yaml
 from bench.terminal.progress import Reporter
 from shb.datasets import check_files, load_dataset
 from shb.errors import ConfigurationError, choose
@@ -113,7 +113,7 @@ def _selected(arguments: Sequence[str]) -> tuple[ClaimsConfig, dict[str, Mapping
 
 def _entry(claim: str) -> dict[str, Any]:
     """The file of a claim, with its sizes."""
-    return OmegaConf.to_container(OmegaConf.load(CONF / "claim" / f"{claim}.yaml"))
+    return read_yaml(CONF / "claim" / f"{claim}.yaml")
 
 
 def _absent(claim: Claim) -> str | None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +19,7 @@ from bench.claims.claim import FAMILIES, Part
 from bench.claims.document import SCHEMA_VERSION, measured_text
 from bench.claims.verdict import Judgement, Verdict, judge
 from bench.statistics.estimates import Exact
+from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError, choose
 from shb.files import write_whole
 
@@ -72,7 +72,7 @@ def expectations() -> dict[str, Expectation]:
     Raises:
         ConfigurationError: an unknown field, a field left out or empty, a verdict that is unknown, VOID or named twice.
     """
-    loaded = OmegaConf.to_container(OmegaConf.load(CONF / "expectations.yaml"))
+    loaded = read_yaml(CONF / "expectations.yaml")
     return {part: _expectation(part, entry) for part, entry in loaded.items()}
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from omegaconf import OmegaConf
 
 from bench.leaderboard.document import computed_with
 from bench.plan.plan import SuitePlan
 from bench.store.content_hash import content_hash
 from bench.store.environment import ROOT
 from bench.store.store import Store
+from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\^{}"}
@@ -88,7 +88,7 @@ def citation_of(plan: SuitePlan, store: Store) -> Citation:
 
 def citation_file() -> dict[str, Any]:
     """CITATION.cff: what is said of the software."""
-    return OmegaConf.to_container(OmegaConf.load(ROOT / "CITATION.cff"))
+    return read_yaml(ROOT / "CITATION.cff")
 
 
 def _name(author: dict[str, str]) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omegaconf import OmegaConf
-
 from bench.plan.plan import SuitePlan, changes_of, suite_hash
 from bench.plan.stored import stored_plan
 from bench.store.environment import CONF
 from bench.store.store import Store
+from bench.store.yaml_file import read_yaml
 
 
 def planned_for(store: Store, suite: str, overrides: Sequence[str]) -> SuitePlan | None:
@@ -22,8 +21,8 @@ def planned_for(store: Store, suite: str, overrides: Sequence[str]) -> SuitePlan
 def age_of(plan: SuitePlan) -> str:
     """A line for a plan that is not that of the suite's file as it is now; "" if it is, or if there is no file."""
     path = CONF / "suite" / f"{plan.suite}.yaml"
-    raw = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
-    if not isinstance(raw, dict) or suite_hash(raw) == plan.content:
+    raw = read_yaml(path) if path.is_file() else None
+    if raw is None or suite_hash(raw) == plan.content:
         return ""
     return (
         f"this is suite {plan.title} as it was run; conf/suite/{plan.suite}.yaml has changed since "

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from omegaconf import OmegaConf
 
 from bench.plan.plan import SuitePlan
 from bench.statistics.estimates import MeanDifference
@@ -21,6 +20,7 @@ from bench.statistics.inference import ALPHA, holm, p_zero
 from bench.store.environment import CONF
 from bench.store.schema import METRICS
 from bench.store.store import Store
+from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError, choose
 
 
@@ -73,7 +73,7 @@ def load_publication(name: str) -> Publication:
         ConfigurationError: unknown name, metric or optimizer, or fewer than two seeds.
     """
     choose("published", name, publications())
-    raw = OmegaConf.to_container(OmegaConf.load(CONF / "published" / f"{name}.yaml"))
+    raw = read_yaml(CONF / "published" / f"{name}.yaml")
     measurements = [Measurement(**entry) for entry in raw.pop("measurements")]
     for one in measurements:
         choose(f"measurements.metric of {name}", one.metric, METRICS if one.step is None else ("batch_loss",))

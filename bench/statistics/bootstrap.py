@@ -125,6 +125,9 @@ class Bootstrap(Estimate):
     rows 89 and 97.1, mean of 10 normal rows 90 and 97.7 (`Mean` is exact there).
     """
 
+    value: float
+    n: int
+
     def __init__(
         self,
         statistic: Callable[..., Any],

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import betainccinv, betaincinv, gammainccinv, gammaincinv, ndtri, stdtrit
@@ -24,8 +24,14 @@ class Estimate(ABC):
     `smallest_alpha` is the smallest 1 - confidence at which the interval still means something.
     """
 
-    value: float
-    n: int
+    if TYPE_CHECKING:  # attributes of some, properties of others
+
+        @property
+        def value(self) -> float: ...
+
+        @property
+        def n(self) -> int: ...
+
     smallest_alpha: float = 1e-15
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -153,6 +159,9 @@ class Exact(Estimate):
 class Mean(Estimate):
     """Mean of seed-level `values` [n >= 2] with Student's t interval. Equal values give a point: count hits instead."""
 
+    value: float
+    n: int
+
     def __init__(self, values: Any) -> None:
         values = sample("values", values)
         self.n, self.value = len(values), float(values.mean())
@@ -204,6 +213,9 @@ class KolmogorovDistance(Estimate):
     supported, which the non-significance of a KS test cannot.
     """
 
+    value: float
+    n: int
+
     def __init__(self, values: Any, cdf: Callable[[np.ndarray], np.ndarray]) -> None:
         values = np.sort(sample("values", values))
         self.n = len(values)
@@ -242,4 +254,4 @@ def finite(field: str, values: Any) -> np.ndarray:
 
 def is_count(value: Any) -> bool:
     """Whether `value` is a whole number >= 0."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)

@@ -21,7 +21,7 @@ def interquartile_mean(values: Sequence[float]) -> float:
     return point(values, interquartile_weights)
 
 
-def point(values: Sequence[float], weights: Callable[[int], np.ndarray]) -> float:
+def point(values: Sequence[float] | np.ndarray, weights: Callable[[int], np.ndarray]) -> float:
     """Sum of `weights(n)` times the n sorted `values`, infinities allowed; NaN if there are none."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     return float(weighted_mean(ordered, weights(len(ordered)))) if len(ordered) else math.nan

@@ -31,7 +31,7 @@ def sorted_draws(n: int, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarra
     return draws
 
 
-def middle_draws(n: int, ranks: Sequence[int], seed: int = 0) -> np.ndarray:
+def middle_draws(n: int, ranks: Sequence[int] | np.ndarray, seed: int = 0) -> np.ndarray:
     """One or two neighbouring columns `ranks` of `sorted_draws`, by law and not by bits: indices [RESAMPLES, ranks].
 
     The (k + 1)-th smallest of n uniform numbers has the law Beta(k + 1, n - k), and the next one lies above it by the

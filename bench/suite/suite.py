@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
-from omegaconf import OmegaConf
 
 from bench.cell.bounds import BOUNDS, check_numbers, finite_number
 from bench.cell.cell import Cell, build_cell
@@ -23,6 +22,7 @@ from bench.execution.engine import settle
 from bench.plan.plan import Pair, SuitePlan, Target, changes_of, setting_key, suite_hash
 from bench.statistics.resampling import RESAMPLES
 from bench.store.schema import METRICS
+from bench.store.yaml_file import read_yaml
 from bench.suite.tuning import sobol_trials
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
@@ -203,7 +203,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
             raise ConfigurationError(
                 key, override.partition("=")[2], f"not set together with suite={name}, which sets it"
             )
-    raw = OmegaConf.to_container(OmegaConf.load(CONF / "suite" / f"{name}.yaml"))
+    raw = read_yaml(CONF / "suite" / f"{name}.yaml")
     _check_frozen(raw)
     content = suite_hash(raw)
     raw.pop("frozen", None)

@@ -30,8 +30,8 @@ class InitConfig(Group):
         cls(fields["name"]).refuse_others(own, _NUMBERS)
         options: dict[str, float | list[float] | None] = {}
         for name, value in own.items():
-            numbers = [None] if name == "std" and value is None else finite_numbers(f"init.{name}", value)
-            options[name] = numbers[0] if len(numbers) == 1 else numbers
+            numbers = [] if name == "std" and value is None else finite_numbers(f"init.{name}", value)
+            options[name] = (*numbers, None)[0] if len(numbers) < 2 else numbers
         return cls(fields["name"], options)
 
     def check(self) -> None:
