@@ -146,6 +146,24 @@ def test_no_room_imports_one_below_it():
         assert not set(ALLOWED[room]) - set(known[:place]), room
 
 
+def test_the_numbers_of_the_record_are_those_of_the_house():
+    floors = {}
+    for room, above in ALLOWED.items():
+        floors[room] = 1 + max((floors[other] for other in above), default=0)
+    arrows = sum(map(len, ALLOWED.values()))
+    text = (ROOT / "docs" / "decisions" / "rooms.md").read_text()
+    assert f"{len(ALLOWED)} rooms on {max(floors.values())} floors, {arrows} imports between rooms" in text
+
+
+READERS = ("plan", "leaderboard", "leaderboard.ranking", "published", "status", "archive", "cite")
+
+
+def test_who_reads_results_composes_nothing():
+    """`command` does, in a function, where a store has no plan; `exchange` checks a stranger's archive."""
+    for room in (*READERS, "report"):
+        assert not {"cell", "suite", "execution"} & set(ALLOWED[room]), room
+
+
 def test_every_room_is_in_the_document():
     text = (ROOT / "docs" / "architecture.md").read_text()
     for room in ALLOWED:
