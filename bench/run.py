@@ -33,7 +33,7 @@ from bench.logger.logger import Logger, make_logger
 from bench.plan.coverage import coverage
 from bench.plan.plan import SuitePlan
 from bench.plan.stored import write_plan
-from bench.store.store import Store, StoreWriteError
+from bench.store.store import Store, StoreWriteError, rows_of
 from bench.suite.suite import Suite, load_suite
 from bench.suite.workers import PairResult, run_pair, run_pairs, worker_count
 from bench.terminal.progress import Reporter
@@ -145,7 +145,7 @@ def _log(logger: Logger, cell: Cell, store: Store, role: str) -> None:
     if not cell.ids:  # nothing to tune
         return
     members = store.members()
-    computed = members.filter(members["member_id"].is_in(list(cell.ids)))
+    computed = rows_of(members, cell.ids)
     logger.cell(cell, computed, store.curves(cell.ids), role=role)
 
 
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str]) -> int:
         store = Store(config.results_dir)
         members = store.members()
         cell = _as_run(cell, members)
-        failed = members.filter(members["member_id"].is_in(list(cell.ids)) & (members["status"] == "failed"))
+        failed = rows_of(members, cell.ids).filter(pl.col("status") == "failed")
         lacking = missing(cell, store)
         if lacking:
             error = failed["error"][0] if len(failed) else "not computed"

@@ -12,7 +12,7 @@ from bench.leaderboard.document import computed_with
 from bench.plan.plan import SuitePlan
 from bench.store.content_hash import content_hash
 from bench.store.environment import ROOT
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError
 
@@ -80,7 +80,7 @@ def citation_of(plan: SuitePlan, store: Store) -> Citation:
         ConfigurationError: there are none.
     """
     members = store.members()
-    computed_members = members.filter(pl.col("member_id").is_in(plan.ids(members)) & (pl.col("status") != "failed"))
+    computed_members = rows_of(members, plan.ids(members)).filter(pl.col("status") != "failed")
     if computed_members.is_empty():
         raise ConfigurationError("results_dir", store.folder, f"a store with members of suite {plan.title}")
     return Citation(plan, computed_members, plan.size)

@@ -12,7 +12,7 @@ from bench.statistics.bootstrap import median_interval
 from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
 from bench.store.schema import METRICS
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 from bench.terminal.tables import print_table
 
 _LEFT_OUT = ("train_accuracy",)  # in the store, but too much for a line
@@ -28,7 +28,7 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
 
     A diverged seed counts as the worst value.
     """
-    members = store.members().filter(pl.col("member_id").is_in(list(cell.ids)))
+    members = rows_of(store.members(), cell.ids)
     metrics = [name for name in METRICS if name not in _LEFT_OUT and members[name].is_not_null().any()]
     if "val_accuracy" in metrics:
         metrics.remove("val_loss")

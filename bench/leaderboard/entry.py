@@ -11,7 +11,7 @@ from bench.plan.plan import Pair, SuitePlan, Target
 from bench.plan.winner import Winner
 from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def entries(plan: SuitePlan, store: Store) -> dict[str, list[Entry]]:
 
 
 def _entry(plan: SuitePlan, pair: Pair, store: Store, members: pl.DataFrame) -> Entry:
-    tuning = members.filter(pl.col("member_id").is_in(pair.tuning_ids))
-    evaluation = members.filter(pl.col("member_id").is_in(pair.evaluation_ids(members))).sort("seed")
+    tuning = rows_of(members, pair.tuning_ids)
+    evaluation = rows_of(members, pair.evaluation_ids(members)).sort("seed")
     curves = store.curves(evaluation["member_id"].to_list())
     metrics = dict.fromkeys([pair.score.replace("val_", "test_"), "train_loss"])
     values = {metric: seed_values(evaluation, metric) for metric in metrics}

@@ -31,7 +31,7 @@ from bench.plan.plan import SuitePlan
 from bench.statistics.metric import Metric
 from bench.statistics.quantiles import quantile_bands
 from bench.store.schema import CURVE_METRICS, METRICS
-from bench.store.store import member_spec
+from bench.store.store import member_spec, rows_of
 
 INIT_TIMEOUT, FINISH_TIMEOUT = 20, 60  # seconds that starting and finishing one run may take online
 HANGING = 100  # seconds after which wandb's process is killed, because not every call has a limit
@@ -95,7 +95,7 @@ class WandbLogger:
     def _log_setting(self, group: str, role: str, members: pl.DataFrame, curves: pl.DataFrame) -> None:
         config = _config(members, role)
         with self._run(group, role, _name(members), config, members["member_id"].to_list()) as run:
-            rows = seed_quantiles(curves.filter(pl.col("member_id").is_in(members["member_id"].to_list())))
+            rows = seed_quantiles(rows_of(curves, members["member_id"]))
             _log_curve(run, rows, [f"{metric}/*" for metric in CURVE_METRICS])
             run.summary.update(seed_summary(members))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from bench.plan.plan import SuitePlan
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,6 @@ def coverage(plan: SuitePlan, store: Store) -> list[Coverage]:
 
 
 def _counted(members: pl.DataFrame, ids: Sequence[str], place: tuple[str, str, str], planned: int) -> Coverage:
-    found = members.filter(pl.col("member_id").is_in(list(ids)))
+    found = rows_of(members, ids)
     done, diverged, failed = (int((found["status"] == status).sum()) for status in ("done", "diverged", "failed"))
     return Coverage(*place, planned, done, diverged, failed, tuple(sorted(found["error"].drop_nulls().unique())))

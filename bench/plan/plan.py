@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from bench.plan.winner import Winner, winner
+from bench.store.store import rows_of
 
 NEUTRAL = (
     "results_dir",
@@ -92,7 +93,7 @@ class Pair:
         if self.setting is not None:
             return Winner(self.setting, math.nan, 0)
         ids = self.tuning_ids
-        tuning = members.filter(members["member_id"].is_in(ids) & (members["status"] != "failed"))
+        tuning = rows_of(members, ids).filter(pl.col("status") != "failed")
         return winner(tuning, self.score) if len(tuning) == len(set(ids)) else None
 
     def evaluation_ids(self, members: pl.DataFrame) -> list[str]:

@@ -19,7 +19,7 @@ from bench.statistics.estimates import MeanDifference
 from bench.statistics.inference import ALPHA, holm, p_zero
 from bench.store.environment import CONF
 from bench.store.schema import METRICS
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError, choose
 
@@ -95,7 +95,7 @@ def published_rows(publication: Publication, plan: SuitePlan, store: Store) -> l
     for measurement in publication.measurements:
         for optimizer, values in measurement.values.items():
             ids = plan.pair(publication.problem, optimizer).evaluation_ids(members)
-            evaluated = members.filter(pl.col("member_id").is_in(ids))
+            evaluated = rows_of(members, ids)
             rows.append(_row(measurement, optimizer, values, evaluated, store, plan.evaluation_seeds))
     judged = [row for row in rows if row["p_value"] is not None]
     for row, p in zip(judged, holm([row["p_value"] for row in judged])):

@@ -37,7 +37,7 @@ from bench.reproduction.plain_loop import check_plain, train_plain
 from bench.run import print_failures, run_suite
 from bench.statistics.bootstrap import stratified_mean_interval
 from bench.store.environment import environment
-from bench.store.store import Store
+from bench.store.store import Store, rows_of
 from bench.suite.suite import Suite, load_suite
 from bench.terminal.tables import print_table
 from shb.errors import ConfigurationError
@@ -152,7 +152,7 @@ def stacked_side(name: str, folder: Path | str) -> Stacked:
     for pair in plan.pairs:
         ids = [*pair.tuning_ids, *pair.evaluation_ids(members)]
         timed = (pl.col("status") != "failed") & pl.col("stack_seconds").is_not_null()
-        rows.append(members.filter(pl.col("member_id").is_in(ids) & timed))
+        rows.append(rows_of(members, ids).filter(timed))
         found[pair.problem, pair.optimizer] = len(rows[-1])
     own = pl.concat(rows)
     engines, threads = (own[column].unique().sort().to_list() for column in ("engine", "threads"))

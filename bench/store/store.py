@@ -121,7 +121,7 @@ class Store:
 
     def curves(self, ids: Sequence[str]) -> pl.DataFrame:
         """Curve rows of the members `ids`, sorted by member and step; columns CURVE_SCHEMA."""
-        frame = self.read("curves").filter(pl.col("member_id").is_in(list(ids)))
+        frame = rows_of(self.read("curves"), ids)
         return frame.unique(["member_id", "step"], keep="first").sort("member_id", "step")
 
     def computed(self) -> set[str]:
@@ -217,6 +217,11 @@ class Store:
             self.set_aside[folder] = error.strerror or str(error)
             return []
         return [folder / name for name in sorted(names) if name.endswith(".parquet") and not name.startswith(".")]
+
+
+def rows_of(frame: pl.DataFrame, ids: Iterable[str]) -> pl.DataFrame:
+    """The rows of members or curves that belong to the members `ids`, in the order of `frame`."""
+    return frame.filter(pl.col("member_id").is_in(list(ids)))
 
 
 def complete(members: pl.DataFrame, curves: Iterable[pl.DataFrame]) -> tuple[pl.DataFrame, frozenset[str]]:
