@@ -5,11 +5,9 @@
     E11 rotation  v = J w, J = [[0, -1], [1, 0]], sold as the gradient of F = |w|^2 / 2: circulation 2 pi around the
                   unit circle. SGD has |w_{k+1}|^2 = (1 + alpha_k^2) |w_k|^2: it circles off the critical point.
     E12           f(w, x) = x^2 (w - w*)^2 / 2, x standard Cauchy: linear regression whose Lipschitz constants are not
-                  integrable (A1 fails), F = inf off w*. E log|1 - alpha x^2| = log(1 + alpha) for every alpha > 0, so
-                  SGD leaves w* like the product of the 1 + alpha_k, however small they are.
-
-For E12: log|1 - alpha x^2| = log|1 - a x| + log|1 + a x|, a^2 = alpha, and E log|1 + a x| = log(1 + a^2) / 2 for a
-Cauchy x (Poisson's formula for the harmonic function log|1 + a z| in the upper half plane, at z = i).
+                  integrable (A1 fails), F = inf off w*. One step of SGD multiplies w - w* by 1 - alpha x^2, whose log
+                  has mean log(1 + alpha) > 0 and variance 2 pi atan(sqrt(alpha)) (`E12.log_growth`): SGD leaves w*
+                  for every constant step size, and for k^-q with q < 2/3; for q > 2/3 it comes back for ever.
 Source: theory.md section 4 (derived).
 """
 
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from shb.errors import ConfigurationError, choose
@@ -113,6 +112,29 @@ class E12(ClosedForm):
 
     def clarke_distance(self, w: Tensor) -> Tensor:
         return (w[..., 0] - self.target).abs()
+
+    @staticmethod
+    def log_growth(step_sizes: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of log|1 - alpha x^2|, the growth of log|w - w*| in one step of SGD; both exact.
+
+        h(z) = log(1 - alpha z^2) is analytic in the upper half plane and grows like log z, so that E h(x) = h(i) and
+        E h(x)^2 = h(i)^2 for a Cauchy x (Poisson's formula at z = i), and h(i) = log(1 + alpha). On the real line h
+        has the imaginary part 0 where alpha x^2 < 1 and pi or -pi beyond, so that
+        Var Re h = E (Im h)^2 = pi^2 P(alpha x^2 > 1).
+
+        Args:
+            step_sizes: alpha_k > 0, any shape.
+
+        Returns:
+            log(1 + alpha_k) and 2 pi atan(sqrt(alpha_k)), each shaped like ``step_sizes``.
+
+        Example:
+            >>> mean, variance = E12.log_growth(1.0)
+            >>> round(float(mean), 4), round(float(variance), 4)  # log 2 and pi^2 / 2
+            (0.6931, 4.9348)
+        """
+        alpha = np.asarray(step_sizes, np.float64)
+        return np.log1p(alpha), 2 * np.pi * np.arctan(np.sqrt(alpha))
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
         drawn = self._features.draw(blocked_words(seeds, "sampling", start, stop)[:, 0])

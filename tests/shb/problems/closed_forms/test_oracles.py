@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.optimize import minimize_scalar
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from shb.problems import E8, E10, E11, E12
 from shb.streams import words
@@ -158,12 +158,17 @@ def test_rotation_oracle_has_circulation_and_circles():
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.3, 2.0])
-def test_mean_log_factor_of_the_heavy_tails(alpha):
-    """E log|1 - alpha x^2| = log(1 + alpha), x = tan(u): integrated around the singularity."""
+def test_log_factor_of_the_heavy_tails(alpha):
+    """Mean and variance of log|1 - alpha x^2|, x = tan(u): integrated around the singularity."""
     split = np.arctan(1 / np.sqrt(alpha))
-    integrand = lambda u: np.log(abs(1 - alpha * np.tan(u) ** 2))  # noqa: E731
-    total = sum(quad(integrand, *ends, limit=500)[0] for ends in ((0, split), (split, np.pi / 2)))
-    assert 2 / np.pi * total == pytest.approx(np.log1p(alpha), abs=1e-6)
+
+    def moment(power):
+        integrand = lambda u: np.log(abs(1 - alpha * np.tan(u) ** 2)) ** power  # noqa: E731
+        return 2 / np.pi * sum(quad(integrand, *ends, limit=500)[0] for ends in ((0, split), (split, np.pi / 2)))
+
+    mean, variance = E12.log_growth(alpha)
+    assert mean == pytest.approx(moment(1), abs=1e-6)
+    assert variance == pytest.approx(moment(2) - moment(1) ** 2, abs=1e-5)
 
 
 def test_sgd_on_heavy_tails_leaves_the_solution():
@@ -175,9 +180,12 @@ def test_sgd_on_heavy_tails_leaves_the_solution():
     distances = np.array([t.metrics["clarke_distance"] for t in trajectories])
     assert (distances > 0).all()
     growth = np.log(distances / 0.5)
-    expected = np.log1p(0.5 / (np.arange(300) + 11.0) ** 0.6).sum()
-    assert growth.mean() == pytest.approx(expected, abs=5 * growth.std() / np.sqrt(1000))
+    mean, variance = (moment.sum() for moment in E12.log_growth(0.5 / (np.arange(300) + 11.0) ** 0.6))
+    assert growth.mean() == pytest.approx(mean, abs=5 * growth.std() / np.sqrt(1000))
     assert growth.mean() > 5 * growth.std() / np.sqrt(1000)
+    assert growth.std() == pytest.approx(np.sqrt(variance), rel=0.1)  # 4 standard errors
+    nearer = norm.cdf(-mean / np.sqrt(variance))
+    assert np.mean(growth < 0) == pytest.approx(nearer, abs=4 * np.sqrt(nearer * (1 - nearer) / 1000))
 
 
 def test_objective_of_heavy_tails_is_the_median_loss():
