@@ -230,6 +230,10 @@ def z_weights(beta: ArrayLike) -> Array:
 def effective_step(alpha: ArrayLike, beta: ArrayLike) -> Array:
     """alpha_k (1 + c_{k+1}): the step size of the SGD that the heavy ball resembles (theory.md section 1).
 
+    Of torch's form, with ``effective_step(*torch_to_polyak(lr, momentum))``, it is sum_j momentum^j lr_{k+j} for a
+    constant momentum, at least lr_k and at most max_{j>=k} lr_j / (1 - momentum), although beta_k > 1 where lr is
+    restarted (theory.md 2.2, A4').
+
     Args:
         alpha: [K] or [K, ...].
         beta: the same shape, or a scalar (then it is alpha / (1 - beta)); the last entries in (-1, 1).

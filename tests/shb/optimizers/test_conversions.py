@@ -240,6 +240,37 @@ def test_effective_step():
     assert np.abs(constant_momentum_step(alpha, beta) - series).max() > 1e-3
 
 
+def test_effective_step_of_torch_through_warm_restarts():
+    """sum_j mu^j lr_{k+j} between lr_k and max lr / (1 - mu), though beta_k > 1 at restarts (theory.md 2.2, A4')."""
+    lr, momentum = 0.3 * (1.01 + np.cos(np.pi * (K % 30) / 30)) / (K + 1) ** 0.6, 0.9
+    lr[-2:] = lr[-2]  # the sequence goes on with a constant lr
+    alpha, beta = torch_to_polyak(lr, momentum)
+    a = effective_step(alpha, beta)
+    series = [lr[k:] @ momentum ** np.arange(STEPS - k) + lr[-1] * momentum ** (STEPS - k) / 0.1 for k in range(STEPS)]
+    assert beta.max() > 10
+    np.testing.assert_allclose(a, series, rtol=1e-12)
+    assert (lr <= a).all() and (a <= np.maximum.accumulate(lr[::-1])[::-1] / (1 - momentum) + 1e-15).all()
+    path, grads = polyak(alpha, beta)
+    buffers = np.vstack([np.zeros(3), -np.diff(path, axis=0) / lr[:, None]])  # b_0 = 0, b_k
+    z = path[:-1] - momentum * a[:, None] * buffers[:-1]  # C_k = mu a_k
+    assert gap(z[1:], z[:-1] - a[:-1, None] * grads[:-1]) <= 1e-12
+
+
+def test_momentum_below_one_of_either_sign_can_stop_anywhere():
+    """theory.md 2.2: sup |beta_k| < 1 without inf (1 + c_k) > 0; the iterates on w^2/2 stop off 0."""
+    periods = 30_000
+    beta = np.tile([-0.9, 0.9, 0.9], periods)
+    weight = 1 + z_weights(beta)[1:4]
+    np.testing.assert_allclose(weight, [1.567, 0.630, -0.411], atol=5e-4)
+    a = 1 / (np.arange(3 * periods) + 10.0)
+    alpha = a * np.tile([-weight[2] / weight[0], 0, 1], periods)
+    alpha[1::3] = a[1::3] ** 2
+    w = previous = 1.0
+    for step, momentum in zip(alpha.tolist(), beta.tolist()):
+        w, previous = w - step * w + momentum * (w - previous), w
+    assert alpha.sum() > 3.8 and w == pytest.approx(0.95915, abs=1e-5)
+
+
 def test_columns_are_converted_independently():
     lr, momentum = np.stack([LR, LR[::-1]], axis=1), np.stack([MOMENTUM, MOMENTUM[::-1]], axis=1)
     for convert in (torch_to_polyak, polyak_to_torch, ema_to_polyak):
