@@ -14,7 +14,8 @@ r = q / k, u_k = w_k - w_{k-1}, A = E w_k^2, B = E w_k u_k, C = E u_k^2, C' = E 
 
 because A ~ alpha and C ~ alpha^2. The first three give 2 alpha lambda A = (1 - beta) r A + C' + beta C; the last two,
 with alpha lambda A = (1 + beta) C' / 2 to leading order, give
-(1 - beta^2) C' = alpha^2 sigma^2 + r C' (2 beta^2 + beta (1 + beta) / 2). Together A = A_0 (1 + r (1 / (2 a lambda) + m)).
+(1 - beta^2) C' = alpha^2 sigma^2 + r C' (2 beta^2 + beta (1 + beta) / 2).
+Together A = A_0 (1 + r (1 / (2 a lambda) + m)).
 
 Sharp minimum (L4), F = |w|, noise sigma: exactly E|w| = (a/2) (1 + sigma^2) - 2 beta / (1 - beta) E[|w_{k-1}|; w_k and
 w_{k-1} have different signs] (theory.md 2.6), and for large sigma the last mean is alpha / (2 (1 + beta)), because the

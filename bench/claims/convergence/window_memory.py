@@ -7,9 +7,10 @@ against log K flatter. There is no closed form: the linear recursion with Gaussi
     x_{k+1} = x_k + beta (x_k - x_{k-1}) - alpha_k (lambda x_k + sigma g_k),   g_k normal
 
 is simulated with a fixed seed and many paths. It knows nothing of the problem but lambda, sigma and the schedule.
-Over [K/2, K], K = 1024, ..., 16384, with a_k = 2 / (k + 11)^0.75 the slope is -0.666 by `mean_maximum`, of the logarithm
-of a mean. The mean of the logarithm, what CL4 measures, has -0.647 for SGD and -0.586 for beta = 0.9 (standard errors
-0.006, 1000 paths), and at K = 16384, ..., 262144 -0.655 and -0.630 (0.011, 200 paths; `mean_maximum`: -0.683).
+Over [K/2, K], K = 1024, ..., 16384, with a_k = 2 / (k + 11)^0.75 the slope is -0.666 by `mean_maximum`, of the
+logarithm of a mean. The mean of the logarithm, what CL4 measures, has -0.647 for SGD and -0.586 for beta = 0.9
+(standard errors 0.006, 1000 paths), and at K = 16384, ..., 262144 -0.655 and -0.630 (0.011, 200 paths), against -0.683
+by `mean_maximum`.
 Source: theory.md 2.6, L3 (derived).
 """
 

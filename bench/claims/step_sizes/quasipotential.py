@@ -10,8 +10,8 @@ H(x, V'(x)) = 0:
 The share of the time beyond L is exp(-V(L) log k / c) = k^{-V(L)/c} up to powers of log k, summable iff V(L) > c:
 limsup |x_k| = L with V(L) = c. Gaussian noise: Lambda = sigma^2 p^2 / 2, V = lambda L^2 / sigma^2,
 L = sqrt(c sigma^2 / lambda). Noise +-1, as at E1: Lambda = log cosh, levels of order 1 are large deviations for every
-k, and L is smaller: L^2 / c = 0.983, 0.967, 0.901, 0.688 at c = 0.05, 0.1, 0.3, 1. The memory 1 / (1 - beta) of the heavy
-ball is short against 1 / a_k, so that it has the same L at the same a_k.
+k, and L is smaller: L^2 / c = 0.983, 0.967, 0.901, 0.688 at c = 0.05, 0.1, 0.3, 1. The memory 1 / (1 - beta) of the
+heavy ball is short against 1 / a_k, so that it has the same L at the same a_k.
 At finite K the maximum m over [K/2, K] has V(m) / c log K = log K + O(log log K).
 Source: theory.md 2.6, L6 (derived).
 """
