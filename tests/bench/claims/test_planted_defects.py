@@ -16,6 +16,7 @@ import bench.claims.trajectories
 import shb.optimizers
 import shb.schedules
 import shb.training.stack
+from bench.cell.groups import VelocityConfig
 from bench.cell.problem import DTYPES, build_problem
 from shb.optimizers import OPTIMIZERS, adam
 from shb.problems import ClosedForm, closed_forms
@@ -88,6 +89,7 @@ def options_of_closed_forms(world, changes):
     """Every closed form that is written with the ReLU itself gets other options."""
     start = ClosedForm.__init__
 
+    @functools.wraps(start)  # its parameters are the fields of the problem
     def init(self, **options):
         changed = changes(options) if getattr(self, "form", "relu") == "relu" else {}
         start(self, **{**options, **changed})
@@ -123,7 +125,13 @@ def seeds_reused(world):
 
 
 def random_velocity_where_zero_is_claimed(world):
-    world.setattr(bench.cell.cell, "_velocity_std", lambda config, optimizer: 1.0 if optimizer.takes_velocity else 0.0)
+    right = bench.claims.trajectories.build_cell
+
+    def build(config):
+        moving = OPTIMIZERS[config.optimizer.name].takes_velocity
+        return right(dataclasses.replace(config, velocity=VelocityConfig("normal", 1.0)) if moving else config)
+
+    world.setattr(bench.claims.trajectories, "build_cell", build)
 
 
 def float32_where_float64_is_claimed(world):
