@@ -1,8 +1,8 @@
 """A claim: a falsifiable statement with its protocol, its prediction and its controls (theory.md section 5).
 
 A claim says which experiments it needs, and turns their stored columns into parts, each with one prediction, one
-measurement and at least one control: an experiment in which the prediction must fail, or else the part is VOID.
-`parts` is a pure function of the columns.
+measurement and at least one control: the same statistic in a world where the prediction must fail, or else the part is
+VOID. `parts` is a pure function of the columns.
 """
 
 from __future__ import annotations
@@ -50,18 +50,50 @@ class Protocol:
         return self.sizes[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Control:
-    """An experiment in which the prediction must fail.
+    """The statistic of the part in a world where its prediction must fail.
+
+    It is judged by the rule of the part against the prediction of the part, and fires if that comes out REFUTED.
+
+    Attributes:
+        description: what was changed, in words.
+        estimate: what the part would have measured there.
+        problem: where, if not on the problem of the part.
+    """
+
+    description: str
+    estimate: Estimate
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A control that cannot be judged by the rule of its part: the claim says itself whether the prediction failed.
 
     Attributes:
         description: what was changed, in words.
         fired: True if the prediction failed there, as it must.
         shown: what was seen, with numbers.
+        problem: where, if not on the problem of the part.
     """
 
     description: str
     fired: bool
+    shown: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """The measurement of the part beside another formula. That is arithmetic, no experiment, and no control.
+
+    Attributes:
+        description: the other formula, in words.
+        shown: what it gives, with numbers.
+    """
+
+    description: str
     shown: str
 
 
@@ -75,7 +107,8 @@ class Part:
         source: whose statement it is: "paper C-e", "D4(C)", "L3", "seed practice" (theory.md sections 0 and 2).
         predicted: the prediction in words and numbers.
         estimate, rule, region, target, resolution: see `Evidence`.
-        controls: at least one.
+        controls: at least one; see `Control`.
+        alternatives: other formulas beside the measurement, which decide nothing.
         out_of_scope: why the claim does not apply (an assumption measured as violated, data absent), or None.
         unit: of the measured value, e.g. "share", "slope", "ratio", "" for none.
         note: what else should be known, one sentence or empty.
@@ -87,13 +120,14 @@ class Part:
     predicted: str
     estimate: Estimate | None
     rule: str
-    controls: tuple[Control, ...]
+    controls: tuple[Control | Observed, ...]
     region: Region | None = None
     target: float | None = None
     resolution: float | None = None
     out_of_scope: str | None = None
     unit: str = ""
     note: str = ""
+    alternatives: tuple[Alternative, ...] = ()
 
     def evidence(self) -> Evidence:
         """What the verdict depends on."""
@@ -104,7 +138,7 @@ class Part:
             self.region,
             self.target,
             self.resolution,
-            tuple(bool(control.fired) for control in self.controls),
+            tuple(c.estimate if isinstance(c, Control) else bool(c.fired) for c in self.controls),
             self.out_of_scope,
         )
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS, number
-from bench.claims.claim import FAMILIES, Part
+from bench.claims.claim import FAMILIES, Control, Observed, Part
 from bench.claims.document import SCHEMA_VERSION, measured_text
 from bench.claims.verdict import Judgement, Verdict, judge
-from bench.statistics.estimates import Exact
+from bench.statistics.estimates import Estimate, Exact
 from bench.store.yaml_file import read_yaml
 from shb.errors import ConfigurationError, choose
 from shb.files import write_whole
@@ -108,15 +108,30 @@ def rows(parts: Mapping[str, Sequence[Part]]) -> list[Row]:
 
 def measured(part: Part) -> str:
     """Value, 95 % interval, sample size, as text."""
-    if part.estimate is None:
-        return "-"
-    ends = None if isinstance(part.estimate, Exact) else part.estimate.interval()
-    return measured_text(part.estimate.value, ends, part.estimate.n, part.unit)
+    return "-" if part.estimate is None else measured_estimate(part.estimate, part.unit)
+
+
+def measured_estimate(estimate: Estimate, unit: str) -> str:
+    """The text of `measured` for any estimate."""
+    ends = None if isinstance(estimate, Exact) else estimate.interval()
+    return measured_text(estimate.value, ends, estimate.n, unit)
 
 
 def controls(part: Part) -> str:
-    """Every control, what it showed, and a mark where it did not fire."""
-    return "; ".join(f"{c.description}: {c.shown}{'' if c.fired else ' (DID NOT FIRE)'}" for c in part.controls)
+    """Every control, what it showed, and a mark where it did not fire; then the alternatives."""
+    evidence = part.evidence()
+    texts = [
+        f"{control.description}: {control_shown(part, control)}{'' if evidence.fires(judged) else ' (DID NOT FIRE)'}"
+        for control, judged in zip(part.controls, evidence.controls)
+    ]
+    return "; ".join([*texts, *(f"[not counted: {other.description}: {other.shown}]" for other in part.alternatives)])
+
+
+def control_shown(part: Part, control: Control | Observed) -> str:
+    """What a control measured, as text."""
+    if isinstance(control, Observed):
+        return control.shown
+    return measured_estimate(control.estimate, part.unit)
 
 
 def json_row(row: Row) -> dict[str, Any]:
@@ -136,8 +151,10 @@ def json_row(row: Row) -> dict[str, Any]:
         "n": None if part.estimate is None else part.estimate.n,
         "unit": part.unit,
         "control": "; ".join(control.description for control in part.controls),
-        "control_fired": bool(part.controls) and all(control.fired for control in part.controls),
-        "control_shown": "; ".join(control.shown for control in part.controls),
+        "control_fired": bool(part.controls) and all(map(part.evidence().fires, part.evidence().controls)),
+        "control_shown": "; ".join(control_shown(part, control) for control in part.controls),
+        "controls": [_control(part, control) for control in part.controls],
+        "alternatives": [{"description": other.description, "measured": other.shown} for other in part.alternatives],
         "verdict": str(judgement.verdict),
         "verdict_before_holm": str(judgement.unadjusted),
         "reason": judgement.reason,
@@ -150,6 +167,18 @@ def json_row(row: Row) -> dict[str, Any]:
         "expected_why": row.expectation.why,
         "other_processors_verdicts": list(row.expectation.elsewhere),
         "other_processors_why": row.expectation.elsewhere_why,
+    }
+
+
+def _control(part: Part, control: Control | Observed) -> dict[str, str]:
+    """A control as it stands in claims.json; `verdict` is that of the prediction of the part in the control's world."""
+    fired = part.evidence().fires(control.estimate if isinstance(control, Control) else control.fired)
+    return {
+        "kind": "judged" if isinstance(control, Control) else "observed",
+        "description": control.description,
+        "problem": control.problem,
+        "measured": control_shown(part, control),
+        "verdict": str(Verdict.REFUTED) if fired else "NOT REFUTED",
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.claims.claim import Control, Part
+from bench.claims.claim import Control, Observed, Part
 from bench.claims.experiment import Columns
 from bench.statistics.estimates import Proportion, upper_bound
 from bench.statistics.inference import Region
@@ -29,7 +29,7 @@ def never(
     source: str,
     hits: int,
     n: int,
-    controls: tuple[Control, ...],
+    controls: tuple[Control | Observed, ...],
     *,
     what: str = "trapped",
     most: float = RARE,
@@ -47,7 +47,7 @@ def always(
     source: str,
     hits: int,
     n: int,
-    controls: tuple[Control, ...],
+    controls: tuple[Control | Observed, ...],
     *,
     what: str = "frozen",
     note: str = "",
@@ -63,7 +63,7 @@ def probability(
     source: str,
     hits: int,
     n: int,
-    controls: tuple[Control, ...],
+    controls: tuple[Control | Observed, ...],
     target: float,
     *,
     what: str = "trapped",
@@ -82,7 +82,7 @@ def _part(
     source: str,
     hits: int,
     n: int,
-    controls: tuple[Control, ...],
+    controls: tuple[Control | Observed, ...],
     rule: str,
     predicted: str,
     note: str,

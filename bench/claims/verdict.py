@@ -40,7 +40,7 @@ class Evidence:
             "contains": REFUTED if the (1 - alpha) interval excludes `target`, SUPPORTED if it contains it and its
             half-width is at most `resolution`;
             "exact": SUPPORTED if the deterministic value lies in `region`, else REFUTED.
-        controls_fired: for each control, whether it failed as it must.
+        controls: for each control, what the part would have measured there, or whether the prediction failed there.
         out_of_scope: why the claim does not apply, or None.
     """
 
@@ -50,7 +50,7 @@ class Evidence:
     region: Region | None = None
     target: float | None = None
     resolution: float | None = None
-    controls_fired: tuple[bool, ...] = ()
+    controls: tuple[Estimate | bool, ...] = ()
     out_of_scope: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,8 +63,8 @@ class Evidence:
         if self.rule == "contains" and not (math.isfinite(self.target) and 0 < self.resolution < math.inf):
             given = (self.target, self.resolution)
             raise ConfigurationError(f"{self.id}.target, resolution", given, "a finite target, a finite resolution > 0")
-        if not all(isinstance(fired, bool | np.bool_) for fired in self.controls_fired):
-            raise ConfigurationError(f"{self.id}.controls_fired", self.controls_fired, "a tuple of True and False")
+        if not all(isinstance(control, bool | np.bool_ | Estimate) for control in self.controls):
+            raise ConfigurationError(f"{self.id}.controls", self.controls, "a tuple of estimates, or of True and False")
         if self.estimate is None and not self._without_verdict():
             raise ConfigurationError(
                 f"{self.id}.estimate", None, "an estimate, for a part in scope whose controls fired"
@@ -77,12 +77,24 @@ class Evidence:
         """OUT-OF-SCOPE or VOID with the reason, if the measurement is not to be judged."""
         if self.out_of_scope is not None:
             return Verdict.OUT_OF_SCOPE, " ".join(self.out_of_scope.split()) or "no reason given"
-        if not self.controls_fired:
+        if not self.controls:
             return Verdict.VOID, "no control was run"
-        silent = [str(number) for number, fired in enumerate(self.controls_fired, 1) if not fired]
+        silent = [str(number) for number, control in enumerate(self.controls, 1) if not self.fires(control)]
         if silent:
-            return Verdict.VOID, f"control {', '.join(silent)} of {len(self.controls_fired)} did not fire"
+            return Verdict.VOID, f"control {', '.join(silent)} of {len(self.controls)} did not fire"
         return None
+
+    def fires(self, control: Estimate | bool, alpha: float = ALPHA) -> bool:
+        """Whether the prediction is REFUTED by what was measured in a control, at `alpha` for this control alone.
+
+        An interval that overlaps the prediction does not refute it, however wide it is.
+        """
+        if not isinstance(control, Estimate):
+            return bool(control)
+        if self.rule == "exact":
+            low, high = control.interval(1 - alpha)
+            return high < self.predicted.low or low > self.predicted.high
+        return p_outside(control, self.predicted) < alpha * (1 - 1e-9)
 
     @property
     def predicted(self) -> Region:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import always, never, probability
 from bench.claims.trajectories import trajectories
@@ -60,7 +60,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["seeds"]
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items() if "trapped" in columns}
-    normal = Control("w_0 ~ N(0, 4)", trapped["normal"] == 0, f"{trapped['normal']} of {n} trapped")
+    normal = Observed("w_0 ~ N(0, 4)", trapped["normal"] == 0, f"{trapped['normal']} of {n} trapped")
     rows = [
         probability(
             f"CL29{letter}",
@@ -75,7 +75,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         for letter, w in zip("abc", STARTS)
     ]
     kinks = {name: int((results[f"e10_{name}"]["w1"][:, 0] == 0).sum()) for name in ("zero", "random")}
-    even = Control(f"grid point {STARTS[0]}", trapped["start2"] > 0, f"{trapped['start2']} of {n} trapped")
+    even = Observed(f"grid point {STARTS[0]}", trapped["start2"] > 0, f"{trapped['start2']} of {n} trapped")
     return [
         *rows,
         never(
@@ -109,7 +109,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "E10",
             kinks["zero"],
             n,
-            (Control("random bias", kinks["random"] == 0, f"{kinks['random']} of {n} on a kink"),),
+            (Observed("random bias", kinks["random"] == 0, f"{kinks['random']} of {n} on a kink"),),
             what="on an exact kink at the start, in float64,",
         ),
     ]

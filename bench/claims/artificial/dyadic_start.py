@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.share import always, count, never, probability
 from bench.statistics.estimates import Exact
@@ -87,17 +87,17 @@ def predicted_share(w: np.ndarray) -> np.ndarray:
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
-    def beside(problem: str) -> tuple[Control, ...]:
+    def beside(problem: str) -> tuple[Observed, ...]:
         rows = [(f"start {ulps:+d} ulp", results[f"{problem}_ulp{ulps:+d}"]) for ulps in (1, -1)]
         return tuple(
-            Control(name, count(c, "trapped") == 0, f"{count(c, 'trapped')} of {len(c['trapped'])} trapped")
+            Observed(name, count(c, "trapped") == 0, f"{count(c, 'trapped')} of {len(c['trapped'])} trapped")
             for name, c in rows
         )
 
-    def sgd(problem: str) -> tuple[Control, ...]:
+    def sgd(problem: str) -> tuple[Observed, ...]:
         c = results[f"{problem}_sgd"]
         seen = count(c, "trapped")
-        return (Control("SGD from the same starts", seen > 0, f"{seen} of {len(c['trapped'])} trapped"),)
+        return (Observed("SGD from the same starts", seen > 0, f"{seen} of {len(c['trapped'])} trapped"),)
 
     def hits(name: str) -> tuple[int, int]:
         return count(results[name], "trapped"), len(results[name]["trapped"])
@@ -153,7 +153,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     ]
 
 
-def _exact(part: str, title: str, columns: Columns, expected: float, controls: tuple[Control, ...]) -> Part:
+def _exact(part: str, title: str, columns: Columns, expected: float, controls: tuple[Observed, ...]) -> Part:
     """E2 is deterministic: how many starts end otherwise than predicted (n = 0 is trapped in any case)."""
     predicted = np.where(columns["w0"] == 0, 1.0, expected)
     wrong = int((columns["trapped"] != predicted).sum())

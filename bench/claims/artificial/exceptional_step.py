@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import never, probability
 from bench.claims.trajectories import trajectories
@@ -38,12 +38,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["seeds"]
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items()}
     touched = int((results["shb"]["first_touch"] == 1).sum())
-    generic = Control(
+    generic = Observed(
         "SGD with alpha_0 = 0.999",
         trapped["sgd_generic"] == 0,
         f"{trapped['sgd_generic']} of {n} trapped",
     )
-    sgd = Control("SGD, same steps and samples", trapped["sgd"] > 0, f"{trapped['sgd']} of {n} trapped")
+    sgd = Observed("SGD, same steps and samples", trapped["sgd"] > 0, f"{trapped['sgd']} of {n} trapped")
     return [
         probability(
             "CL25a",

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import bench.claims.artificial.chain_rule  # noqa: F401  registers the measure
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import never
 from bench.claims.trajectories import trajectories
@@ -93,7 +93,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             missed,
             n,
             (
-                Control(
+                Observed(
                     "an oracle that is no derivative (E11 rotation)",
                     (~control).mean() > 0.5,
                     f"{int((~control).sum())} of {len(control)} end elsewhere",
@@ -110,7 +110,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(float(max(defects.values())), polygons),
             "exact",
             tuple(
-                Control(f"E11 {name.removeprefix('control_')}", value > 1e-3, f"median defect {value:.3g}")
+                Observed(f"E11 {name.removeprefix('control_')}", value > 1e-3, f"median defect {value:.3g}")
                 for name, value in wrong.items()
             ),
             region=Region(0.0, TOLERANCE),

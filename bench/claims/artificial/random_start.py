@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.claims.artificial.comparable import frozen
 from bench.claims.artificial.trap import LINE_START
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.share import count, never, shown
 from bench.claims.trajectories import cell_of, trajectories
@@ -103,17 +103,17 @@ def last_effective_step(protocol: Protocol) -> float:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     exceptional = results["sgd_exceptional"]
-    landed = Control(
+    landed = Observed(
         "SGD with alpha_0 = 1",
         count(exceptional, "trapped") > 0,
         shown(count(exceptional, "trapped"), len(exceptional["trapped"]), "trapped"),
     )
     names = {"sgd": "SGD", "shb": "SHB (beta = 0.9)"}
 
-    def stayed(optimizer: str) -> Control:
+    def stayed(optimizer: str) -> Observed:
         columns = results[f"{optimizer}_zeros"]
         hits, n = int(frozen(columns).sum()), len(columns["trapped"])
-        return Control(f"{names[optimizer]} started at 0", hits == n, f"{hits} of {n} frozen")
+        return Observed(f"{names[optimizer]} started at 0", hits == n, f"{hits} of {n} frozen")
 
     for letter, optimizer in zip("ab", MOMENTUM):
         columns = results[optimizer]
@@ -137,13 +137,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         lost = int((columns["diverged"] != 0).sum())
         if optimizer == "shb":
             wrong = Mean(ratio / (1 - MOMENTUM["shb"])).interval() if not lost else (np.nan, np.nan)
-            control = Control(
+            control = Observed(
                 "law without 1 - beta", wrong[0] > 1.1, f"ratio to it in [{wrong[0]:.3g}, {wrong[1]:.3g}]"
             )
         else:
             stuck = results["sgd_zeros"]["objective"] - E1.minimum
             worst = float(stuck.min() / (last_effective_step(protocol) * variance / 4))
-            control = Control("SGD started at 0", worst > 1.1, f"smallest ratio {worst:.3g}")
+            control = Observed("SGD started at 0", worst > 1.1, f"smallest ratio {worst:.3g}")
         rows.append(
             Part(
                 f"CL23{letter}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.claims.artificial.comparable import frozen
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import count, never, shown
 from bench.claims.trajectories import trajectories
@@ -42,9 +42,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def hits(name: str, column: str = "trapped") -> tuple[int, int]:
         return count(results[name], column), len(results[name][column])
 
-    def control(name: str, description: str, column: str = "trapped") -> Control:
+    def control(name: str, description: str, column: str = "trapped") -> Observed:
         seen, n = hits(name, column)
-        return Control(description, seen > 0, shown(seen, n, column))
+        return Observed(description, seen > 0, shown(seen, n, column))
 
     note = "{} of them touched the artificial point and left."
     stuck, n = int(frozen(results["rest_from_zero"]).sum()), len(results["rest_from_zero"]["trapped"])
@@ -70,7 +70,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "Started on the artificial point with a random velocity, SHB leaves.",
             "D4(D), E1(v)",
             *hits("from_zero"),
-            (Control("zero velocity", stuck == n, f"{stuck} of {n} frozen"),),
+            (Observed("zero velocity", stuck == n, f"{stuck} of {n} frozen"),),
         ),
         never(
             "CL24d",

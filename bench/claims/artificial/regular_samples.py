@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
@@ -93,7 +93,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "distance of E df(., s) and dF <= 1e-6 at every kink",
             Exact(float(distances.max()), len(distances)),
             "exact",
-            (Control("E1, whose samples are not regular", artefact > 0.5, f"distance {artefact:.3g}"),),
+            (Observed("E1, whose samples are not regular", artefact > 0.5, f"distance {artefact:.3g}"),),
             region=Region(0.0, 1e-6),
             unit="distance",
         )

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench.claims.artificial.comparable import OPTIMIZERS, frozen
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import always, count, never, shown
 from bench.claims.trajectories import trajectories
@@ -69,10 +69,10 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned
 
 
-def released(columns: Columns, description: str) -> Control:
+def released(columns: Columns, description: str) -> Observed:
     """Fires if no run stays."""
     hits, n = int(frozen(columns).sum()), len(columns["sup_norm"])
-    return Control(description, hits == 0, shown(hits, n, "frozen"))
+    return Observed(description, hits == 0, shown(hits, n, "frozen"))
 
 
 def everywhere(results: Results, names: list[str]) -> tuple[int, int]:
@@ -107,7 +107,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "paper C-d, E1",
             int(stays.sum()),
             n,
-            (Control("written with relu", relu > 0, f"{relu} of {len(results['a_shb']['sup_norm'])} frozen"),),
+            (Observed("written with relu", relu > 0, f"{relu} of {len(results['a_shb']['sup_norm'])} frozen"),),
             what="frozen",
         )
     )
@@ -137,7 +137,7 @@ def _clamp(results: Results) -> Part:
     if DERIVATIVE_AT_ZERO["clamp"] == 0:
         return always("CL22g", title.format("set to 0", "has the trap"), "this project", hits, n, (other,), note=note)
     trap = count({"frozen": frozen(results["a_shb"])}, "frozen")
-    relu = Control("written with relu", trap > 0, f"{trap} frozen")
+    relu = Observed("written with relu", trap > 0, f"{trap} frozen")
     title = title.format("changed", "had no trap before")
     return never("CL22g", title, "this project", hits, n, (relu,), what="frozen", note=note)
 

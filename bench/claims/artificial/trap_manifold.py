@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
@@ -62,7 +62,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 "paper C-e, E3",
                 at_artificial(on),
                 n,
-                (Control(f"w_1 = {PERTURBATION:g} instead of 0", beside < n / 2, f"{beside} of {n} end at (0, b)"),),
+                (Observed(f"w_1 = {PERTURBATION:g} instead of 0", beside < n / 2, f"{beside} of {n} end at (0, b)"),),
                 what="ending at (0, b)",
             )
         )
@@ -75,7 +75,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(D), E3",
             missed,
             n,
-            (Control("start on the line", on_line > n / 2, f"{on_line} of {n} miss (-1, b)"),),
+            (Observed("start on the line", on_line > n / 2, f"{on_line} of {n} miss (-1, b)"),),
             what="missing (-1, b)",
         )
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.statistics.estimates import Proportion
 from bench.statistics.inference import Region
@@ -73,9 +73,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     hits = {name: (int(columns["trapped"].sum()), len(columns["trapped"])) for name, columns in results.items()}
     touched = int(results["shb"]["touched"].sum())
 
-    def control(name: str, description: str) -> Control:
+    def control(name: str, description: str) -> Observed:
         count, n = hits[name]
-        return Control(description, count > 0, f"{count} of {n} trapped")
+        return Observed(description, count > 0, f"{count} of {n} trapped")
 
     return [
         Part(
@@ -88,7 +88,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             (
                 control("sgd", "SGD on the same grid"),
                 control("reset", f"velocity set to 0 before every {RESET_EVERY}th step"),
-                Control("exact hits occur at all", touched > 0, f"{touched} runs touched 0"),
+                Observed("exact hits occur at all", touched > 0, f"{touched} runs touched 0"),
             ),
             region=Region(0.0, 1e-4),
             unit="share",

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.gap import (
     MOMENTUM,
     at_least_squares,
@@ -87,7 +87,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     decaying, constant = (
         Mean(group_slopes(results[name]["objective_at"] - minimum, step_sizes)) for name in ("e1", "constant")
     )
-    flat = Control(
+    flat = Observed(
         "constant step size, same steps",
         p_outside(constant, SLOPE) < 1e-4,
         f"slope {constant.value:.2f} against the same alpha_k",
@@ -131,7 +131,7 @@ def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Pa
             distance,
             "inside",
             (
-                Control(
+                Observed(
                     "law without 1 - beta",
                     p_outside(wrong, DISTANCE) < 1e-4,
                     f"distance {wrong.value:.2f}",
@@ -147,7 +147,7 @@ def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Pa
             variance,
             "inside",
             (
-                Control(
+                Observed(
                     "law without 1 - beta",
                     p_outside(without, VARIANCE) < 1e-4,
                     f"ratio {without.value:.3g}",
@@ -185,7 +185,7 @@ def _network_parts(results: Results) -> list[Part]:
             "log10 of the ratio of standard deviations <= -0.30 (L3 off degenerate minima: -1)",
             within,
             "inside",
-            (Control("constant step size", p_outside(without, WITHIN) < 1e-3, f"log10 ratio {without.value:.2f}"),),
+            (Observed("constant step size", p_outside(without, WITHIN) < 1e-3, f"log10 ratio {without.value:.2f}"),),
             region=WITHIN,
             unit="log10 ratio",
         ),
@@ -197,7 +197,7 @@ def _network_parts(results: Results) -> list[Part]:
             between,
             "inside",
             (
-                Control(
+                Observed(
                     "variation within a run instead",
                     p_outside(within, BETWEEN) < 1e-3,
                     f"log10 ratio {within.value:.2f}",

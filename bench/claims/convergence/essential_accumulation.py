@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded, worst
 from bench.statistics.estimates import Mean, PairedMean
@@ -82,7 +82,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             share,
             "inside",
             tuple(
-                Control(
+                Observed(
                     name, float(occupation[name][:, 1].min()) > rare.high, f"share {occupation[name][:, 1].mean():.3f}"
                 )
                 for name in CONTROLS
@@ -99,7 +99,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             decrease,
             "inside",
             tuple(
-                Control(name, fall[name].interval()[1] < 0, f"difference {fall[name].value:.3f}") for name in CONTROLS
+                Observed(name, fall[name].interval()[1] < 0, f"difference {fall[name].value:.3f}") for name in CONTROLS
             ),
             region=FALLS,
             unit="share",

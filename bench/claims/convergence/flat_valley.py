@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, power, power_steps, unbounded
 from bench.statistics.estimates import Exact, Mean
@@ -52,7 +52,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     stopped = {q: Mean(own[:, 2] ** 2 / wandering(float(q), steps // 16)) for q, own in w2.items()}
     growth = {q: wandering(float(q), steps) / wandering(float(q), steps // 16) for q in w2}
 
-    def variance(part: str, title: str, q: str, predicted: str, control: Control) -> Part:
+    def variance(part: str, title: str, q: str, predicted: str, control: Observed) -> Part:
         without_beta = ratio[q].value / (1 - BETA) ** 2
         return Part(
             part,
@@ -62,7 +62,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ratio[q],
             "contains",
             (
-                Control(
+                Observed(
                     "formula without 1/(1 - beta)^2", excludes(ratio[q], (1 - BETA) ** 2), f"ratio {without_beta:.0f}"
                 ),
                 control,
@@ -82,7 +82,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(max(oscillation.values()), 2 * len(w2[wide])),
             "exact",
             (
-                Control(
+                Observed(
                     "the same for the iterate w_2 at q = 0.4 (median move from K/2 to K, over the first distance 2)",
                     moved[wide] / 2 not in DECAY,
                     f"{moved[wide] / 2:.2f}",
@@ -96,7 +96,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "With square summable steps the variance along the valley stays finite, as computed.",
             narrow,
             "E w_2^2 / formula = 1, within 0.06, at q = 0.75",
-            Control(
+            Observed(
                 "formula of q = 0.4",
                 excludes(ratio[narrow], wandering(NOT_SQUARE_SUMMABLE, steps) / wandering(SQUARE_SUMMABLE, steps)),
                 f"ratio {ratio[narrow].value * wandering(0.75, steps) / wandering(0.4, steps):.3f}",
@@ -107,7 +107,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "Without square summability the variance along the valley grows for ever, as computed, while F converges.",
             wide,
             "E w_2^2 / formula = 1, within 0.06, at q = 0.4",
-            Control(
+            Observed(
                 "formula stopped at K/16, a variance that is not growing",
                 excludes(stopped[wide], 1.0) and stopped[wide].value > 1,
                 f"ratio {stopped[wide].value:.2f}",

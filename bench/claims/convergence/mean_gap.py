@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.gap import (
     MOMENTUM,
     at_least_squares,
@@ -81,7 +81,7 @@ def _part(part: str, title: str, ratios: np.ndarray, momentum: float) -> Part:
             "formula of the variance of w, a factor 2 less",
         )  # E w^2 / 2 = a / 4, not a / 2
         wrong, change = Mean(ratios / 2), "formula alpha / 2, which forgets the 1/2 of F = w^2 / 2"
-    control = Control(change, p_outside(wrong, PREDICTED) < 1e-4, f"ratio {wrong.value:.3g}")
+    control = Observed(change, p_outside(wrong, PREDICTED) < 1e-4, f"ratio {wrong.value:.3g}")
     return Part(
         part,
         title,

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.step_sizes.constant_step import variance
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, worst
@@ -107,8 +107,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             share,
             "tost",
             (
-                Control("beta = 1", outside[1.0].value > 0.5, f"{outside[1.0].hits} of {outside[1.0].n} far away"),
-                Control(
+                Observed("beta = 1", outside[1.0].value > 0.5, f"{outside[1.0].hits} of {outside[1.0].n} far away"),
+                Observed(
                     "beta = 1.01",
                     outside[1.01].value > 0.99 and blown > 1e3,
                     f"{outside[1.01].hits} of {outside[1.01].n} far away, median sup |w_k| {blown:.1e}",
@@ -126,10 +126,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(error(2 * (1 + beta)), len(beta)),
             "exact",
             (
-                Control(
+                Observed(
                     "boundary of SGD, 2", error(np.full_like(beta, 2.0)) > EDGE.high, f"error {error(2 + 0 * beta):.2f}"
                 ),
-                Control(
+                Observed(
                     "effective step: alpha lambda / (1 - beta) = 2",
                     error(2 * (1 - beta)) > EDGE.high,
                     f"error {error(2 * (1 - beta)):.2f}",

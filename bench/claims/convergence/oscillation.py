@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.gap import mean_gap
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.experiment import Columns, Experiment
@@ -137,12 +137,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         if not columns["diverged"].any() and name != "detached"
     }
     controls = tuple(
-        Control(change, found[name].interval()[1] >= 0, f"slope {found[name].value:+.2f}")
+        Observed(change, found[name].interval()[1] >= 0, f"slope {found[name].value:+.2f}")
         for name, (change, *_) in CONTROLS.items()
     )
     wrong = results["detached"]
     grown = slopes(wrong, protocol["steps_detached"])
-    detached = Control(
+    detached = Observed(
         "wrong oracle E11a",
         bool((grown > 0).all()),
         f"slope at least {grown.min():+.1f}, {int(wrong['diverged'].sum())} of {len(grown)} overflowed",
@@ -164,7 +164,7 @@ def _decreasing(
     names: list[str],
     results: Results,
     found: Mapping[str, Mean],
-    controls: tuple[Control, ...],
+    controls: tuple[Observed, ...],
     source: str,
     where: str,
 ) -> Part:
@@ -188,7 +188,7 @@ def _decreasing(
 
 
 def _levels(
-    protocol: Protocol, results: Results, slope: Mean, controls: tuple[Control, ...], constant: Mean
+    protocol: Protocol, results: Results, slope: Mean, controls: tuple[Observed, ...], constant: Mean
 ) -> list[Part]:
     steps = protocol["steps"]
     a = schedule_table("power", [EFFECTIVE], {"q": Q, "k0": K0}, steps // 2, steps + 1, steps)[:, 0]
@@ -207,7 +207,7 @@ def _levels(
             slope,
             "inside",
             (
-                Control(
+                Observed(
                     "constant step size",
                     not NEAR_Q.low <= constant.value <= NEAR_Q.high,
                     f"slope {constant.value:+.2f}",
@@ -224,7 +224,7 @@ def _levels(
             "Osc_K / (alpha_K / (4 (1 - beta))) <= 3",
             level,
             "inside",
-            (Control("constant step size", plateau.interval()[0] > PLATEAU.high, f"ratio {plateau.value:.3g}"),),
+            (Observed("constant step size", plateau.interval()[0] > PLATEAU.high, f"ratio {plateau.value:.3g}"),),
             region=PLATEAU,
             note=f"The maximum over many relaxation times is predicted at {maximum / expected:.2g} (CL4i).",
         ),
@@ -235,7 +235,7 @@ def _levels(
             f"Osc_K / {maximum:.3g} in [0.85, 1.15]",
             corrected,
             "inside",
-            (Control("constant step size", slow.interval()[0] > MAXIMUM.high, f"ratio {slow.value:.3g}"),),
+            (Observed("constant step size", slow.interval()[0] > MAXIMUM.high, f"ratio {slow.value:.3g}"),),
             region=MAXIMUM,
         ),
     ]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
 from bench.statistics.estimates import Mean, PairedMean
@@ -57,13 +57,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     other, difference = worst(relative, SAME)
     heavy = PairedMean(level["cauchy"], level["gaussian"])
 
-    def control(law: str, description: str) -> Control:
+    def control(law: str, description: str) -> Observed:
         sup = results[law]["sup_norm"]
         escaped = int((~(sup < 1e6) | (results[law]["diverged"] > 0)).sum())
         finite = np.isfinite(results[law]["osc"]).all(1)
         median = np.median(late_slopes(results[law]["osc"][finite], steps, FIRST)) if finite.any() else np.nan
         shown = f"{escaped} of {len(sup)} runs beyond 1e6, median slope of the others {median:+.2f}"
-        return Control(description, not falling(results[law], steps), shown)
+        return Observed(description, not falling(results[law], steps), shown)
 
     cauchy = (control("cauchy features", "Cauchy features (E12)"), control("cauchy", "Cauchy noise"))
 
@@ -102,7 +102,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "mean log oscillation minus that of Gaussian samples within 0.1 of 0",
             difference,
             "tost",
-            (Control("Cauchy noise of the same scale", heavy.interval()[0] > SAME.high, f"{heavy.value:+.1f}"),),
+            (Observed("Cauchy noise of the same scale", heavy.interval()[0] > SAME.high, f"{heavy.value:+.1f}"),),
             region=SAME,
             unit="log ratio",
             note=f"Worst of {', '.join(relative)}: {other}.",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import bench.claims.convergence.energy  # noqa: F401 (registers the observer)
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, power, power_steps, unbounded, worst
 from bench.claims.trajectories import trajectories
@@ -110,12 +110,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             decrease,
             "inside",
             (
-                Control(
+                Observed(
                     "r = 0 without noise: energy constant within 2 %, while r = 0.5 loses it",
                     drift <= 0.02 and left < 0.5,
                     f"largest change {100 * drift:.2g} %; with r = 0.5 {100 * left:.2g} % left",
                 ),
-                Control(
+                Observed(
                     "r = 0 with noise, second half: energy grows", noisy.interval()[0] > 0, f"by {noisy.value:.3f}"
                 ),
             ),
@@ -131,7 +131,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             floor,
             "inside",
             (
-                Control(
+                Observed(
                     "r = 0: no floor, judged with r = 0.5",
                     Mean(results["undamped"]["speed2"][:, -1] / late_gamma).interval()[0] > SAME.high,
                     f"ratio {results['undamped']['speed2'][:, -1].mean() / late_gamma:.1f}",
@@ -149,12 +149,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             gained,
             "contains",
             (
-                Control(
+                Observed(
                     "formula of constant energy (right without noise only)",
                     excludes(Mean(undamped[:, -1]), 0.0),
                     f"gained {undamped[:, -1].mean():.3f}",
                 ),
-                Control(
+                Observed(
                     "damped, r = 0.5",
                     energy(results["e1 r0.5"])[:, -1].mean() < 0.5 * injected,
                     f"energy {energy(results['e1 r0.5'])[:, -1].mean():.4f}",

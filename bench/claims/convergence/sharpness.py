@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, MOMENTUM, effective_steps, problem_of, recorded_steps, run
 from bench.claims.experiment import Experiment
 from bench.statistics.estimates import Mean
@@ -77,7 +77,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 slope,
                 "inside",
                 (
-                    Control(
+                    Observed(
                         f"prediction of the {'smooth' if sharp else 'sharp'} minimum",
                         p_outside(slope, swapped) < 1e-4,
                         f"slope {slope.value:.3f} against {swapped}",
@@ -142,7 +142,7 @@ def _constants(results: Results) -> list[Part]:
                 predicted,
                 estimate,
                 "inside",
-                (Control(change, p_outside(wrong, RATIO) < 1e-4, f"ratio {wrong.value:.3g}"),),
+                (Observed(change, p_outside(wrong, RATIO) < 1e-4, f"ratio {wrong.value:.3g}"),),
                 region=RATIO,
                 note=_note(part, found),
             )

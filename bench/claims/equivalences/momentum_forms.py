@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
@@ -178,7 +178,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     for part, (form, statement, change) in FORMS.items():
         least = float(columns[f"{form}_unconverted"].min())
-        control = Control(change, least > VISIBLE, f"largest difference of a path at least {least:.2g}")
+        control = Observed(change, least > VISIBLE, f"largest difference of a path at least {least:.2g}")
         rows.append(
             Part(
                 part,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
@@ -83,7 +83,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         # the median: the smallest of many random instances comes near 0 by chance
         typical = float(min(np.median(columns[f"{name}_raw"]) for columns in results.values()))
         shown = f"median relative error {typical:.2g}"
-        control = Control("data without their mirror images", typical > VISIBLE, shown)
+        control = Observed("data without their mirror images", typical > VISIBLE, shown)
         formula = "F(w) = E(w.x - y)^2/4 + E y^2/4" if name == "objective" else "grad F(w) = H (w - w_LS)"
         rows.append(
             Part(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment, measure
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
@@ -84,7 +84,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         ("CL2b", "impulse", "A single gradient displaces the heavy ball by the effective step size.", "difference"),
     ):
         least = float(columns[f"{name}_wrong"].min())
-        control = Control("c = beta / (1 - beta) although beta varies", least > VISIBLE, f"{what} at least {least:.2g}")
+        control = Observed(
+            "c = beta / (1 - beta) although beta varies", least > VISIBLE, f"{what} at least {least:.2g}"
+        )
         rows.append(
             Part(
                 part,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.inclusion.paths import heavy_ball
 from bench.claims.observers import observer
@@ -85,12 +85,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         taken = columns["left"] - columns["entered"]
         stay = int((resting["left"] < 0).sum())
         controls = [
-            Control("start at 0", stay == len(resting["left"]), f"{stay} of {len(resting['left'])} never leave")
+            Observed("start at 0", stay == len(resting["left"]), f"{stay} of {len(resting['left'])} never leave")
         ]
         if beta:
             wrong = Mean(taken / flow).interval()
             controls.append(
-                Control("prediction without 1 - beta", wrong[1] < 0.9, f"ratio in [{wrong[0]:.3g}, {wrong[1]:.3g}]")
+                Observed("prediction without 1 - beta", wrong[1] < 0.9, f"ratio in [{wrong[0]:.3g}, {wrong[1]:.3g}]")
             )
         rows.append(
             Part(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
 from bench.statistics.estimates import Mean
@@ -99,7 +99,7 @@ def by_start(results: Results, names: list[str]) -> list[np.ndarray]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     wrong = by_start(results, ["e11"])
     least = min(float(rows.mean()) for rows in wrong)
-    control = Control(
+    control = Observed(
         "detached target (E11)", least > 0, f"F(z) changes by {least:.3g} or more from {len(wrong)} starts"
     )
     rows = []
@@ -131,7 +131,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "mean change of F(w) > 0 from a start with a velocity uphill",
             Mean(change(results["uphill"], "w", steps)),
             "tost",
-            (Control("SGD from the same w", sgd.interval()[1] < 0, f"F(w) changes by {sgd.value:.3g}"),),
+            (Observed("SGD from the same w", sgd.interval()[1] < 0, f"F(w) changes by {sgd.value:.3g}"),),
             region=Region(0.0, np.inf),
             note=f"E1, w = {start:g}, velocity {velocity:g}, {steps} updates; F(z) changes by {z.value:.3g} meanwhile.",
         )

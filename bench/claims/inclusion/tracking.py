@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import expm
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
 from bench.claims.trajectories import trajectories
@@ -118,13 +118,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             wrong = Mean(slopes(protocol, results, problem, beta, "wrong"))
             low, high = wrong.interval()
             left = results[name_of(problem, beta, smallest)]["wrong"].mean()
-            control = Control(
+            control = Observed(
                 "clock sum alpha",
                 high < SLOPE.low,
                 f"slope {wrong.value:.3f} [{low:.3f}, {high:.3f}], error {left:.2f} at step {smallest:g}",
             )
         else:
-            control = Control("without noise (E2)", noiseless > SLOPE.high, f"slope {noiseless:.3f}")
+            control = Observed("without noise (E2)", noiseless > SLOPE.high, f"slope {noiseless:.3f}")
         by_step = ", ".join(f"{results[name_of(problem, beta, s)]['error'].mean():.3g}" for s in order)
         rows.append(
             Part(
@@ -152,7 +152,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"mean error over {expected_supremum(WINDOW):.3f} sqrt(alpha_eff) in [0.9, 1.1]",
             Mean(last["error"] / scale),
             "inside",
-            (Control("clock sum alpha", slow > 1.1, f"ratio {slow:.3g}"),),
+            (Observed("clock sum alpha", slow > 1.1, f"ratio {slow:.3g}"),),
             region=Region(0.9, 1.1),
             unit="ratio",
             note=f"SHB, beta = {BETA:g}, effective step {smallest:g}.",

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.critical_points import FLAT, sharpness
 from bench.claims.convergence.gap import hessian_of
 from bench.claims.experiment import Experiment
@@ -137,7 +137,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     controls = []
     for name, what in (("artificial", "E1 started at 0"), ("summable", "E1 with summable steps, q = 2")):
         hits = passing(protocol, results, name, "e1")[:, -1]
-        controls.append(Control(what, hits.mean() < SHARE, f"{int(hits.sum())} of {len(hits)} pass"))
+        controls.append(Observed(what, hits.mean() < SHARE, f"{int(hits.sum())} of {len(hits)} pass"))
     rows = []
     for letter, (name, title) in zip("abcd", TITLES.items()):
         hits = passing(protocol, results, name)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always, never, probability
@@ -71,11 +71,11 @@ def bad(columns: Mapping[str, np.ndarray]) -> int:
     return int((columns["artificial_distance"] == 0).sum())
 
 
-def _other_start(what: str, bad_ends: int, other: int, n: int, *, worse: bool) -> Control:
+def _other_start(what: str, bad_ends: int, other: int, n: int, *, worse: bool) -> Observed:
     """Another start, n runs each: significantly more bad ends if `worse`, else fewer (Fisher's exact test)."""
     p = fisher_exact(bad_ends, n, other, n)
     as_it_must = other > bad_ends if worse else other < bad_ends
-    return Control(what, as_it_must and p < 1e-3, f"{other} of {n} end badly, Fisher p = {p:.1g}")
+    return Observed(what, as_it_must and p < 1e-3, f"{other} of {n} end badly, Fisher p = {p:.1g}")
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
@@ -130,7 +130,7 @@ def _networks(protocol: Protocol, results: Results) -> Part:
         estimate = PairedMean(mean["small"], mean["zero"])
         same = PairedMean(mean["default"], mean["small"])
         controls = (
-            Control(
+            Observed(
                 "two random starts compared instead",
                 same.interval()[1] < 0.3,
                 f"difference {same.value:.2g} [{same.interval()[0]:.2g}, {same.interval()[1]:.2g}]",

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.practice.grid import FACTORS, shape
 from bench.statistics.bootstrap import Bootstrap
@@ -83,7 +83,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 shares["lr"],
                 "inside",
                 (
-                    Control(
+                    Observed(
                         "step sizes shuffled within each seed and setting",
                         chance.interval()[1] < LEAST,
                         f"share {chance.value:.2g} [{chance.interval()[0]:.2g}, {chance.interval()[1]:.2g}]",

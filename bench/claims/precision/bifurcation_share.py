@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cell.problem import DTYPES
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
 from bench.claims.precision.literature import measured, percent, published, summary, table
@@ -76,12 +76,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     }
     double = measured(results, "float64", deepest, "chain")
     border = {d: Proportion(int(results[f"border_{d}"]["differs"].sum()), protocol["border"]) for d in chain}
-    structural = Control(
+    structural = Observed(
         "zero biases on empty borders (E10), float64",
         border["float64"].value > 0.5,
         ", ".join(f"{dtype} {one.hits} of {one.n}" for dtype, one in border.items()),
     )
-    flat = Control("float64", double.value == 0, f"{double.hits} of {double.n} at L = {deepest}")
+    flat = Observed("float64", double.value == 0, f"{double.hits} of {double.n} at L = {deepest}")
     rate = results["float16"]["density"].mean(0) * results["float16"]["calls"].mean() * 2.0**-24
     law = {depth: -np.expm1(-rate[:depth].sum()) for depth in DEPTHS}
     normal = -np.expm1(-rate[0] * 2.0**11)  # flushed below 2^-14, the smallest normal number, instead of 2^-25
@@ -107,7 +107,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(float(disagree["float32"]), chain["float32"].size),
             "exact",
             (
-                Control(
+                Observed(
                     "float16 with the loss scaled by 2^-20, so that upstream gradients underflow",
                     disagree["underflow"] > 0,
                     f"{disagree['underflow']} disagreements",
@@ -139,7 +139,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"share at L = 2 in [0.7, 1]; law {laws} % for L = 1, 2, 3, 5, 6",
             measured(results, "float16", 2, "chain"),
             "tost",
-            (Control("float32, same L", _less(results, 0.7), percent(measured(results, "float32", 2, "chain"))),),
+            (Observed("float32, same L", _less(results, 0.7), percent(measured(results, "float32", 2, "chain"))),),
             region=Region(0.7, 1.0),
             unit="share",
             note=summary(results, "float16", "chain") + f"; the law says {laws} %",
@@ -152,7 +152,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             double,
             "tost",
             # not float32, whose share is near 1/2 and depends on how a processor orders its sums
-            (structural, Control("float16", *_more(results, deepest))),
+            (structural, Observed("float16", *_more(results, deepest))),
             region=Region(0.0, 0.5),
             unit="share",
             note="By depth the public notebook skips the comparison in float64: its 0 is not a measurement.",
@@ -164,7 +164,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "share 1 in float64",
             border["float64"],
             "tost",
-            (Control("random biases, float64", double.value == 0, f"{double.hits} of {double.n}"),),
+            (Observed("random biases, float64", double.value == 0, f"{double.hits} of {double.n}"),),
             region=Region(0.75, 1.0),
             unit="share",
             note=structural.shown,
@@ -176,7 +176,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"law {100 * law[1]:.1f} %, inside the interval of the published share",
             published("float16", 1),
             "contains",
-            (Control("the law without subnormal numbers", normal > 0.95, f"{100 * normal:.1f} %"),),
+            (Observed("the law without subnormal numbers", normal > 0.95, f"{100 * normal:.1f} %"),),
             target=float(law[1]),
             resolution=0.03,
             unit="share",

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
@@ -169,7 +169,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     worst = max(float(own[name].max()) for name in ("zero", "half", "one"))
     complete = int((own["patterns"] == 2.0 ** own["kinks"]).sum())
     injected, opposite = (int((values > TOLERANCE).sum()) for values in (own["injected"], results["e5"]["zero"]))
-    within = Control("networks with biases", worst <= TOLERANCE, f"largest distance {worst:.2g}")
+    within = Observed("networks with biases", worst <= TOLERANCE, f"largest distance {worst:.2g}")
 
     def violated(id: str, name: str, title: str, source: str) -> Part:
         region = Region(TOLERANCE, float("inf"))
@@ -186,8 +186,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(worst, 3 * n),
             "exact",
             (
-                Control("two ReLUs without biases (E5)", opposite == n, f"{opposite} of {n} outside"),
-                Control("the injected rule (t = 1/2)", injected > n / 2, f"{injected} of {n} outside"),
+                Observed("two ReLUs without biases (E5)", opposite == n, f"{opposite} of {n} outside"),
+                Observed("the injected rule (t = 1/2)", injected > n / 2, f"{injected} of {n} outside"),
             ),
             region=Region(0.0, TOLERANCE),
             unit="relative",

@@ -19,7 +19,7 @@ import torch
 
 import bench.claims.precision.lattice  # noqa: F401  registers the observer
 from bench.cell.problem import DTYPES
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
 from bench.statistics.bootstrap import Bootstrap
@@ -101,19 +101,19 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         found = ratio(values, law[name], EPS[dtype])
         wrong = values.mean() / law[name].mean() / EPS[other]
         shown = f"ratio {wrong:.3g} with the eps of {other}"
-        control = Control("the law with the eps of another format", wrong not in region, shown)
+        control = Observed("the law with the eps of another format", wrong not in region, shown)
         return found, "inside", (control,), region
 
     def law_part(id: str, title: str, predicted: str, found: tuple, note: str) -> Part:
         return Part(id, title, "L8, lattice law", predicted, *found, unit="ratio", note=note)
 
     def rare(
-        id: str, title: str, source: str, hits: Proportion, bound: float, control: Control, note: str = ""
+        id: str, title: str, source: str, hits: Proportion, bound: float, control: Observed, note: str = ""
     ) -> Part:
         region, predicted = Region(0.0, bound), f"trapped share < {bound:g}"
         return Part(id, title, source, predicted, hits, "tost", (control,), region=region, unit="share", note=note)
 
-    many = Control("SGD in bfloat16", half[0].value > protocol["bound"], text(half[0]))
+    many = Observed("SGD in bfloat16", half[0].value > protocol["bound"], text(half[0]))
     shb, fused = pooled(results, "shb", FORMATS), pooled(results, "fused", FORMATS[:2])
     close, loose = Region(0.8, 1.25), Region(0.67, 1.5)
     touch = ", ".join(f"{d} {share(results, f'shb_{d}', 'touched').value:.2g}" for d in FORMATS)
@@ -126,7 +126,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ratio(results["sgd_bfloat16"]["trapped"], results["sgd_float16"]["trapped"]),
             "inside",
             (
-                Control(
+                Observed(
                     "started at the artificial point (CL22)",
                     start["sgd"].value == 1,
                     f"{text(start['sgd'])}: the same share 1 in every format, ratio 1",
@@ -167,7 +167,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(D), L8",
             shb,
             1e-4,
-            Control("SHB started at the artificial point (CL22)", start["shb"].value == 1, text(start["shb"])),
+            Observed("SHB started at the artificial point (CL22)", start["shb"].value == 1, text(start["shb"])),
             f"share of runs that touch: {touch}",
         ),
         law_part(
@@ -183,7 +183,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "lattice law (correction to L8)",
             fused,
             1e-4,
-            Control("the same steps with alpha v rounded first", half[0].value > 1e-4, text(half[0])),
+            Observed("the same steps with alpha v rounded first", half[0].value > 1e-4, text(half[0])),
             "L8 holds for implementations that round the step before they subtract it",
         ),
     ]

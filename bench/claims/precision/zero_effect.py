@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import bench.claims.precision.held_out  # noqa: F401  registers the observer
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.bifurcation import DEPTHS, ensembles
 from bench.claims.trajectories import trajectories
@@ -74,7 +74,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     def effect(id: str, rule: str, other: str, low: float, high: float, words: str) -> Part:
         wrong = float(change[other].mean()) if len(change[other]) else np.nan
-        control = Control(f"the {other} rule", not low <= wrong <= high, f"10^{wrong:.2f}")
+        control = Observed(f"the {other} rule", not low <= wrong <= high, f"10^{wrong:.2f}")
         return Part(
             id,
             f"One exact zero changes the gradient of the first layer {words} under the {rule} rule.",
@@ -96,12 +96,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return f"{accuracy[name].mean():.3f}"
 
     collapse = drop("coarse_chain_0", "coarse_injected_1")
-    fell = Control(
+    fell = Observed(
         "the injected rule, bfloat16",
         collapse.value > COARSE_MARGIN,
         f"accuracy {mean('coarse_injected_1')} instead of {mean('coarse_chain_0')}",
     )
-    safe = Control(
+    safe = Observed(
         "the chain rule with the same ReLU'(0), same precision",
         abs(drop("coarse_chain_0", "coarse_chain_1").value) < 0.1,
         f"accuracy {mean('coarse_chain_1')}, {mean('coarse_chain_half')}, {mean('coarse_chain_0')} for t = 1, 1/2, 0",

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import bench.claims.precision.zero_counts  # noqa: F401  registers the observer
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.precision.bifurcation import ensembles
 from bench.claims.trajectories import trajectories
@@ -66,7 +66,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     calls = float(trained["calls"].sum())
     after = {name: Poisson(int(trained[f"zeros_{name}"].sum()), calls) for name in ("float16", "float32")}
     single, lattice, unfused = (rate(results[name]) for name in ("float32", "lattice", "unfused"))
-    integers = Control(
+    integers = Observed(
         "integer weights and inputs, zero bias, float32",
         lattice.value > 1e-3,
         f"{lattice.value:.2g} per call",
@@ -94,12 +94,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             law,
             "inside",
             (
-                Control(
+                Observed(
                     "the law on float32",
                     single.value / rate(half).value < 0.5,
                     f"{single.value:.2g} per call instead of {rate(half).value:.2g}",
                 ),
-                Control(
+                Observed(
                     "bfloat16, rounded before the bias is added: zeros at the scale of eps",
                     unfused.value > 100 * rate(half).value,
                     f"{unfused.value:.2g} per call",
@@ -117,7 +117,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             PairedMean(half["zeros"][:, -1], half["zeros"][:, 0]),
             "inside",
             (
-                Control(
+                Observed(
                     "float32, same difference below half of it",
                     np.subtract(*results["float32"]["zeros"].mean(0)[[-1, 0]])
                     < np.subtract(*half["zeros"].mean(0)[[-1, 0]]) / 2,

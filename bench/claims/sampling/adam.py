@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
@@ -47,7 +47,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     stuck = sum(int((~(results[f"{p} zero"]["clarke_distance"] < protocol["near"])).sum()) for p in PROBLEMS)
     p_value = fisher_exact(zero, total, random, total)
     where = ", ".join(PROBLEMS).upper()
-    start = Control(
+    start = Observed(
         "the same runs from w_0 = 0",
         zero > random and p_value < 1e-3,
         f"{zero} of {total} trapped, Fisher p = {p_value:.1g}",
@@ -59,7 +59,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "paper C-e, theory.md CL40",
             zero,
             total,
-            (Control("ReLU'(0) = 1/2", half == 0, f"{half} of {total} frozen"),),
+            (Observed("ReLU'(0) = 1/2", half == 0, f"{half} of {total} frozen"),),
         ),
         never(
             "CL40b", "From a random start Adam is not trapped.", "theory.md CL40 (Xiao et al.)", random, total, (start,)
@@ -70,7 +70,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "theory.md CL40 (Xiao et al.)",
             far,
             total,
-            (Control("the same runs from w_0 = 0", stuck > far, f"{stuck} of {total} farther"),),
+            (Observed("the same runs from w_0 = 0", stuck > far, f"{stuck} of {total} farther"),),
             what=f"farther than {protocol['near']:g}",
         ),
     ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
@@ -79,8 +79,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         Exact(1 + error, n),
         "exact",
         (
-            Control(f"the same at {n} random points", largest["off"] < 1e-9, f"largest error {largest['off']:.1g}"),
-            Control("ReLU'(0) = 1/2, at 0", largest["half"] < 1e-9, f"largest error {largest['half']:.1g}"),
+            Observed(f"the same at {n} random points", largest["off"] < 1e-9, f"largest error {largest['off']:.1g}"),
+            Observed("ReLU'(0) = 1/2, at 0", largest["half"] < 1e-9, f"largest error {largest['half']:.1g}"),
         ),
         region=Region(1 - 1e-12, 1 + 1e-12),
         unit="of the gradient",
@@ -97,7 +97,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         Exact(moved, sum(len(one["artificial_distance"]) for one in stuck)),
         "exact",
         (
-            Control(
+            Observed(
                 "the Clarke subgradient instead, same start and steps",
                 min(freed) > 0.1,
                 f"it leaves, |w_K| >= {min(freed):.3g}",
@@ -122,8 +122,8 @@ def _random(protocol: Protocol, results: Results) -> Part:
         PairedMean(sampled / gap, full / gap),
         "tost",
         (
-            Control("constant step", floor.interval()[0] > MARGIN, f"difference {floor.value:.3g}"),
-            Control("started at the artificial point", trap > MARGIN, f"difference {trap:.3g}"),
+            Observed("constant step", floor.interval()[0] > MARGIN, f"difference {floor.value:.3g}"),
+            Observed("started at the artificial point", trap > MARGIN, f"difference {trap:.3g}"),
         ),
         region=Region(-MARGIN, MARGIN),
         unit="gaps of L3",

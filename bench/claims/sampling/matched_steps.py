@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks
 from bench.claims.trajectories import trajectories
@@ -102,7 +102,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 ratio_of_means(shb, sgd),
                 "inside",
                 (
-                    Control(
+                    Observed(
                         "SHB with the step of SGD",
                         wrong.interval()[1] < 0.9 or wrong.interval()[0] > 1.1,
                         f"ratio {wrong.value:.3g}",
@@ -134,7 +134,7 @@ def _early(protocol: Protocol, gaps: Mapping[str, np.ndarray]) -> Part:
         f"ratio of the mean gaps {target:.3g}",
         ratio,
         "contains",
-        (Control("the asymptotic prediction, ratio 1", not low <= 1 <= high, f"interval [{low:.3g}, {high:.3g}]"),),
+        (Observed("the asymptotic prediction, ratio 1", not low <= 1 <= high, f"interval [{low:.3g}, {high:.3g}]"),),
         target=target,
         resolution=0.1 * target,
         unit="ratio",
@@ -154,7 +154,7 @@ def _network(name: str, letter: str, results: Results) -> Part:
         estimate, wrong = PairedMean(shb, sgd), PairedMean(unmatched, sgd)
         low, high = wrong.interval()
         # by its mean: the interval of ten seeds is wide, and training amplifies how a processor rounds
-        controls = (Control("SHB with the step of SGD", abs(wrong.value) > MARGIN, f"[{low:.2g}, {high:.2g}]"),)
+        controls = (Observed("SHB with the step of SGD", abs(wrong.value) > MARGIN, f"[{low:.2g}, {high:.2g}]"),)
     return Part(
         f"CL39{letter}",
         f"A network ends with the same training loss under SHB and SGD with the matched step ({name}).",

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import bench.claims.sampling.monitors  # noqa: F401  registers its observers
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks, out_of_scope, worst
 from bench.claims.sampling.oracles import spec
@@ -137,7 +137,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Mean(worst(settled)),
                 "inside",
                 (
-                    Control(
+                    Observed(
                         f"constant step ({', '.join(constant)})",
                         p_inside(control, region) > FALLS,
                         f"{control.value:.2g} [{control.interval()[0]:.2g}, {control.interval()[1]:.2g}]",
@@ -168,8 +168,8 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
             Poisson(int(zeros), inputs),
             "tost",
             (
-                Control("all-zero start", share > 1e-3, f"share {share:.3g}"),
-                Control("E10, zero bias", kinked > 0.1, f"{kinked:.3g} of the runs end on the kink b = 0"),
+                Observed("all-zero start", share > 1e-3, f"share {share:.3g}"),
+                Observed("E10, zero bias", kinked > 0.1, f"{kinked:.3g} of the runs end on the kink b = 0"),
             ),
             region=Region(0.0, ZERO_BUDGET),
             out_of_scope=scope,
@@ -182,7 +182,7 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
             f"fewer than {STALL} updates in a row without effect",
             Exact(stall, sum(len(one["longest_stall"]) for one in random.values())),
             "exact",
-            (Control("E10, zero bias", dead > 0.1, f"{dead:.3g} of the runs stall"),),
+            (Observed("E10, zero bias", dead > 0.1, f"{dead:.3g} of the runs stall"),),
             region=Region(0, STALL - 1),
             out_of_scope=scope,
             unit="updates",
@@ -205,7 +205,7 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
             "share of parameters that move < 1 %",
             Exact(moved, sum(len(one["moved"]) for one in started.values())),
             "exact",
-            (Control("random start", free > 0.5, f"{free:.3g} move"),),
+            (Observed("random start", free > 0.5, f"{free:.3g} move"),),
             region=Region(0.0, 0.01),
             unit="share",
         ),
@@ -217,7 +217,7 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
             Mean(worst({name: one["stationarity"][:, -1] for name, one in started.items()})),
             "inside",
             (
-                Control(
+                Observed(
                     "E6 on the diabetes data, frozen at 0",
                     bool((artificial > ARTIFICIAL).all()),
                     f"m_eps {artificial.mean():.3g}: artificial",

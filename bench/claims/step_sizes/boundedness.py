@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, worst
 from bench.claims.trajectories import trajectories
@@ -64,7 +64,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     closed = {name: one for name, one in shares.items() if name.startswith("e")}
     case, share = worst(closed, RARE)
     quartic, small = shares["quartic"], shares["quartic small"]
-    runaway = Control(
+    runaway = Observed(
         "F = w^4/4 from w_0 = 10 with alpha_0 = 1", quartic.value > 0.5, f"{quartic.hits} of {quartic.n} escaped"
     )
     network, large = shares["network"], shares["network large steps"]
@@ -89,7 +89,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "share with sup |w_k| > 1e6: 0",
             Exact(network.value, network.n),
             "exact",
-            (Control("lr = 10^4 instead of 0.5", large.value > 0.5, f"{large.hits} of {large.n} escaped"),),
+            (Observed("lr = 10^4 instead of 0.5", large.value > 0.5, f"{large.hits} of {large.n} escaped"),),
             region=Region(0.0, 0.0),
             unit="share",
             note=f"MLP 64-16-10 on digits; largest sup |w_k| {sups['network']:.1f}. "
@@ -117,7 +117,7 @@ def quartic_part(columns: Columns, small: Columns, escaped_small: Proportion) ->
         "OUT-OF-SCOPE: w^4/4 from w_0 = 10 with alpha_0 = 1 diverges",
         estimate,
         "tost",
-        (Control(f"same problem from w_0 = {SMALL_START:g}: in scope", verdict is Verdict.SUPPORTED, shown),),
+        (Observed(f"same problem from w_0 = {SMALL_START:g}: in scope", verdict is Verdict.SUPPORTED, shown),),
         region=region,
         out_of_scope=scope,
         unit="share",

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
 from bench.claims.verdict import Evidence, Verdict, judge
@@ -98,12 +98,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ratio,
             "inside",
             (
-                Control(
+                Observed(
                     "alpha / (2 (1 - beta)), the law for small alpha, at alpha = 0.2 and beta = 0",
                     simple[0.0].interval()[0] > VARIANCE.high,
                     f"ratio {simple[0.0].value:.3f}",
                 ),
-                Control(
+                Observed(
                     "L1 without momentum, at beta = 0.9",
                     ratios["0.1 beta0.9"].value * variance(0.1, 0.9) / variance(0.1, 0.0) not in VARIANCE,
                     f"ratio {ratios['0.1 beta0.9'].value * variance(0.1, 0.9) / variance(0.1, 0.0):.2f}",
@@ -121,7 +121,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             fall,
             "inside",
             (
-                Control(
+                Observed(
                     "raising beta from 0 to 0.9 at the same alpha instead",
                     all(one.interval()[1] < 0 for one in by_momentum.values()),
                     f"the share changes by {', '.join(f'{-one.value:+.3f}' for one in by_momentum.values())}",
@@ -141,12 +141,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             slope["constant"],
             "inside",
             (
-                Control(
+                Observed(
                     "alpha_k = a / k^0.75",
                     slope["decaying"].interval()[1] < 0,
                     f"slope {slope['decaying'].value:.2f}",
                 ),
-                Control(
+                Observed(
                     "the claim 'converges' (slope <= -q/2), which must be refuted here and supported with a / k^0.75",
                     verdict == {"constant": Verdict.REFUTED, "decaying": Verdict.SUPPORTED},
                     f"{verdict['constant']} here, {verdict['decaying']} there",

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import (
     excludes,
@@ -82,7 +82,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             falling,
             "inside",
             (
-                Control(
+                Observed(
                     "c / log k",
                     all(one.interval()[0] > 0 for one in logs.values()),
                     ", ".join(f"slope {one.value:.3f} at {name}" for name, one in logs.items()),
@@ -100,7 +100,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             flat,
             "inside",
             (
-                Control(
+                Observed(
                     "step sizes a / k^q",
                     all(one.interval()[1] < 0 for one in powers.values()),
                     f"slope {falling.value:.3f} or less",
@@ -118,7 +118,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             growth,
             "inside",
             (
-                Control(
+                Observed(
                     "L without the factor 1/(1 - beta), at beta = 0.9",
                     unscaled not in GROWTH and excludes(growths["beta0.9"], 1 - 0.9),
                     f"slope {unscaled:.2f} by that scale",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, late_slopes, power, unbounded
 from bench.claims.verdict import Evidence, Verdict, judge
@@ -74,8 +74,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             found["slow_shb"],
             "inside",
             (
-                Control("good schedule a/k^0.9, same test", verdicts["good"] is Verdict.SUPPORTED, counts("good")),
-                Control("constant step, same test", verdicts["constant"] is Verdict.REFUTED, counts("constant")),
+                Observed("good schedule a/k^0.9, same test", verdicts["good"] is Verdict.SUPPORTED, counts("good")),
+                Observed("constant step, same test", verdicts["constant"] is Verdict.REFUTED, counts("constant")),
             ),
             region=ARRIVES,
             unit="share",
@@ -89,12 +89,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             rate["slow_shb"],
             "inside",
             (
-                Control(
+                Observed(
                     "slope -a lambda without the factor 1/(1 - beta)",
                     excludes(rate["slow_shb"], -EFFECTIVE * (1 - 0.9)),
                     f"-0.02 predicted, {rate['slow_shb'].value:.3f} seen",
                 ),
-                Control(
+                Observed(
                     "constant step",
                     rate["constant"].interval()[0] > -EFFECTIVE + 0.02,
                     f"slope {rate['constant'].value:.3f}",

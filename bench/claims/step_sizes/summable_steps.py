@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, power, power_steps
 from bench.statistics.estimates import Exact, Mean
@@ -62,12 +62,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Exact(abs(stopped / LIMIT - 1)),
             "exact",
             (
-                Control(
+                Observed(
                     "alpha_k = 1/(k+1), whose sum is infinite",
                     abs(arrived / LIMIT - 1) > 1e-3 and arrived < 0.1,
                     f"ends {arrived:.2g} from the minimum",
                 ),
-                Control(
+                Observed(
                     "formula without the factor 1/(1 - beta)",
                     abs(stopped / without_beta - 1) > 1e-3,
                     f"{without_beta:.4f} predicted, {stopped:.4f} seen",
@@ -85,8 +85,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             noisy,
             "contains",
             (
-                Control("alpha_k = 1/(k+1), same noise", far < 0.1, f"ends {far:.2g} from the minimum on average"),
-                Control(
+                Observed("alpha_k = 1/(k+1), same noise", far < 0.1, f"ends {far:.2g} from the minimum on average"),
+                Observed(
                     "formula without the factor 1/(1 - beta)",
                     excludes(noisy, without_beta),
                     f"{without_beta:.4f} predicted, {noisy.value:.4f} seen",

@@ -12,7 +12,9 @@ def verdicts_of(claim, sizes, results):
     """Part -> (verdict, the controls that fired), for columns of the experiments."""
     parts = CLAIMS[claim].parts(Protocol("quick", sizes), results)
     judged = judge([part.evidence() for part in parts])
-    return {p.id: (str(j.verdict), tuple(c.fired for c in p.controls)) for p, j in zip(parts, judged)}
+    return {
+        p.id: (str(j.verdict), tuple(map(p.evidence().fires, p.evidence().controls))) for p, j in zip(parts, judged)
+    }
 
 
 def run_tiny(claim, sizes):

@@ -7,7 +7,7 @@ import pytest
 
 from bench.claims.artificial import dyadic_start, random_start, trap
 from bench.claims.artificial.comparable import frozen
-from bench.claims.claim import Control, Protocol
+from bench.claims.claim import Observed, Protocol
 from bench.claims.experiment import MEASURES
 from bench.claims.figures import artificial as figures
 from bench.claims.share import never
@@ -39,7 +39,7 @@ def letters(claim, sizes, results):
 
 
 def test_never_is_a_bound_that_few_runs_cannot_give():
-    control = (Control("", True, ""),)
+    control = (Observed("", True, ""),)
     parts = [never(f"P{n}", "", "", 0, n, control) for n in (100, 10_000)] + [never("P", "", "", 50, 10_000, control)]
     assert [str(j.verdict) for j in judge([part.evidence() for part in parts])] == [
         "INCONCLUSIVE",

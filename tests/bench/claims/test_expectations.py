@@ -8,14 +8,14 @@ from omegaconf import OmegaConf
 
 import bench.claims.__main__ as command
 import bench.claims.report as report
-from bench.claims.claim import Control, Part
+from bench.claims.claim import Observed, Part
 from bench.command import run_command
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 from tests.bench.claims.precision.columns import BORDER, init_results, pool_results, split_columns, verdicts
 
-FIRED = (Control("changed", True, "failed"),)
+FIRED = (Observed("changed", True, "failed"),)
 # Where a processor decides whether a statement holds, and not only whether these sample sizes show it.
 EITHER = {"CL33c", "CL35a", "CL36d", "CL39d"}
 

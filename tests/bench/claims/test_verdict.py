@@ -17,8 +17,8 @@ EDGE = TEN.interval()[1]
 EDGE_90 = TEN.interval(0.9)[1]
 
 
-def part(id="A", estimate=TEN, rule="inside", region=None, controls_fired=(True,), **rest):
-    return Evidence(id, estimate, rule, region=region, controls_fired=controls_fired, **rest)
+def part(id="A", estimate=TEN, rule="inside", region=None, controls=(True,), **rest):
+    return Evidence(id, estimate, rule, region=region, controls=controls, **rest)
 
 
 def verdict(**fields):
@@ -67,25 +67,25 @@ def test_each_rule_at_its_edge(fields, expected):
 
 @pytest.mark.parametrize("fields", [fields for fields, _ in CASES[:1] + CASES[4:5] + CASES[-7:]])
 def test_nothing_is_said_without_a_control_that_fired(fields):
-    assert verdict(**fields, controls_fired=()) is Verdict.VOID
-    assert verdict(**fields, controls_fired=(True, False, True)) is Verdict.VOID
-    assert verdict(**fields, controls_fired=(np.False_,)) is Verdict.VOID
-    assert verdict(**fields, controls_fired=(True, np.True_)) is not Verdict.VOID
+    assert verdict(**fields, controls=()) is Verdict.VOID
+    assert verdict(**fields, controls=(True, False, True)) is Verdict.VOID
+    assert verdict(**fields, controls=(np.False_,)) is Verdict.VOID
+    assert verdict(**fields, controls=(True, np.True_)) is not Verdict.VOID
 
 
 def test_out_of_scope_comes_before_void_and_needs_no_estimate():
     out = {"region": Region(0, 1), "out_of_scope": "3 of 30 seeds\nunbounded"}
     assert verdict(**out) is Verdict.OUT_OF_SCOPE == "OUT-OF-SCOPE"
-    assert verdict(**out, controls_fired=(False,)) is Verdict.OUT_OF_SCOPE
+    assert verdict(**out, controls=(False,)) is Verdict.OUT_OF_SCOPE
     assert verdict(**out, estimate=None) is Verdict.OUT_OF_SCOPE
-    assert verdict(region=Region(0, 1), estimate=None, controls_fired=()) is Verdict.VOID
+    assert verdict(region=Region(0, 1), estimate=None, controls=()) is Verdict.VOID
     assert judge([part(**out)])[0].reason == "3 of 30 seeds unbounded"
     assert verdict(region=Region(0, 1), out_of_scope="") is Verdict.OUT_OF_SCOPE
 
 
 def test_the_reason_names_the_silent_controls():
-    assert judge([part(region=Region(0, 1), controls_fired=())])[0].reason == "no control was run"
-    silent = judge([part(region=Region(0, 1), controls_fired=(True, False, False))])[0]
+    assert judge([part(region=Region(0, 1), controls=())])[0].reason == "no control was run"
+    silent = judge([part(region=Region(0, 1), controls=(True, False, False))])[0]
     assert silent.reason == "control 2, 3 of 3 did not fire"
     assert silent.p_support is silent.p_refute is silent.p_support_holm is silent.p_refute_holm is None
 
@@ -105,7 +105,7 @@ def test_holm_families():
         part("A", region=wide),
         part("X", Exact(1.0), "exact", Region(0, 2)),
         part("B", rule="tost", region=far),
-        part("V", region=wide, controls_fired=(False,)),
+        part("V", region=wide, controls=(False,)),
         part("C", rule="contains", target=EDGE * 1.2, resolution=9.0),
         part("O", region=wide, out_of_scope="unbounded"),
     ]
@@ -198,8 +198,8 @@ def test_true_and_false_predictions_are_told_apart_with_enough_seeds():
         (lambda: part(rule="contains", target=1.0), "allowed is resolution and target"),
         (lambda: part(rule="contains", target=math.nan, resolution=1.0), "A.target, resolution="),
         (lambda: part(rule="contains", target=0.0, resolution=0.0), "A.target, resolution="),
-        (lambda: part(region=Region(), controls_fired=(math.nan,)), "A.controls_fired="),
-        (lambda: part(region=Region(), controls_fired=(None,)), "A.controls_fired="),
+        (lambda: part(region=Region(), controls=(math.nan,)), "A.controls="),
+        (lambda: part(region=Region(), controls=(None,)), "A.controls="),
         (lambda: part(region=Region(), estimate=None), "A.estimate=None"),
         (lambda: part(rule="exact", region=Region()), "A.estimate=Mean: allowed is Exact"),
         (lambda: part(estimate=Exact(1.0), region=Region()), "A.estimate=Exact"),
@@ -211,3 +211,30 @@ def test_bad_evidence_is_refused_in_one_line(call, message):
     with pytest.raises(ConfigurationError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+# a control is judged by the rule of its part
+LOW, HIGH, WIDE = Mean([0.9, 1.0, 1.1]), Mean([8.9, 9.0, 9.1]), Mean([-9.0, 0.5, 12.0])
+
+
+@pytest.mark.parametrize("rule", ["inside", "tost"])
+def test_a_control_fires_if_the_rule_of_the_part_refutes_the_prediction_there(rule):
+    def of(*controls):
+        fields = {"estimate": LOW, "rule": rule, "region": Region(-3, 3), "controls": controls}
+        return judge([part(**fields)])[0]
+
+    assert of(HIGH).verdict is Verdict.SUPPORTED
+    assert of(LOW).verdict is Verdict.VOID  # the prediction holds there, too
+    assert of(WIDE).verdict is Verdict.VOID  # not significant is not refuted, however wide the interval
+    assert "control 2 of 2 did not fire" in of(HIGH, WIDE).reason
+
+
+def test_a_control_of_a_point_and_of_an_exact_part():
+    point = {"rule": "contains", "target": 1.0, "resolution": 0.5}
+    assert verdict(estimate=LOW, **point, controls=(HIGH,)) is Verdict.SUPPORTED
+    assert verdict(estimate=LOW, **point, controls=(WIDE,)) is Verdict.VOID
+    exact = {"estimate": Exact(0.0), "rule": "exact", "region": Region(0, 0)}
+    assert verdict(**exact, controls=(Exact(0.1),)) is Verdict.SUPPORTED
+    assert verdict(**exact, controls=(Exact(0.0),)) is Verdict.VOID
+    assert verdict(**exact, controls=(HIGH,)) is Verdict.SUPPORTED
+    assert verdict(**exact, controls=(WIDE,)) is Verdict.VOID
