@@ -107,7 +107,7 @@ def quartic_part(columns: Columns, small: Columns, escaped_small: Proportion) ->
 
     region = Region(0.95, 1.0)
     (estimate, scope), (near, near_scope) = convergence(columns), convergence(small)
-    evidence = Evidence("small", near, "tost", region, controls_fired=(True,), out_of_scope=near_scope)
+    evidence = Evidence("small", near, "tost", region, controls=(True,), out_of_scope=near_scope)
     verdict = judge([evidence])[0].verdict
     shown = f"{verdict}, {escaped_small.hits} of {escaped_small.n} escaped"
     return Part(

@@ -86,7 +86,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         for name in ("constant", "decaying")
     }
     verdict = {
-        name: judge([Evidence(name, one, "inside", FALLING, controls_fired=(True,))])[0].verdict
+        name: judge([Evidence(name, one, "inside", FALLING, controls=(True,))])[0].verdict
         for name, one in slope.items()
     }
     return [

@@ -49,7 +49,7 @@ def convergence(columns: Columns, steps: int) -> PartlyIdentified:
 
 
 def verdict(estimate: PartlyIdentified) -> Verdict:
-    return judge([Evidence("test", estimate, "inside", ARRIVES, controls_fired=(True,))])[0].verdict
+    return judge([Evidence("test", estimate, "inside", ARRIVES, controls=(True,))])[0].verdict
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
