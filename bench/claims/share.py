@@ -18,6 +18,11 @@ def count(columns: Columns, name: str) -> int:
     return int(columns[name].sum())
 
 
+def share_of(columns: Columns, name: str) -> Proportion:
+    """Share of the runs whose column `name` is 1."""
+    return Proportion(count(columns, name), len(columns[name]))
+
+
 def shown(hits: int, n: int, what: str) -> str:
     """ "3 of 1000 trapped", with the upper bound that no hit leaves."""
     return f"{hits} of {n} {what}" + ("" if hits else f" (95 % upper bound {upper_bound(n):.1e})")

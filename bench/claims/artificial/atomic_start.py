@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
-from bench.claims.share import always, never, probability
+from bench.claims.share import always, never, probability, share_of
 from bench.claims.trajectories import trajectories
+from bench.statistics.estimates import Proportion
 
 STARTS = (2, 6, 8)  # predicted shares 1/2, 1/4, 1/8
 ODD = 5
@@ -60,7 +61,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["seeds"]
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items() if "trapped" in columns}
-    normal = Observed("w_0 ~ N(0, 4)", trapped["normal"] == 0, f"{trapped['normal']} of {n} trapped")
+    normal = Control("w_0 ~ N(0, 4)", share_of(results["normal"], "trapped"))
     rows = [
         probability(
             f"CL29{letter}",
@@ -75,7 +76,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         for letter, w in zip("abc", STARTS)
     ]
     kinks = {name: int((results[f"e10_{name}"]["w1"][:, 0] == 0).sum()) for name in ("zero", "random")}
-    even = Observed(f"grid point {STARTS[0]}", trapped["start2"] > 0, f"{trapped['start2']} of {n} trapped")
+    even = Control(f"SGD from the grid point {STARTS[0]}", share_of(results[f"start{STARTS[0]}"], "trapped"))
     return [
         *rows,
         never(
@@ -109,7 +110,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "E10",
             kinks["zero"],
             n,
-            (Observed("random bias", kinks["random"] == 0, f"{kinks['random']} of {n} on a kink"),),
+            (Control("random bias", Proportion(kinks["random"], n)),),
             what="on an exact kink at the start, in float64,",
         ),
     ]

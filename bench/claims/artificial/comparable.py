@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.claims.experiment import Columns
+from bench.statistics.estimates import Proportion
 
 OPTIMIZERS: Mapping[str, tuple[str, ...]] = {  # one effective step, 0.2, for the first three
     "sgd": ("optimizer=sgd", "optimizer.lr=0.2"),
@@ -19,3 +20,8 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = {  # one effective step, 0.2, for th
 def frozen(columns: Columns) -> np.ndarray:
     """bool [n]: a run from w_0 = 0 all of whose iterates were exactly 0."""
     return (columns["sup_norm"] == 0) & (columns["diverged"] == 0)
+
+
+def frozen_share(columns: Columns) -> Proportion:
+    """Share of runs that are `frozen`."""
+    return Proportion(int(frozen(columns).sum()), len(columns["sup_norm"]))

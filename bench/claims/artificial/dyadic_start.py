@@ -12,16 +12,16 @@ w_0 - fl(v)/2 keeps it. Source: theory.md D4(C), examples E1(iv), E2, E6 (derive
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.share import always, count, never, probability
-from bench.statistics.estimates import Exact
+from bench.claims.share import always, count, never, probability, share_of
+from bench.statistics.estimates import Estimate, Exact
 from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
 from shb.problems import CLOSED_FORMS
@@ -87,17 +87,15 @@ def predicted_share(w: np.ndarray) -> np.ndarray:
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
-    def beside(problem: str) -> tuple[Observed, ...]:
-        rows = [(f"start {ulps:+d} ulp", results[f"{problem}_ulp{ulps:+d}"]) for ulps in (1, -1)]
-        return tuple(
-            Observed(name, count(c, "trapped") == 0, f"{count(c, 'trapped')} of {len(c['trapped'])} trapped")
-            for name, c in rows
-        )
+    def trapped(columns: Columns) -> Estimate:
+        return share_of(columns, "trapped")
 
-    def sgd(problem: str) -> tuple[Observed, ...]:
-        c = results[f"{problem}_sgd"]
-        seen = count(c, "trapped")
-        return (Observed("SGD from the same starts", seen > 0, f"{seen} of {len(c['trapped'])} trapped"),)
+    def beside(problem: str, statistic: Callable[[Columns], Estimate] = trapped) -> tuple[Control, ...]:
+        rows = [(f"start {ulps:+d} ulp", results[f"{problem}_ulp{ulps:+d}"]) for ulps in (1, -1)]
+        return tuple(Control(name, statistic(columns)) for name, columns in rows)
+
+    def sgd(problem: str, statistic: Callable[[Columns], Estimate] = trapped) -> tuple[Control, ...]:
+        return (Control("SGD from the same starts", statistic(results[f"{problem}_sgd"])),)
 
     def hits(name: str) -> tuple[int, int]:
         return count(results[name], "trapped"), len(results[name]["trapped"])
@@ -126,13 +124,19 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             sgd("e1"),
             note=touches("e1_shb"),
         ),
-        _exact("CL26c", "SGD with step 1/2 is trapped at E2 from every 2^n - 1.", results["e2_sgd"], 1.0, beside("e2")),
+        _exact(
+            "CL26c",
+            "SGD with step 1/2 is trapped at E2 from every 2^n - 1.",
+            "D4(C), E2",
+            otherwise(results["e2_sgd"], 1.0),
+            beside("e2", lambda columns: otherwise(columns, 1.0)),
+        ),
         _exact(
             "CL26d",
             "From those starts SHB is trapped at E2 only if it starts there.",
-            results["e2_shb"],
-            0.0,
-            sgd("e2"),
+            "D4(D), E2",
+            otherwise(results["e2_shb"], 0.0),
+            sgd("e2", lambda columns: otherwise(columns, 0.0)),
         ),
         always(
             "CL26e",
@@ -153,16 +157,19 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     ]
 
 
-def _exact(part: str, title: str, columns: Columns, expected: float, controls: tuple[Observed, ...]) -> Part:
+def otherwise(columns: Columns, expected: float) -> Exact:
     """E2 is deterministic: how many starts end otherwise than predicted (n = 0 is trapped in any case)."""
     predicted = np.where(columns["w0"] == 0, 1.0, expected)
-    wrong = int((columns["trapped"] != predicted).sum())
+    return Exact(float((columns["trapped"] != predicted).sum()), len(predicted))
+
+
+def _exact(part: str, title: str, source: str, wrong: Exact, controls: tuple[Control, ...]) -> Part:
     return Part(
         part,
         title,
-        "D4(C), E2" if expected else "D4(D), E2",
-        f"0 of {len(predicted)} starts end otherwise",
-        Exact(float(wrong), len(predicted)),
+        source,
+        f"0 of {wrong.n} starts end otherwise",
+        wrong,
         "exact",
         controls,
         region=Region(0.0, 0.0),

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
-from bench.claims.share import never, probability
+from bench.claims.share import never, probability, share_of
 from bench.claims.trajectories import trajectories
+from bench.statistics.estimates import Proportion
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
@@ -37,13 +38,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["seeds"]
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items()}
-    touched = int((results["shb"]["first_touch"] == 1).sum())
-    generic = Observed(
-        "SGD with alpha_0 = 0.999",
-        trapped["sgd_generic"] == 0,
-        f"{trapped['sgd_generic']} of {n} trapped",
-    )
-    sgd = Observed("SGD, same steps and samples", trapped["sgd"] > 0, f"{trapped['sgd']} of {n} trapped")
+    touched = {name: int((columns["first_touch"] == 1).sum()) for name, columns in results.items()}
+    generic = "SGD with alpha_0 = 0.999"
     return [
         probability(
             "CL25a",
@@ -51,7 +47,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(C), E1(ii)",
             trapped["sgd"],
             n,
-            (generic,),
+            (Control(generic, share_of(results["sgd_generic"], "trapped")),),
             0.5,
             predicted="share trapped = 1/2",
         ),
@@ -61,15 +57,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(D), E1(ii)",
             trapped["shb"],
             n,
-            (sgd,),
+            (Control("SGD, same steps and samples", share_of(results["sgd"], "trapped")),),
         ),
         probability(
             "CL25c",
             "The heavy ball touches the artificial point at its first step as often as SGD, and leaves.",
             "D4(D)",
-            touched,
+            touched["shb"],
             n,
-            (generic,),
+            (Control(generic, Proportion(touched["sgd_generic"], n)),),
             0.5,
             predicted="share with w_1 = 0 exactly = 1/2",
         ),

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from bench.claims.artificial.comparable import OPTIMIZERS, frozen
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
-from bench.claims.experiment import Columns, Experiment
-from bench.claims.share import always, count, never, shown
+from bench.claims.artificial.comparable import OPTIMIZERS, frozen, frozen_share
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.experiment import Experiment
+from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
 
@@ -69,12 +69,6 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned
 
 
-def released(columns: Columns, description: str) -> Observed:
-    """Fires if no run stays."""
-    hits, n = int(frozen(columns).sum()), len(columns["sup_norm"])
-    return Observed(description, hits == 0, shown(hits, n, "frozen"))
-
-
 def everywhere(results: Results, names: list[str]) -> tuple[int, int]:
     """Seeds that are frozen in all of the experiments, and how many there are: runs of one seed share its samples."""
     both = np.logical_and.reduce([frozen(results[name]) for name in names])
@@ -85,7 +79,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     for letter, (name, _) in PROBLEMS.items():
         controls = [
-            released(results[f"{letter}_t{t}"], f"ReLU'(0) = {t:g}") for t in DERIVATIVES if f"{letter}_t{t}" in results
+            Control(f"ReLU'(0) = {t:g}", frozen_share(results[f"{letter}_t{t}"]))
+            for t in DERIVATIVES
+            if f"{letter}_t{t}" in results
         ]
         rows.append(
             always(
@@ -97,7 +93,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 note="A seed counts as frozen if its runs under all four optimizers are.",
             )
         )
-    relu = int(frozen(results["a_shb"]).sum())
     n = len(results["form_abs"]["sup_norm"])
     stays = np.logical_or.reduce([frozen(results[f"form_{form}"]) for form in FORMS])
     rows.append(
@@ -107,7 +102,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "paper C-d, E1",
             int(stays.sum()),
             n,
-            (Observed("written with relu", relu > 0, f"{relu} of {len(results['a_shb']['sup_norm'])} frozen"),),
+            (Control("written with relu", frozen_share(results["a_shb"])),),
             what="frozen",
         )
     )
@@ -119,8 +114,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "this project",
             *everywhere(results, [f"injected_e2_t{t}" for t in DERIVATIVES]),
             (
-                released(results["b_t0.5"], "E2, chain rule, ReLU'(0) = 0.5"),
-                released(results["injected_e1"], "E1, injected rule, ReLU'(0) = 1, where the oracle is t s"),
+                Control("chain rule, ReLU'(0) = 0.5", frozen_share(results["b_t0.5"])),
+                Control(
+                    "injected rule, ReLU'(0) = 1, where the oracle is t s", frozen_share(results["injected_e1"]), "E1"
+                ),
             ),
             note="SHB; t = 0.25, 0.5 and 1.",
         )
@@ -130,14 +127,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
 def _clamp(results: Results) -> Part:
     """The prediction depends on torch's version, not the measurement."""
-    hits, n = int(frozen(results["clamp"]).sum()), len(results["clamp"]["sup_norm"])
+    own = frozen_share(results["clamp"])
+    hits, n = own.hits, own.n
     title = "Written with clamp(min=0), whose derivative at the bound torch {} at version 2.14, E1 {}."
     note = f"torch {torch.__version__}: derivative {DERIVATIVE_AT_ZERO['clamp']:g} at the bound."
-    other = released(results["form_maximum"], "written with maximum")
+    other = Control("written with maximum", frozen_share(results["form_maximum"]))
     if DERIVATIVE_AT_ZERO["clamp"] == 0:
         return always("CL22g", title.format("set to 0", "has the trap"), "this project", hits, n, (other,), note=note)
-    trap = count({"frozen": frozen(results["a_shb"])}, "frozen")
-    relu = Observed("written with relu", trap > 0, f"{trap} frozen")
+    relu = Control("written with relu", frozen_share(results["a_shb"]))
     title = title.format("changed", "had no trap before")
     return never("CL22g", title, "this project", hits, n, (relu,), what="frozen", note=note)
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
+from bench.statistics.estimates import Proportion
 
 OPTIMIZERS = {"sgd": (), "shb": ("optimizer.momentum=0.9",)}
 START, PERTURBATION = 3.0, 1e-12
@@ -54,7 +55,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     for letter, optimizer, name in (("a", "sgd", "SGD"), ("b", "shb", "the heavy ball")):
         on, off = results[f"{optimizer}_on"], results[f"{optimizer}_off"]
-        beside = at_artificial(off)
         rows.append(
             always(
                 f"CL28{letter}",
@@ -62,12 +62,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 "paper C-e, E3",
                 at_artificial(on),
                 n,
-                (Observed(f"w_1 = {PERTURBATION:g} instead of 0", beside < n / 2, f"{beside} of {n} end at (0, b)"),),
+                (Control(f"w_1 = {PERTURBATION:g} instead of 0", Proportion(at_artificial(off), n)),),
                 what="ending at (0, b)",
             )
         )
     missed = n - at_clarke(results["shb_off"])
-    on_line = n - at_clarke(results["shb_on"])
     rows.append(
         never(
             "CL28c",
@@ -75,7 +74,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(D), E3",
             missed,
             n,
-            (Observed("start on the line", on_line > n / 2, f"{on_line} of {n} miss (-1, b)"),),
+            (Control("start on the line", Proportion(n - at_clarke(results["shb_on"]), n)),),
             what="missing (-1, b)",
         )
     )

@@ -1,4 +1,4 @@
-"""CL27-CL31 on synthetic columns with known truth, and at tiny sizes."""
+"""CL25 and CL27-CL31 on synthetic columns with known truth, and at tiny sizes."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.claims.artificial import chain_rule
-from bench.claims.artificial.regular_samples import hausdorff, max_affine, oracle
+from bench.claims.artificial.regular_samples import hausdorff, max_affine, oracle, signed_affine
 from bench.claims.artificial.unique_preimage import run as phase_points
 from bench.claims.catalogue import CLAIMS
 from bench.claims.claim import Protocol
@@ -38,7 +38,7 @@ def test_unique_preimage_verdicts():
     assert verdicts("CL27", phase()) == {"CL27": "SUPPORTED"}
     assert verdicts("CL27", phase(shb=200)) == {"CL27": "REFUTED"}
     assert verdicts("CL27", phase(n=1000)) == {"CL27": "INCONCLUSIVE"}
-    for silent in ({"sgd": 0}, {"reset": 0}, {"touched": 0}):
+    for silent in ({"sgd": 0}, {"reset": 0}):
         assert verdicts("CL27", phase(**silent)) == {"CL27": "VOID"}
 
 
@@ -58,7 +58,7 @@ def test_phase_points_never_start_in_the_trap_and_are_exact():
     assert all(alone[n][0] == phase_points(settings(reset=True), np.arange(20))[n][7] for n in alone)
 
 
-def manifold(on=N, off=0, missed=0):
+def manifold(on=N, off=0, missed=0, on_clarke=0):
     def ends(at_trap, at_clarke):
         return {
             "artificial_distance": np.where(hits(at_trap), 0.0, 1.0),
@@ -66,15 +66,38 @@ def manifold(on=N, off=0, missed=0):
             "clarke_distance": np.where(hits(at_clarke), 0.1, 1.0),
         }
 
-    return {f"{o}_{start}": ends(on if start == "on" else off, 0 if start == "on" else N - missed)
+    return {f"{o}_{start}": ends(on if start == "on" else off, on_clarke if start == "on" else N - missed)
             for o in ("sgd", "shb") for start in ("on", "off")}  # fmt: skip
 
 
 def test_trap_manifold_verdicts():
     assert set(verdicts("CL28", manifold(), seeds=N).values()) == {"SUPPORTED"}
     assert verdicts("CL28", manifold(on=N // 2), seeds=N)["CL28a"] == "REFUTED"
-    assert verdicts("CL28", manifold(off=N), seeds=N)["CL28b"] == "VOID"
+    assert {verdicts("CL28", manifold(off=N), seeds=N)[part] for part in ("CL28a", "CL28b")} == {"VOID"}
+    assert verdicts("CL28", manifold(on_clarke=N), seeds=N)["CL28c"] == "VOID"
     assert verdicts("CL28", manifold(missed=100), seeds=N)["CL28c"] == "REFUTED"
+
+
+def exceptional(sgd=5000, shb=0, generic=0, touched=5000, generic_touched=0):
+    counts = {"sgd": (sgd, sgd), "shb": (shb, touched), "sgd_generic": (generic, generic_touched)}
+    return {n: {"trapped": hits(a), "first_touch": np.where(hits(b), 1, -1)} for n, (a, b) in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "part", "verdict"),
+    [
+        ({}, None, "SUPPORTED"),
+        ({"sgd": 4000}, "CL25a", "REFUTED"),
+        ({"shb": 100}, "CL25b", "REFUTED"),
+        ({"touched": 0}, "CL25c", "REFUTED"),
+        ({"generic": 5000}, "CL25a", "VOID"),
+        ({"sgd": 0}, "CL25b", "VOID"),
+        ({"generic_touched": 5000}, "CL25c", "VOID"),
+    ],
+)
+def test_exceptional_step_verdicts(changed, part, verdict):
+    found = verdicts("CL25", exceptional(**changed), seeds=N)
+    assert found[part] == verdict if part else set(found.values()) == {verdict}
 
 
 def atoms(**changed):
@@ -96,8 +119,12 @@ def atoms(**changed):
         ({"zeros": 0}, "CL29e", "REFUTED"),
         ({"shb": 5000}, "CL29f", "REFUTED"),
         ({"kink_zero": 0}, "CL29g", "REFUTED"),
-        ({"normal": 5}, "CL29a", "VOID"),
+        ({"normal": 5000}, "CL29a", "VOID"),
+        ({"normal": 2500}, "CL29b", "VOID"),
+        ({"normal": 1250}, "CL29c", "VOID"),
+        ({"normal": N}, "CL29e", "VOID"),
         ({"start2": 0}, "CL29d", "VOID"),
+        ({"start2": 0}, "CL29f", "VOID"),
         ({"kink_random": N}, "CL29g", "VOID"),
     ],
 )
@@ -107,40 +134,47 @@ def test_atomic_start_verdicts(changed, part, verdict):
 
 
 def test_regular_samples_verdicts():
-    def kinks(distance=0.0, artefact=1.0):
-        names = ("max_affine", "e7_signs", "e7_atoms")
-        return {**{n: {"distance": np.array([0.0, distance])} for n in names}, "e1": {"distance": np.array([artefact])}}
+    def kinks(distance=0.0, artefact=1.0, signed=1.0):
+        values = dict.fromkeys(("max_affine", "e7_signs", "e7_atoms"), distance) | {"e1": artefact}
+        return {n: {"distance": np.array([0.0, last])} for n, last in (values | {"signed_affine": signed}).items()}
 
     assert verdicts("CL30", kinks()) == {"CL30": "SUPPORTED"}
     assert verdicts("CL30", kinks(distance=1e-5)) == {"CL30": "REFUTED"}
-    assert verdicts("CL30", kinks(artefact=0.0)) == {"CL30": "VOID"}
+    assert verdicts("CL30", kinks(artefact=0.0)) == verdicts("CL30", kinks(signed=0.0)) == {"CL30": "VOID"}
 
 
 def test_distance_of_the_sum_of_subdifferentials():
-    """By hand: max(x, -x) and max(2x, 0) sum to the kink [-1, 3] / 2 on both sides: equal; |x| and -|x| do not."""
+    """By hand: max(x, -x) and max(2x, 0) sum to the kink [-1, 3] / 2 on both sides: equal; |x| and -|x| do not.
+
+    Nor do max(x, -x) and -max(2x, 0): the means [-3, 1] / 2 against the kink [-1, -1] / 2.
+    """
     slopes = torch.tensor([[1.0, -1.0], [2.0, 0.0]], dtype=torch.float64)
     assert hausdorff(0.7, max_affine(slopes, 0.7)) == pytest.approx(0, abs=1e-12)
+    assert hausdorff(0.7, signed_affine(slopes, 0.7)) == pytest.approx(1, abs=1e-12)
     assert hausdorff(0.0, oracle("e4", {}, [-1.0, 1.0])) == pytest.approx(1)
     assert hausdorff(0.0, oracle("e1", {}, [-1.0, 1.0])) == pytest.approx(1, abs=1e-6)
     assert hausdorff(0.5, oracle("e1", {}, [-1.0, 1.0])) == pytest.approx(0, abs=1e-6)
 
 
-def oracles(missed=0, control=2000, defect=1e-9, wrong=2.0):
+def oracles(missed=0, control=2000, stuck=2000, defect=1e-9, **wrong):
     far = {"w0": np.full(2000, -1.0), "w1": np.zeros(2000)}
     ends = {f"end_e1_{form}": dict(far) for form in ("relu", "sort")}
     ends["end_e1_relu"]["w0"] = np.where(hits(missed, 2000), 0.0, -1.0)
     ends["end_control"] = {"w0": np.where(hits(control, 2000), 5.0, 0.0), "w1": np.zeros(2000)}
+    ends["stuck"] = {"w0": np.where(hits(stuck, 2000), 0.0, -1.0)}
     chains = {"chain_e1_relu": {"defect": np.array([1e-12, defect])}}
-    return {**ends, **chains, **{f"control_{k}": {"defect": np.full(9, wrong)} for k in ("detached", "rotation")}}
+    kinds = ("one_sample", "detached", "rotation")
+    return {**ends, **chains, **{f"control_{k}": {"defect": np.full(9, wrong.get(k, 2.0))} for k in kinds}}
 
 
 def test_oracle_verdicts():
     enlarged = {k: {c: np.tile(v, 5) for c, v in columns.items()} for k, columns in oracles().items()}
     assert verdicts("CL31", enlarged) == {"CL31a": "SUPPORTED", "CL31b": "SUPPORTED"}
     assert verdicts("CL31", oracles(missed=500))["CL31a"] == "REFUTED"
-    assert verdicts("CL31", oracles(control=100))["CL31a"] == "VOID"
+    assert verdicts("CL31", oracles(control=0))["CL31a"] == verdicts("CL31", oracles(stuck=0))["CL31a"] == "VOID"
     assert verdicts("CL31", oracles(defect=1e-4))["CL31b"] == "REFUTED"
-    assert verdicts("CL31", oracles(wrong=0.0))["CL31b"] == "VOID"
+    for kind in ("one_sample", "detached", "rotation"):
+        assert verdicts("CL31", oracles(**{kind: 0.0}))["CL31b"] == "VOID"
 
 
 def test_integral_of_a_function_with_jumps():
@@ -173,7 +207,7 @@ def test_end_to_end_at_tiny_sizes(claim, tmp_path):
     experiments = CLAIMS[claim].experiments(protocol)
     if claim == "CL31":  # three oracles are enough here
         keep = itertools.chain(("end_e1_sort", "end_e8_discrete", "end_control", "chain_e8", "chain_network"))
-        keep = {*keep, "control_detached", "control_rotation"}
+        keep = {*keep, "stuck", "control_one_sample", "control_detached", "control_rotation"}
         experiments = {name: one for name, one in experiments.items() if name in keep}
     for experiment in experiments.values():
         experiment.compute(store)
