@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.equivalences.exact import largest
 from bench.claims.experiment import Experiment, measure
-from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
 from shb.optimizers import conversions, get_optimizer
 from shb.streams import stream
 
 SIZE = 5  # coordinates
-TOLERANCE, VISIBLE = 1e-10, 1e-3  # predicted largest difference, and smallest one that a control must show
+TOLERANCE = 1e-10  # predicted largest difference
 BETA2, EPS = 0.99, 1e-8  # of Adam
 
 FORMS = {  # part -> (columns, statement, what the control changed)
@@ -177,17 +177,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     columns = results["forms"]
     rows = []
     for part, (form, statement, change) in FORMS.items():
-        least = float(columns[f"{form}_unconverted"].min())
-        control = Observed(change, least > VISIBLE, f"largest difference of a path at least {least:.2g}")
         rows.append(
             Part(
                 part,
                 statement,
                 "section 1 (this project)",
                 f"largest difference of two paths <= {TOLERANCE:g}",
-                Exact(float(columns[f"{form}_converted"].max()), len(columns[f"{form}_converted"])),
+                largest(columns[f"{form}_converted"]),
                 "exact",
-                (control,),
+                (Control(change, largest(columns[f"{form}_unconverted"])),),
                 region=Region(0.0, TOLERANCE),
             )
         )
