@@ -4,7 +4,8 @@ z_k = w_k + c_k (w_k - w_{k-1}), c = beta / (1 - beta), moves without momentum: 
 Lyapunov function of w' in -dF(w), so E[F(z_{k+n}) - F(z_k) | w_k, w_{k-1}] is about -alpha_eff sum |grad F|^2 < 0
 (theory.md 2.2). Measured on many replicas of the same (w_k, w_{k-1}) with fresh samples, for starts whose distance from
 0 to Goldstein's subdifferential of radius RADIUS exceeds DELTA. A velocity that points uphill first raises F(w_k).
-Control: the oracle with a detached target (E11) is no conservative gradient, and F grows.
+Controls: at the minimum, which is stationary, F(z) grows by the noise; the oracle with a detached target (E11) is no
+conservative gradient, and F grows.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
 from shb.optimizers.conversions import z_weights
+from shb.problems import CLOSED_FORMS
 
 BETA, EFFECTIVE = 0.9, 0.02
 STEPS = 50  # one unit of the clock
@@ -71,6 +73,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     for sign, velocity in (("rest", 0.0), ("up", EFFECTIVE), ("down", -EFFECTIVE)):
         planned[f"e1_{sign}"] = one(("problem=e1",), E1_STARTS, velocity)
         planned[f"plane_{sign}"] = one(("problem=max_affine",), PLANE_STARTS, velocity)
+    planned["e1_minimum"] = one(("problem=e1",), [[-1.0]])
+    planned["plane_minimum"] = one(("problem=max_affine",), CLOSED_FORMS["max_affine"]().minimisers[:1].tolist())
     start, velocity, _ = UPHILL
     planned["uphill"] = one(("problem=e1",), [[start]], velocity)
     planned["sgd"] = one(("problem=e1",), [[start]], beta=0.0)
@@ -97,24 +101,23 @@ def by_start(results: Results, names: list[str]) -> list[np.ndarray]:
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
-    wrong = by_start(results, ["e11"])
-    least = min(float(rows.mean()) for rows in wrong)
-    control = Observed(
-        "detached target (E11)", least > 0, f"F(z) changes by {least:.3g} or more from {len(wrong)} starts"
-    )
+    def worst(names: list[str]) -> Mean:
+        return Mean(max(by_start(results, names), key=lambda values: values.mean()))
+
+    detached = Control("detached target (E11)", worst(["e11"]), "E11")
     rows = []
     for letter, name, title in (("a", "e1", "E1"), ("b", "plane", "a maximum of five planes with noise")):
-        starts = by_start(results, [f"{name}_{sign}" for sign in ("rest", "up", "down")])
-        worst = max(starts, key=lambda values: values.mean())
+        names = [f"{name}_{sign}" for sign in ("rest", "up", "down")]
+        starts = len(by_start(results, names))
         rows.append(
             Part(
                 f"CL20{letter}",
                 f"Away from stationary points the objective at z decreases on average at {title}.",
                 "paper C-b, D1",
-                f"mean change of F(z) over one unit of the clock < 0, at the worst of {len(starts)} starts",
-                Mean(worst),
+                f"mean change of F(z) over one unit of the clock < 0, at the worst of {starts} starts",
+                worst(names),
                 "tost",
-                (control,),
+                (Control("start at the minimum", Mean(change(results[f"{name}_minimum"], "z"))), detached),
                 region=Region(-np.inf, 0.0),
                 note=f"beta = {BETA:g}, effective step {EFFECTIVE:g}; starts with m > {DELTA:g}. The worst start is "
                 "chosen by its measured mean, which makes SUPPORTED harder.",
@@ -122,7 +125,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         )
     start, velocity, steps = UPHILL
     z = Mean(change(results["uphill"], "z", steps))
-    sgd = Mean(change(results["sgd"], "w", steps))
     rows.append(
         Part(
             "CL20c",
@@ -131,7 +133,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "mean change of F(w) > 0 from a start with a velocity uphill",
             Mean(change(results["uphill"], "w", steps)),
             "tost",
-            (Observed("SGD from the same w", sgd.interval()[1] < 0, f"F(w) changes by {sgd.value:.3g}"),),
+            (Control("SGD from the same w", Mean(change(results["sgd"], "w", steps))),),
             region=Region(0.0, np.inf),
             note=f"E1, w = {start:g}, velocity {velocity:g}, {steps} updates; F(z) changes by {z.value:.3g} meanwhile.",
         )

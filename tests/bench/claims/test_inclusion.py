@@ -25,7 +25,7 @@ TINY = {
 # -- CL19 -------------------------------------------------------------------------------------------------------
 
 
-def tracked(slope=0.5, scale=1.0, wrong_slope=0.0, smooth_slope=1.0):
+def tracked(slope=0.5, scale=1.0, smooth_slope=1.0, average_slope=0.0, average=1.4):
     """Errors `scale` times the predicted one at slope 1/2, with 30 % noise."""
     rng = np.random.default_rng(3)
     results = {}
@@ -33,7 +33,9 @@ def tracked(slope=0.5, scale=1.0, wrong_slope=0.0, smooth_slope=1.0):
         for step in STEPS:
             noise = np.exp(0.3 * rng.standard_normal(N) - 0.3**2 / 2)
             law = scale * tracking.expected_supremum(tracking.WINDOW) * 0.0025**0.5 * (step / 0.0025) ** slope
-            columns = {"error": law * noise, "wrong": 1.4 * step**wrong_slope * noise}
+            columns = {"error": law * noise, "wrong": 1.4 * noise}
+            other = average * (step / 0.0025) ** average_slope * noise[:64]
+            results[tracking.name_of(problem, tracking.AVERAGE, step)] = {"error": other}
             if problem == "smooth":
                 columns = {"error": np.full(2, step**smooth_slope)}
             results[tracking.name_of(problem, beta, step)] = columns
@@ -57,9 +59,11 @@ def test_the_size_of_the_error_is_judged_apart_from_its_order():
     assert got["CL19e"][0] == "REFUTED"
 
 
-def test_a_wrong_clock_that_tracks_as_well_voids_the_parts_with_momentum():
-    got = verdicts_of("CL19", TRACKING, tracked(wrong_slope=0.5))
-    assert [got[f"CL19{letter}"][0] for letter in "abcd"] == ["SUPPORTED", "VOID", "VOID", "VOID"]
+def test_an_average_that_tracks_as_well_voids_the_parts_with_momentum():
+    got = verdicts_of("CL19", TRACKING, tracked(average_slope=0.5))
+    assert [got[f"CL19{letter}"][0] for letter in "abcde"] == ["SUPPORTED", "VOID", "VOID", "VOID", "SUPPORTED"]
+    law = tracking.expected_supremum(tracking.WINDOW) * 0.0025**0.5
+    assert verdicts_of("CL19", TRACKING, tracked(average=law))["CL19e"][0] == "VOID"
 
 
 def test_noise_that_makes_no_difference_voids_the_part_without_momentum():
@@ -114,11 +118,12 @@ def measured(mean_z, mean_w=None, m=1.0, starts=3, replicas=100):
     }
 
 
-def lyapunov(e11=1.0, e1=-1.0, m=1.0, uphill=0.5, sgd=-0.5):
+def lyapunov(e11=1.0, e1=-1.0, m=1.0, uphill=0.5, sgd=-0.5, minimum=0.1):
     names = [f"{problem}_{sign}" for problem in ("e1", "plane") for sign in ("rest", "up", "down")]
     results = {name: measured(e1, m=m) for name in names}
     return results | {
         "e11": measured(e11),
+        **{f"{problem}_minimum": measured(minimum, starts=1) for problem in ("e1", "plane")},
         "uphill": measured(-1.0, uphill, starts=1),
         "sgd": measured(sgd, starts=1),
     }
@@ -137,6 +142,8 @@ def test_nearly_stationary_starts_do_not_count():
 
 def test_silent_controls_of_the_decrease_void_it():
     got = verdicts_of("CL20", {}, lyapunov(e11=-1.0))
+    assert [got[f"CL20{letter}"][0] for letter in "abc"] == ["VOID", "VOID", "SUPPORTED"]
+    got = verdicts_of("CL20", {}, lyapunov(minimum=-0.1))
     assert [got[f"CL20{letter}"][0] for letter in "abc"] == ["VOID", "VOID", "SUPPORTED"]
     assert verdicts_of("CL20", {}, lyapunov(sgd=0.5))["CL20c"][0] == "VOID"
     assert verdicts_of("CL20", {}, lyapunov(uphill=-0.5))["CL20c"][0] == "REFUTED"
@@ -180,12 +187,14 @@ FLOW = np.log(3.0)
 CROSSING = {"seeds": N, "control_seeds": 50, "effective_step": 0.01}
 
 
-def crossings(factor=1.0, clock=0.1, never=0, leave=0):
-    """Crossings that take `factor` of the flow's time with 5 % spread; `clock` = 1 - beta of the second experiment."""
+def crossings(factor=1.0, clock=0.1, never=0, leave=False):
+    """Crossings that take `factor` of the flow's time with 5 % spread; `clock` = 1 - beta of the second experiment;
+    with `leave`, the runs from 0 do not rest there."""
     taken = factor * FLOW * (1 + 0.05 * np.random.default_rng(2).standard_normal(N))
-    zero = {"left": np.where(np.arange(50) < leave, 1.0, -1.0), "entered": np.zeros(50)}
-    results = {"a_zero": zero, "b_zero": zero}
+    results = {}
     for letter, scale in (("a", 1.0), ("b", clock)):
+        zero = scale * taken[:50] if leave else np.full(50, -1.0)
+        results[f"{letter}_zero"] = {"left": zero, "entered": np.zeros(50)}
         left = 0.3 + scale * taken
         left[:never] = -1.0
         results[letter] = {"entered": np.full(N, 0.3), "left": left}
@@ -195,17 +204,17 @@ def crossings(factor=1.0, clock=0.1, never=0, leave=0):
 def test_crossing_in_the_time_of_the_flow_is_supported():
     assert verdicts_of("CL21", CROSSING, crossings()) == {
         "CL21a": ("SUPPORTED", (True,)),
-        "CL21b": ("SUPPORTED", (True, True)),
+        "CL21b": ("SUPPORTED", (True,)),
     }
 
 
-def test_resting_for_a_while_is_refuted_and_the_wrong_clock_is_seen():
+def test_resting_for_a_while_is_refuted_and_so_is_the_wrong_clock():
     assert {v for v, _ in verdicts_of("CL21", CROSSING, crossings(factor=1.3)).values()} == {"REFUTED"}
-    assert verdicts_of("CL21", CROSSING, crossings(clock=1.0))["CL21b"] == ("VOID", (True, False))
+    assert verdicts_of("CL21", CROSSING, crossings(clock=1.0))["CL21b"] == ("REFUTED", (True,))
 
 
 def test_a_trap_that_lets_go_voids_and_runs_that_never_cross_are_out_of_scope():
-    assert {v for v, _ in verdicts_of("CL21", CROSSING, crossings(leave=1)).values()} == {"VOID"}
+    assert {v for v, _ in verdicts_of("CL21", CROSSING, crossings(leave=True)).values()} == {"VOID"}
     assert {v for v, _ in verdicts_of("CL21", CROSSING, crossings(never=1)).values()} == {"OUT-OF-SCOPE"}
 
 
@@ -250,7 +259,8 @@ def test_tiny_runs_give_every_part_with_controls(tiny):
         "CL21": ["CL21a", "CL21b"],
     }
     assert all(part.controls and part.estimate for _, rows in tiny.values() for part in rows)
-    assert all(control.fired for part in tiny["CL21"][1] for control in part.controls)
+    evidence = [part.evidence() for part in tiny["CL21"][1]]
+    assert all(one.fires(control) for one in evidence for control in one.controls)
 
 
 @pytest.mark.slow
