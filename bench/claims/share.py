@@ -55,11 +55,12 @@ def always(
     controls: tuple[Control | Observed, ...],
     *,
     what: str = "frozen",
+    least: float = 1 - RARE,
     note: str = "",
 ) -> Part:
-    """The part "share > 1 - RARE"."""
-    predicted = f"share {what} > {1 - RARE:g}"
-    return _part(part, title, source, hits, n, controls, "tost", predicted, note, region=Region(1 - RARE, 1.0))
+    """The part "share > least": a bound, because n of n shows no more than that."""
+    predicted = f"share {what} > {least:g}"
+    return _part(part, title, source, hits, n, controls, "tost", predicted, note, region=Region(least, 1.0))
 
 
 def probability(

@@ -8,7 +8,7 @@ from `Conv` and `MaxPool`, which are fast in a stack. To add one: write the func
     >>> import torch
     >>> from shb.models import MODELS
     >>> sorted(MODELS)
-    ['cnn', 'lenet', 'mlp', 'vgg']
+    ['adapter', 'cnn', 'lenet', 'mlp', 'vgg']
     >>> network = MODELS["cnn"](feature_shape=(1, 8, 8), outputs=10, channels=[4, 8])
     >>> network(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from shb.models.adapter import adapter
 from shb.models.batch_norm import MemberwiseBatchNorm
 from shb.models.cnn import cnn
 from shb.models.convolution import Conv, MaxPool
@@ -29,7 +30,7 @@ from shb.models.mlp import mlp
 from shb.models.module import built, check_module, evaluating, unknown_to_torch_default
 from shb.models.vgg import vgg
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg}
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg, "adapter": adapter}
 
 __all__ = [
     "FAN_FREE",
@@ -38,6 +39,7 @@ __all__ = [
     "Conv",
     "MaxPool",
     "MemberwiseBatchNorm",
+    "adapter",
     "built",
     "check_initialization",
     "check_module",

@@ -92,40 +92,45 @@ DERIVATIVE_AT_ZERO: Mapping[str, float] = {
 }
 
 
-def get_scalar_relu(name: str, derivative: float = 0.0, rule: str = "chain") -> Callable[[Tensor], Tensor]:
+def get_scalar_relu(
+    name: str, derivative: float = 0.0, rule: str = "chain", *, field: str = "problem.form"
+) -> Callable[[Tensor], Tensor]:
     """The program `name` of `SCALAR_RELUS`: tensor of any shape -> tensor of the same shape.
 
     Args:
         derivative, rule: as in `shb.nonsmooth.relu`. Only the program relu has them; the derivative at 0 of the others
             is in `DERIVATIVE_AT_ZERO`.
+        field: what the configuration calls `name`, for the lines of errors.
 
     Raises:
         ConfigurationError: an unknown name, a derivative outside [0, 1], an unknown rule, and anything but the defaults
             with another program than relu.
     """
-    choose("problem.form", name, SCALAR_RELUS)
+    choose(field, name, SCALAR_RELUS)
     check_derivative(derivative)
     check_rule(rule)
     if name == "relu":
         return functools.partial(relu, derivative=derivative, rule=rule)
     if derivative != 0.0:
-        raise ConfigurationError("relu_derivative", derivative, f"0 with problem.form={name}, which has its own")
+        raise ConfigurationError("relu_derivative", derivative, f"0 with {field}={name}, which has its own")
     if rule != "chain":
-        raise ConfigurationError("relu_rule", rule, f"chain with problem.form={name}")
+        raise ConfigurationError("relu_rule", rule, f"chain with {field}={name}")
     return SCALAR_RELUS[name]
 
 
-def identity_gadget(name: str, derivative: float = 0.0, rule: str = "chain") -> Callable[[Tensor], Tensor]:
+def identity_gadget(
+    name: str, derivative: float = 0.0, rule: str = "chain", *, field: str = "problem.form"
+) -> Callable[[Tensor], Tensor]:
     """I_op(w) = op(w) - op(-w) = w of the program `name`: tensor of any shape -> tensor of the same shape.
 
     Its backpropagated derivative at 0 is 2 op'(0) under the chain rule and 0 under the injected rule, for any t:
     the two injected t arrive with opposite signs.
 
     Args:
-        derivative, rule: as in `get_scalar_relu`.
+        derivative, rule, field: as in `get_scalar_relu`.
 
     Raises:
         ConfigurationError: as `get_scalar_relu`.
     """
-    op = get_scalar_relu(name, derivative, rule)
+    op = get_scalar_relu(name, derivative, rule, field=field)
     return lambda w: op(w) - op(-w)

@@ -9,6 +9,8 @@ import numpy as np
 from bench.claims.experiment import Columns
 from bench.statistics.estimates import Proportion
 
+ARTIFICIAL = 0.1  # m_eps above which a stalled run is called artificial (theory.md CL44)
+
 OPTIMIZERS: Mapping[str, tuple[str, ...]] = {  # one effective step, 0.2, for the first three
     "sgd": ("optimizer=sgd", "optimizer.lr=0.2"),
     "shb": ("optimizer=shb", "optimizer.lr=0.02", "optimizer.momentum=0.9"),

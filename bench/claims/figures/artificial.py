@@ -1,7 +1,8 @@
-"""Figure of the family artificial: paths at E1 and E3 with Clarke and artificial points, and the trap shares."""
+"""Figure of the family artificial: paths at E1 and E3 with Clarke and artificial points, trap shares, a network."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -9,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.claims.artificial import dyadic_start, random_start
+from bench.claims.artificial import adapter, dyadic_start, random_start
 from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Protocol, Results
 from bench.claims.experiment import Columns
@@ -18,6 +19,12 @@ from bench.statistics.estimates import Proportion
 
 LEAST = 1e-7  # left end of the axis of shares
 Count = Callable[[Columns], np.ndarray]
+LINES = {  # arm of CL47 -> label, colour, line
+    "trap": ("with a branch at U = 0: never trained", "artificial", {"lw": 5, "alpha": 0.6}),
+    "plain": ("without the branch: the same curve", "theory", {"lw": 1.2, "ls": "--"}),
+    "tiny": ("branch started at U ~ 1e-12: trained", "shb", {"lw": 2}),
+    "half": ("U = 0, but ReLU'(0) = 1/2: trained", "theory", {"lw": 1.2, "ls": ":"}),
+}
 
 
 def _trapped(columns: Columns) -> np.ndarray:
@@ -39,15 +46,18 @@ SHARES: tuple[tuple[str, str, str, str, Count], ...] = (  # claim, experiment, o
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
-    """Paths if CL23 ran (on the trapping line of E3 if CL22 did), shares of the claims at hand; None without any."""
+    """Paths if CL23 ran (on the trapping line of E3 if CL22 did), shares of the claims at hand, curves if CL47 ran."""
     rows = [row for row in SHARES if row[0] in results]
     panels = [_time, _landscape, _plane] if "CL23" in results else []
     panels += [_shares] if rows else []
+    panels += [functools.partial(_network, protocol=protocols["CL47"])] if results.get("CL47") else []
     if not panels:
         return None
     drawn, axes = make_figure(min(2, len(panels)), math.ceil(len(panels) / 2))
     for draw, ax in zip(panels, axes):
         draw(ax, results)
+    for ax in axes[len(panels) :]:
+        ax.remove()
     return drawn
 
 
@@ -121,3 +131,15 @@ def _shares(ax: Axes, results: Mapping[str, Results]) -> None:
     ax.set_yticks(range(len(rows)), [row[3] for row in rows], fontsize=8)
     ax.set(xscale="log", xlim=(LEAST, 2.0), xlabel="share of runs trapped, 95 % interval")
     ax.set_title(f"E1; dyadic w_0: even integers up to {max(dyadic_start.EVEN)}", fontsize=11)
+
+
+def _network(ax: Axes, results: Mapping[str, Results], protocol: Protocol) -> None:
+    ((name, overrides),) = protocol["networks"].items()
+    for arm in adapter.CURVES:
+        label, colour, line = LINES[arm]
+        losses = results["CL47"][f"{name} curve {arm}"]["objective_at"]
+        ax.plot(adapter.curve_steps(protocol), losses.mean(0), color=COLOURS[colour], label=label, **line)
+    data = next(o.removeprefix("dataset=") for o in overrides if o.startswith("dataset="))
+    ax.set(yscale="log", xlabel="updates k", ylabel=f"training loss on {data}")
+    ax.legend(fontsize=8)
+    ax.set_title(f"One network, SHB, mean of {len(losses)} seeds", fontsize=11)

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 import bench.claims.sampling.monitors  # noqa: F401  registers its observers
+from bench.claims.artificial.comparable import ARTIFICIAL
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.sampling.networks import networks, out_of_scope, worst
@@ -29,7 +30,6 @@ from bench.statistics.inference import Region, p_inside
 
 MOMENTUM = 0.9
 POINTS = 16  # evaluations of F in a window
-ARTIFICIAL = 0.1  # m_eps above which a stalled run is called artificial (theory.md CL44)
 STALL = 50  # updates without effect (theory.md CL44)
 ZERO_BUDGET = 1e-6  # exact zeros per ReLU input in float32 (theory.md 5.0)
 FALLS = 1e-3  # level of "falls" in a control; at 0.05 chance decides on eight seeds, which differ by processor
