@@ -57,19 +57,23 @@ ARMS: Mapping[str, tuple[str, ...]] = {  # name -> what differs from the trap
     "silent": ("model.gain=0", HALF),
 }
 EVERYWHERE = ("plain", "trap", "tiny")  # arms that run under all optimizers, the others under SHB
+STATIONARITY = ("trap", "silent")  # arms at whose ends the gradient of U is measured
 CURVES = ("trap", "plain", "tiny", "half")  # arms whose training loss is drawn
 
 
 @observer("adapter")
 class AtRest:
-    """Whether the adapter moves, and its gradients at the end. Columns [n]:
+    """Whether the adapter moves, and with `rows` its gradients at the end. Columns [n]:
 
     rests        1 if no update changed U or V, bit for bit
     backward     |v| of the U-block: backpropagation of the mean loss over the first `rows` training samples, float64
     stationarity m_eps of the U-block, from such gradients at sampled U, all else fixed (shb.nonsmooth.goldstein)
     """
 
-    def __init__(self, problem: LearningProblem, plan: Plan, rows: int) -> None:
+    def __init__(self, problem: LearningProblem, plan: Plan, rows: int | None = None) -> None:
+        self.gradient = None
+        if rows is None:
+            return
         x, y = (part.double() for part in training_data(problem, rows))
 
         def loss(down: Tensor, others: Params) -> Tensor:
@@ -87,6 +91,8 @@ class AtRest:
         self.last = step.new_params
 
     def columns(self) -> dict[str, Tensor]:
+        if self.gradient is None:
+            return {"rests": self.rests}
         found = [self._at_end(one) for one in members({n: p.double() for n, p in self.last.items()})]
         backward, stationarity = torch.tensor(found, dtype=torch.float64).T
         return {"rests": self.rests, "backward": backward, "stationarity": stationarity}
@@ -130,7 +136,9 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
     planned = {}
     for arm in ("plain", *ARMS):
-        observe = {"held_out": {}} | ({} if arm == "plain" else {"adapter": {"rows": protocol["rows"]}})
+        observe = {"held_out": {}} | ({} if arm == "plain" else {"adapter": {}})
+        if arm in STATIONARITY:
+            observe["adapter"] = {"rows": protocol["rows"]}
         for optimizer in OPTIMIZERS if arm in EVERYWHERE else ("shb",):
             planned[f"{name} {arm} {optimizer}"] = run(arm, optimizer, protocol["seeds"], observe)
     for arm in CURVES:
@@ -141,7 +149,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
 def curve_steps(protocol: Protocol) -> list[int]:
     """Steps at which the curves of the figure are measured."""
-    return [protocol["steps"] * i // 20 for i in range(21)]
+    return sorted({protocol["steps"] * i // 20 for i in range(21)})
 
 
 def difference(one: Columns, other: Columns) -> float:
