@@ -140,6 +140,7 @@ def _network(ax: Axes, results: Mapping[str, Results], protocol: Protocol) -> No
         losses = results["CL47"][f"{name} curve {arm}"]["objective_at"]
         ax.plot(adapter.curve_steps(protocol), losses.mean(0), color=COLOURS[colour], label=label, **line)
     data = next(o.removeprefix("dataset=") for o in overrides if o.startswith("dataset="))
-    ax.set(yscale="log", xlabel="updates k", ylabel=f"training loss on {data}")
+    ax.set(yscale="log", xlabel="updates k", ylabel=f"training loss on {data}, mean of {len(losses)} seeds")
+    ax.yaxis.label.set_size(9)
     ax.legend(fontsize=8)
-    ax.set_title(f"One network, SHB, mean of {len(losses)} seeds", fontsize=11)
+    ax.set_title("A branch at an artificial point inside a network (SHB)", fontsize=11)

@@ -18,6 +18,7 @@ import shb.schedules
 import shb.training.stack
 from bench.cell.groups import VelocityConfig
 from bench.cell.problem import DTYPES, build_problem
+from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS, adam
 from shb.problems import ClosedForm, closed_forms
 from shb.training.step import forget_programs
@@ -99,6 +100,16 @@ def options_of_closed_forms(world, changes):
 
 def relu_derivative_one(world):
     options_of_closed_forms(world, lambda options: {"relu_derivative": options.get("relu_derivative") or 1.0})
+
+
+def networks_with_another_relu_derivative(world):
+    right = MODELS["adapter"]
+
+    @functools.wraps(right)
+    def wrong(*args, relu_derivative=0.0, **options):
+        return right(*args, relu_derivative=relu_derivative or 0.5 * (options["form"] == "relu"), **options)
+
+    world.setitem(MODELS, "adapter", wrong)
 
 
 def injected_rule_sold_as_chain(world):
@@ -186,6 +197,17 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
     "CL22": {"seeds": 8000, "control_seeds": 200, "steps": 20},
     "CL25": {"seeds": 10_000, "steps": 20},
     "CL29": {"seeds": 10_000, "steps": 20},
+    "CL47": {
+        "seeds": 120,
+        "chunk": 120,
+        "steps": 100,
+        "curve_seeds": 2,
+        "rows": 200,
+        "margin": 0.1,
+        "lr": {"sgd": 1.0, "shb": 0.1, "adam": 0.05},
+        "networks": {"digits": ["model.hidden=[4]", "dataset=digits"]},
+        "seconds": 1e-4,
+    },
 }
 DEFECTS = {
     momentum_sign: "CL1",
@@ -194,6 +216,7 @@ DEFECTS = {
     adam_without_bias_correction: "CL1",
     momentum_ignored: "CL25",
     relu_derivative_one: "CL22",
+    networks_with_another_relu_derivative: "CL47",
     injected_rule_sold_as_chain: "CL22",
     wrong_clock: "CL19",
     constant_step_sold_as_decaying: "CL14",
