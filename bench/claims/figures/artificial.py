@@ -143,4 +143,4 @@ def _network(ax: Axes, results: Mapping[str, Results], protocol: Protocol) -> No
     ax.set(yscale="log", xlabel="updates k", ylabel=f"training loss on {data}, mean of {len(losses)} seeds")
     ax.yaxis.label.set_size(9)
     ax.legend(fontsize=8)
-    ax.set_title("A branch at an artificial point inside a network (SHB)", fontsize=11)
+    ax.set_title("A branch trapped inside a network (SHB)", fontsize=11)
