@@ -16,8 +16,8 @@ own, w is an artificial critical point: E3 inside a network.
     V = 0                                        the true gradient is 0 as well (a saddle): it is not trained for any t
 
 Predictions: U and V at rest in every run (more than 95 % of them, the bound that 200 runs can give); the same losses
-and accuracies as without the adapter, exactly; a margin of accuracy, at most half of the gain of a pilot on other seeds (10,000
-and above: 0.26 to 0.32 on digits); TOST within 0.3 points; m_eps > 0.1, the threshold of theory.md CL44.
+and accuracies as without the adapter, exactly; a margin of accuracy, at most half of the gain of a pilot on other seeds
+(10,000 and above: 0.26 to 0.32 on digits); TOST within 0.3 points; m_eps > 0.1, the threshold of theory.md CL44.
 """
 
 from __future__ import annotations
