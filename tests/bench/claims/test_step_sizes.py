@@ -244,11 +244,16 @@ def runs(n, escaped=0, distance=0.1):
     return {"sup_norm": sup, "diverged": np.isnan(sup) * 1.0, "clarke_distance": np.full(n, distance)}
 
 
-def bounded(e1=0, quartic=200, small=0, network=0, large=16, unstable=200):
+def bounded(e1=0, quartic=200, small=0, slow=0.04, network=0.08, unstable=200):
     results = {f"{p} beta{b}": runs(10_000) for p in ("e1", "e6") for b in (0.0, 0.9)}
     results["e1 beta0.9"] = runs(10_000, e1)
     results |= {"quartic": runs(200, quartic), "quartic small": runs(200, small), "unstable": runs(200, unstable)}
-    return results | {"network": runs(16, network), "network large steps": runs(16, large)}
+    for loss, growth in (("cross_entropy", network), ("squared", slow)):
+        early = runs(16)["sup_norm"]
+        late = early * np.exp(growth * RNG.lognormal(0, 0.1, 16))
+        results |= {f"network {loss}": {"sup_norm": late, "diverged": np.zeros(16)}}
+        results |= {f"network {loss} K/4": {"sup_norm": early, "diverged": np.zeros(16)}}
+    return results
 
 
 @pytest.mark.parametrize(("sup", "diverged"), [(math.nan, 0), (math.inf, 0), (2e6, 0), (5.0, 1)])
@@ -269,8 +274,8 @@ def test_cl18_verdicts():
     tame = verdicts_of("CL18", sizes, bounded(quartic=0))
     assert (tame["CL18a"][0], tame["CL18b"][0]) == ("VOID", "SUPPORTED")  # not OUT-OF-SCOPE by construction
     assert verdicts_of("CL18", sizes, bounded(small=200))["CL18b"][1] == (False,)
-    assert verdicts_of("CL18", sizes, bounded(network=1))["CL18c"][0] == "REFUTED"
-    assert verdicts_of("CL18", sizes, bounded(large=0))["CL18c"][0] == "VOID"
+    assert verdicts_of("CL18", sizes, bounded(network=0.01))["CL18c"][0] == "REFUTED"
+    assert verdicts_of("CL18", sizes, bounded(slow=0.08))["CL18c"][0] == "VOID"
     assert verdicts_of("CL18", sizes, bounded(unstable=0))["CL18a"] == ("VOID", (False, True))
 
 
@@ -281,7 +286,7 @@ TINY = {
     "CL15": {"seeds": 20, "power_steps": 1024, "log_steps": 1024},
     "CL16": {"seeds": 10, "points": 3, "burn_in": 2, "window_steps": 512, "window_seeds": 10},
     "CL17": {"seeds": 20, "steps": 512},
-    "CL18": {"seeds": 20, "steps": 20, "quartic_seeds": 5, "network_seeds": 2, "network_steps": 5},
+    "CL18": {"seeds": 20, "steps": 20, "quartic_seeds": 5, "network_seeds": 2, "network_steps": 8},
 }
 
 
