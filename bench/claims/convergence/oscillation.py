@@ -3,7 +3,14 @@
 Osc_K = max - min of F(w_k) over K/2 <= k <= K, exact F (networks: all training data, 21 points per window). The slope
 of log Osc_K against log K is fitted to every seed over the last five dyadic K; its mean over seeds has a t interval.
 Where several problems are judged together, the least favourable one is shown: all must hold, so that the largest of the
-p-values decides (intersection-union test).
+p-values decides (intersection-union test). Their control is the constant step that comes nearest to passing.
+
+Once the noise decides, Osc_K follows the step size: slope -q under k^-q, 0 under a constant one, -1 / log K (-0.14 at
+these K) under c / log k. The prediction is the middle, at most -q/2: D1's schedules pass, and those that it forbids
+fail. A network needs noise that stays: with cross-entropy on separable data loss and noise tend to 0 together, and a
+constant step passes best of all (slope -1.8 [-1.9, -1.7], 16 seeds). Hence the regression on the diabetes data, squared
+loss, one sample for each gradient, and few units: with 16 the loss still falls along flat directions when the noise no
+longer decides (at K = 16,384 slope -0.42 [-0.52, -0.31] of 12 seeds, with 4 units -0.62 [-0.71, -0.52] of 16).
 
 Level at a smooth minimum: theory.md allows Osc_K <= 3 alpha_K tr C / (4 (1 - beta)), three times the mean gap of L3.
 But Osc_K is the maximum of a process over a window of many relaxation times, hence larger by a factor of order
@@ -19,7 +26,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import mean_gap
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.experiment import Columns, Experiment
@@ -38,9 +45,9 @@ OPTIMIZERS = {
     "adam": ("optimizer=adam", "optimizer.lr=1.0"),
 }
 NETWORK_OPTIMIZERS = {
-    "sgd": ("optimizer=sgd", "optimizer.lr=3.0"),
-    "shb": ("optimizer=shb", "optimizer.lr=0.3", "optimizer.momentum=0.9"),
-    "adam": ("optimizer=adam", "optimizer.lr=0.05"),
+    "sgd": ("optimizer=sgd", "optimizer.lr=1.0"),
+    "shb": ("optimizer=shb", "optimizer.lr=0.1", "optimizer.momentum=0.9"),
+    "adam": ("optimizer=adam", "optimizer.lr=0.1"),
 }
 PROBLEMS = {
     "e1": ("problem=e1",),
@@ -48,11 +55,16 @@ PROBLEMS = {
     "max_affine": ("problem=max_affine",),
 }
 NAMES = {"e1": "E1", "e6": "ReLU neuron", "max_affine": "max of affine functions", "mlp": "MLP"}
-CONTROLS = {
-    "constant": ("constant step size 0.01 / (1 - beta)", "optimizer.lr=0.01", "schedule=constant"),
-    "inverse_log": ("alpha_k = 0.03 / log(k + 2), effective c = 0.3", "optimizer.lr=0.03", "schedule=inverse_log"),
+FORBIDDEN_STEPS = {  # schedule -> optimizer -> problem -> effective step, or c of c / log(k + 2)
+    "constant": {
+        "sgd": {"e1": 0.1, "e6": 0.1, "max_affine": 0.1, "mlp": 0.05},
+        "shb": {"e1": 0.1, "e6": 0.1, "max_affine": 0.1, "mlp": 0.05},
+        "adam": {"e1": 0.1, "e6": 0.1, "max_affine": 0.1, "mlp": 0.01},
+    },
+    "inverse_log": {"shb": {"e1": 0.3, "max_affine": 0.3, "mlp": 0.2}},  # E6: its first steps decide at these K
 }
-DECREASING, NEAR_Q, PLATEAU, MAXIMUM = Region(high=0.0), Region(-0.85, -0.65), Region(0.0, 3.0), Region(0.85, 1.15)
+DECREASING, NEAR_Q = Region(high=-Q / 2), Region(-0.85, -0.65)
+PLATEAU, MAXIMUM = Region(0.0, 3.0), Region(0.85, 1.15)
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
@@ -71,28 +83,34 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         for optimizer, overrides in OPTIMIZERS.items():
             steps = "steps" if optimizer == "shb" else "steps_other"
             planned[f"{name}_{optimizer}"] = closed(problem, *overrides, *POWER, steps=steps)
-    for optimizer in OPTIMIZERS:
-        planned[f"mlp_{optimizer}"] = _network(optimizer, protocol)
-    for name, (_, *overrides) in CONTROLS.items():
-        planned[name] = closed(
-            PROBLEMS["e1"], "optimizer=shb", "optimizer.momentum=0.9", *overrides, steps="steps_control"
-        )
+    for optimizer, overrides in NETWORK_OPTIMIZERS.items():
+        planned[f"mlp_{optimizer}"] = _network(protocol, *overrides, *POWER)
+    for schedule, optimizers in FORBIDDEN_STEPS.items():
+        for optimizer, steps in optimizers.items():
+            for name, effective in steps.items():
+                changed = _forbidden(schedule, optimizer, effective)
+                planned[f"{name}_{optimizer} {schedule}"] = (
+                    _network(protocol, *changed)
+                    if name == "mlp"
+                    else closed(PROBLEMS[name], *changed, steps="steps_control")
+                )
     planned["detached"] = closed(("problem=e11",), *OPTIMIZERS["shb"], *POWER, steps="steps_detached")
     return planned
 
 
-def _network(optimizer: str, protocol: Protocol) -> Experiment:
+def _forbidden(schedule: str, optimizer: str, effective: float) -> tuple[str, ...]:
+    lr = effective / 10 if optimizer == "shb" else effective
+    momentum = ("optimizer.momentum=0.9",) if optimizer == "shb" else ()
+    return f"optimizer={optimizer}", *momentum, f"optimizer.lr={lr:.12g}", f"schedule={schedule}"
+
+
+def _network(protocol: Protocol, *overrides: str) -> Experiment:
     steps = protocol["steps_network"]
     stops = [steps >> j for j in reversed(range(WINDOWS))]
     at = sorted({int(k) for stop in stops for k in np.linspace(stop // 2, stop, POINTS)})
     return trajectories(
-        "problem=learning",
-        "model=mlp",
-        "model.hidden=[16]",
-        "dataset=digits",
-        "dtype=float32",
-        *NETWORK_OPTIMIZERS[optimizer],
-        *POWER,
+        *("problem=learning", "model=mlp", "model.hidden=[4]", "dataset=diabetes", "batch_size=1", "dtype=float32"),
+        *overrides,
         f"steps={steps}",
         seeds=protocol["seeds_network"],
         observe={"objective": {"at": at}},
@@ -123,7 +141,7 @@ def steps_of(name: str, protocol: Protocol) -> int:
     """Length of the runs of an experiment of this claim."""
     if name.startswith("mlp"):
         return protocol["steps_network"]
-    if name in CONTROLS:
+    if name.endswith(tuple(FORBIDDEN_STEPS)):
         return protocol["steps_control"]
     if name == "detached":
         return protocol["steps_detached"]
@@ -131,32 +149,41 @@ def steps_of(name: str, protocol: Protocol) -> int:
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
-    found = {
-        name: Mean(slopes(columns, steps_of(name, protocol)))
-        for name, columns in results.items()
-        if not columns["diverged"].any() and name != "detached"
-    }
-    controls = tuple(
-        Observed(change, found[name].interval()[1] >= 0, f"slope {found[name].value:+.2f}")
-        for name, (change, *_) in CONTROLS.items()
-    )
-    wrong = results["detached"]
-    grown = slopes(wrong, protocol["steps_detached"])
-    detached = Observed(
-        "wrong oracle E11a",
-        bool((grown > 0).all()),
-        f"slope at least {grown.min():+.1f}, {int(wrong['diverged'].sum())} of {len(grown)} overflowed",
-    )
-    controls = (*controls, detached)
-    rows = [
-        _decreasing(f"CL4{letter}", [f"{name}_shb"], results, found, controls, "D1 (paper C-a)", f"SHB, {NAMES[name]}")
-        for letter, name in zip("abcd", NAMES)
-    ]
-    sgd, adam = ([f"{name}_{optimizer}" for name in NAMES] for optimizer in ("sgd", "adam"))
-    every = "worst of E1, ReLU neuron, max of affine functions, MLP"
-    rows.append(_decreasing("CL4e", sgd, results, found, controls, "D1 (paper C-a)", f"SGD, {every}"))
-    rows.append(_decreasing("CL4f", adam, results, found, controls, "Xiao, Hu, Liu, Toh (not D1)", f"Adam, {every}"))
-    return rows + _levels(protocol, results, found["e1_shb"], controls[:2], found["constant"])
+    found = {}
+    for name, columns in results.items():
+        kept = {column: values[columns["diverged"] == 0] for column, values in columns.items()}
+        if len(kept["diverged"]) > 1:
+            found[name] = Mean(slopes(kept, steps_of(name, protocol)))
+    detached = Control("wrong oracle", found["detached"], "E11a")
+    rows = []
+    for letter, name in zip("abcd", NAMES):
+        controls = [
+            Control(_step(schedule, "shb", name), found[f"{name}_shb {schedule}"])
+            for schedule, steps in FORBIDDEN_STEPS.items()
+            if name in steps["shb"]
+        ]
+        where = f"SHB, {NAMES[name]}"
+        rows.append(
+            _decreasing(f"CL4{letter}", [f"{name}_shb"], results, found, (*controls, detached), "D1 (paper C-a)", where)
+        )
+    for letter, optimizer, source in (("e", "sgd", "D1 (paper C-a)"), ("f", "adam", "Xiao, Hu, Liu, Toh (not D1)")):
+        nearest = min(NAMES, key=lambda name: found[f"{name}_{optimizer} constant"].interval()[0])
+        constant = Control(
+            f"{_step('constant', optimizer, nearest)}, of the four problems the one nearest to passing",
+            found[f"{nearest}_{optimizer} constant"],
+            NAMES[nearest],
+        )
+        names = [f"{name}_{optimizer}" for name in NAMES]
+        where = f"{'SGD' if optimizer == 'sgd' else 'Adam'}, worst of {', '.join(NAMES.values())}"
+        rows.append(_decreasing(f"CL4{letter}", names, results, found, (constant, detached), source, where))
+    return rows + _levels(protocol, results, found["e1_shb"], found["e1_shb constant"])
+
+
+def _step(schedule: str, optimizer: str, name: str) -> str:
+    """A step size that D1 forbids, in words."""
+    effective = FORBIDDEN_STEPS[schedule][optimizer][name]
+    what = "constant step size {:g}" if schedule == "constant" else "step size {:g} / log(k + 2)"
+    return ("effective " if optimizer == "shb" else "") + what.format(effective)
 
 
 def _decreasing(
@@ -164,11 +191,11 @@ def _decreasing(
     names: list[str],
     results: Results,
     found: Mapping[str, Mean],
-    controls: tuple[Observed, ...],
+    controls: tuple[Control, ...],
     source: str,
     where: str,
 ) -> Part:
-    """Slope < 0 for all of `names`; the one with the largest upper end is shown."""
+    """Slope at most -q/2 for all of `names`; the one with the largest upper end is shown."""
     lost = {name: int(results[name]["diverged"].sum()) for name in names if results[name]["diverged"].any()}
     worst = None if lost else max((found[name] for name in names), key=lambda slope: slope.interval(0.999)[1])
     shown = ", ".join(f"{NAMES[name.rsplit('_', 1)[0]]} {found[name].value:.2f}" for name in names if name in found)
@@ -176,7 +203,7 @@ def _decreasing(
         part,
         f"The oscillation of the objective over [K/2, K] decreases with K ({where}).",
         source,
-        "slope of log Osc_K against log K < 0",
+        f"slope of log Osc_K against log K at most -q/2 = {DECREASING.high:g}",
         worst,
         "inside",
         controls,
@@ -187,17 +214,15 @@ def _decreasing(
     )
 
 
-def _levels(
-    protocol: Protocol, results: Results, slope: Mean, controls: tuple[Observed, ...], constant: Mean
-) -> list[Part]:
+def _levels(protocol: Protocol, results: Results, slope: Mean, constant: Mean) -> list[Part]:
     steps = protocol["steps"]
     a = schedule_table("power", [EFFECTIVE], {"q": Q, "k0": K0}, steps // 2, steps + 1, steps)[:, 0]
     osc = results["e1_shb"]["osc"][:, -1]
     maximum = mean_maximum(a)
     expected = mean_gap(E1().noise_covariance().numpy(), a[-1])
     level, corrected = Mean(osc / expected), Mean(osc / maximum)
-    plateau = Mean(results["constant"]["osc"][:, -1] / expected)
-    slow = Mean(results["constant"]["osc"][:, -1] / maximum)
+    plateau = Mean(results["e1_shb constant"]["osc"][:, -1] / expected)
+    slow = Mean(results["e1_shb constant"]["osc"][:, -1] / maximum)
     return [
         Part(
             "CL4g",
@@ -206,13 +231,7 @@ def _levels(
             f"slope of log Osc_K against log K -q +- 0.1, q = {Q:g}",
             slope,
             "inside",
-            (
-                Observed(
-                    "constant step size",
-                    not NEAR_Q.low <= constant.value <= NEAR_Q.high,
-                    f"slope {constant.value:+.2f}",
-                ),
-            ),
+            (Control(_step("constant", "shb", "e1"), constant),),
             region=NEAR_Q,
             unit="slope",
             note="At these K the number of relaxation times in the window still grows, and with it the maximum (CL4i).",
@@ -224,7 +243,7 @@ def _levels(
             "Osc_K / (alpha_K / (4 (1 - beta))) <= 3",
             level,
             "inside",
-            (Observed("constant step size", plateau.interval()[0] > PLATEAU.high, f"ratio {plateau.value:.3g}"),),
+            (Control(_step("constant", "shb", "e1"), plateau),),
             region=PLATEAU,
             note=f"The maximum over many relaxation times is predicted at {maximum / expected:.2g} (CL4i).",
         ),
@@ -235,7 +254,7 @@ def _levels(
             f"Osc_K / {maximum:.3g} in [0.85, 1.15]",
             corrected,
             "inside",
-            (Observed("constant step size", slow.interval()[0] > MAXIMUM.high, f"ratio {slow.value:.3g}"),),
+            (Control(_step("constant", "shb", "e1"), slow),),
             region=MAXIMUM,
         ),
     ]

@@ -41,8 +41,8 @@ def _oscillation(axis: Axes, protocol: Protocol, results: Results) -> None:
         (f"e1_{name}", f"{NAMES[name]}, $k^{{-0.75}}$", COLOURS[name], MARKERS[name]) for name in ("shb", "sgd", "adam")
     ]
     lines += [
-        ("inverse_log", "SHB, $1/\\log k$", COLOURS["artificial"], "v"),
-        ("constant", "SHB, constant", COLOURS["neutral"], "x"),
+        ("e1_shb inverse_log", "SHB, $1/\\log k$", COLOURS["artificial"], "v"),
+        ("e1_shb constant", "SHB, constant", COLOURS["neutral"], "x"),
     ]
     for name, label, colour, marker in lines:
         osc = np.median(results[name]["osc"], axis=0)

@@ -159,12 +159,19 @@ def cl4(slope=-0.7, bad=0.1, level=10.0, wrong=9.0):
 
     unit = oscillation.EFFECTIVE * (4097 + oscillation.K0) ** -oscillation.Q / 4
     at = sorted({int(k) for s in (256, 512, 1024, 2048, 4096) for k in np.linspace(s // 2, s, oscillation.POINTS)})
-    curve = 3 + np.array(at) ** float(slope) * np.exp(0.01 * RNG.normal(size=(40, 1)))
+
+    def network(power):
+        curve = 3 + np.array(at) ** float(power) * np.exp(0.01 * RNG.normal(size=(40, 1)))
+        return {"objective_at": curve, "diverged": np.zeros(40)}
+
     results = {
         f"{name}_{o}": windows(slope, level * unit) for name in oscillation.PROBLEMS for o in ("sgd", "shb", "adam")
     }
-    results |= {f"mlp_{o}": {"objective_at": curve, "diverged": np.zeros(40)} for o in ("sgd", "shb", "adam")}
-    results |= {name: windows(bad, 100 * unit) for name in ("constant", "inverse_log")}
+    results |= {f"mlp_{o}": network(slope) for o in ("sgd", "shb", "adam")}
+    for schedule, steps in oscillation.FORBIDDEN_STEPS.items():
+        for o, problems in steps.items():
+            results |= {f"{p}_{o} {schedule}": windows(bad, 100 * unit) for p in problems if p != "mlp"}
+            results[f"mlp_{o} {schedule}"] = network(bad)
     return results | {"detached": windows(wrong, 1.0, 9)}
 
 
@@ -178,6 +185,17 @@ def test_oscillation_that_does_not_fall_is_refuted_and_controls_that_fall_void()
     assert {verdicts("CL4", cl4(slope=0.2))[f"CL4{x}"] for x in "abcdefg"} == {"REFUTED"}
     assert {verdicts("CL4", cl4(bad=-0.7))[f"CL4{x}"] for x in "abcdefg"} == {"VOID"}
     assert {verdicts("CL4", cl4(wrong=-1.0))[f"CL4{x}"] for x in "abcdef"} == {"VOID"}
+
+
+def test_a_network_on_which_a_constant_step_passes_tests_nothing():
+    """As with cross-entropy on separable data, where loss and noise tend to 0 under every schedule."""
+    easy = cl4(bad=-1.8)
+    for optimizer, silent in (("shb", {"CL4d"}), ("sgd", {"CL4e"}), ("adam", {"CL4f"})):
+        name = f"mlp_{optimizer} constant"
+        found = verdicts("CL4", {**cl4(), name: easy[name]})
+        assert {part for part, verdict in found.items() if verdict == "VOID"} == silent
+    slow = verdicts("CL4", {**cl4(), "mlp_shb inverse_log": easy["mlp_shb inverse_log"]})
+    assert slow["CL4d"] == "VOID" and slow["CL4a"] == "SUPPORTED"
 
 
 def test_the_least_favourable_problem_decides():
