@@ -154,7 +154,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         kept = {column: values[columns["diverged"] == 0] for column, values in columns.items()}
         if len(kept["diverged"]) > 1:
             found[name] = Mean(slopes(kept, steps_of(name, protocol)))
-    detached = Control("wrong oracle", found["detached"], "E11a")
+    detached = Control("wrong oracle E11a", found["detached"])
     rows = []
     for letter, name in zip("abcd", NAMES):
         controls = [
@@ -169,9 +169,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     for letter, optimizer, source in (("e", "sgd", "D1 (paper C-a)"), ("f", "adam", "Xiao, Hu, Liu, Toh (not D1)")):
         nearest = min(NAMES, key=lambda name: found[f"{name}_{optimizer} constant"].interval()[0])
         constant = Control(
-            f"{_step('constant', optimizer, nearest)}, of the four problems the one nearest to passing",
+            f"{_step('constant', optimizer, nearest)} ({NAMES[nearest]}, of the four nearest to passing)",
             found[f"{nearest}_{optimizer} constant"],
-            NAMES[nearest],
         )
         names = [f"{name}_{optimizer}" for name in NAMES]
         where = f"{'SGD' if optimizer == 'sgd' else 'Adam'}, worst of {', '.join(NAMES.values())}"

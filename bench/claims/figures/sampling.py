@@ -53,9 +53,11 @@ def _oscillation(axis: Axes, protocol: Protocol, results: Results) -> None:
         osc = networks_converge.oscillations(results[f"{name} random"], protocol)
         axis.plot(ends, np.median(osc, 1), "o-", color=colour, label=name.replace("_", " "))
     for name in protocol["noisy"]:
-        osc = networks_converge.oscillations(results[f"{name} constant"], protocol)
-        label = f"{name.replace('_', ' ')}, constant step"
-        axis.plot(ends, np.median(osc, 1), "s--", color=COLOURS["neutral"], label=label)
+        for kind, style in (("decaying", "s-"), ("constant", "s--")):
+            osc = networks_converge.oscillations(results[f"{name} {kind}"], protocol)
+            axis.plot(
+                ends, np.median(osc, 1), style, color=COLOURS["neutral"], label=f"{name.replace('_', ' ')}, {kind}"
+            )
     axis.set(xscale="log", yscale="log", xlabel="updates K", ylabel="max − min of F over [K/2, K]")
     axis.set_xticks(ends, ends)
     axis.minorticks_off()

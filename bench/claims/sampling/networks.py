@@ -11,14 +11,14 @@ from shb.datasets import check_files
 from shb.errors import ConfigurationError
 
 
-def networks(protocol: Protocol) -> dict[str, tuple[str, ...]]:
-    """Name -> overrides (model, dataset) of every network in `protocol["networks"]` whose data set is present.
+def networks(protocol: Protocol, group: str = "networks") -> dict[str, tuple[str, ...]]:
+    """Name -> overrides (model, dataset) of every network in `protocol[group]` whose data set is present.
 
     The engine is that of the protocol, eager if it names none.
     """
     chosen = protocol.sizes.get("engine", "eager")
     engine = () if chosen == "eager" else (f"engine={chosen}",)  # the default is no part of an ensemble's identity
-    return {name: (*o, *engine) for name, o in protocol["networks"].items() if not _absent(o)}
+    return {name: (*o, *engine) for name, o in protocol[group].items() if not _absent(o)}
 
 
 def _absent(overrides: list[str]) -> bool:

@@ -1,6 +1,6 @@
 """CL41: networks of several widths and kinds, from a random start, behave as D1 and D4 say.
 
-    oscillation   Osc_K = max - min of F over [K/2, K], F the loss on all training data; log Osc_K falls with log K
+    oscillation   Osc_K = max - min of F over [K/2, K], F the loss on all training data; slope of log Osc_K in log K
     stationarity  m_eps falls: Goldstein's measure from full-batch gradients at sampled points
     exact zeros   a ReLU input is exactly 0 at most as often as rounding to float32 allows (budget 1e-6, theory.md 5.0)
     no stall      no 50 updates in a row leave the parameters as they are
@@ -10,29 +10,36 @@ unit, near w = (W_2 = 0, W_1 = 0, b_1 = 0, b_2) the output is b_2 + W_2 relu(W_1
 gradient are O(|w' - w|^2) and O(|w' - w|), so F is strictly differentiable at w and, once b_2 is best, dF(w) = {0}:
 the point is Clarke critical, a bad saddle, not artificial. m_eps must tell it from the artificial point of E6.
 Squared loss, because cross-entropy on separable data has no bounded minimising sequence (A5).
+
+Once the noise decides, Osc_K is proportional to the step size alpha_K ~ K^-q and m_eps to its root, under a constant
+step neither falls. The predictions are half of these falls. They can fail only where noise stays: on networks that
+interpolate (digits, squared loss) a constant step passes too, with slope -0.74 [-0.82, -0.67] (8 seeds). Hence the
+networks `noisy`: regression, one sample for each gradient, few units (with 64 m_eps falls under a constant step too,
+log m_eps by -0.80 [-1.00, -0.59] of 48 seeds). The others are shown beside them and decide nothing here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 import bench.claims.sampling.monitors  # noqa: F401  registers its observers
 from bench.claims.artificial.comparable import ARTIFICIAL
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
-from bench.claims.experiment import Experiment
+from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
+from bench.claims.experiment import Columns, Experiment
 from bench.claims.sampling.networks import networks, out_of_scope, worst
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Exact, Mean, Poisson
-from bench.statistics.inference import Region, p_inside
+from bench.statistics.inference import Region
 
 MOMENTUM = 0.9
 POINTS = 16  # evaluations of F in a window
 STALL = 50  # updates without effect (theory.md CL44)
 ZERO_BUDGET = 1e-6  # exact zeros per ReLU input in float32 (theory.md 5.0)
-FALLS = 1e-3  # level of "falls" in a control; at 0.05 chance decides on eight seeds, which differ by processor
+Q, K0 = 0.75, 10  # of the default schedule, lr / (k + 1 + k0)^q
 
 
 def windows(protocol: Protocol) -> list[tuple[int, int]]:
@@ -59,7 +66,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     }
     full = {**watch, **goldstein, "objective": {"at": evaluated(protocol)}}
 
-    def run(name: str, schedule: str, step: float, observe: dict, *more: str) -> Experiment:
+    def run(name: str, schedule: str, step: float, observe: dict, *more: str, group: str = "networks") -> Experiment:
+        seeds, chunk = (protocol[size if group == "networks" else f"{group}_{size}"] for size in ("seeds", "chunk"))
         return trajectories(
             "problem=learning",
             "dtype=float32",
@@ -69,18 +77,22 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             f"optimizer.lr={step * (1 - MOMENTUM):.12g}",
             f"schedule={schedule}",
             f"steps={protocol['steps']}",
-            *present[name],
+            *networks(protocol, group)[name],
             *more,
-            seeds=protocol["seeds"],
-            chunk=protocol["chunk"],
+            seeds=seeds,
+            chunk=chunk,
             observe=observe,
             device=protocol.device,
-            seconds=protocol["seeds"] * protocol["steps"] * protocol["seconds"][name],
+            seconds=seeds * protocol["steps"] * protocol["seconds"][name],
         )
 
     planned = {f"{name} random": run(name, "power", protocol["step"][name], full) for name in present}
-    for name in set(protocol["noisy"]) & present.keys():  # first step of the default schedule, kept
-        planned[f"{name} constant"] = run(name, "constant", protocol["step"][name] * 11**-0.75, full)
+    settling = {**goldstein, "objective": {"at": evaluated(protocol)}}
+    for name in networks(protocol, "noisy"):
+        step = protocol["step"][name]
+        planned[f"{name} decaying"] = run(name, "power", step, settling, group="noisy")
+        first = step * (1 + K0) ** -Q  # kept
+        planned[f"{name} constant"] = run(name, "constant", first, settling, group="noisy")
     for name in set(protocol["from_zero"]) & present.keys():
         planned[f"{name} zero"] = run(name, "power", protocol["step"][name], {**watch, **goldstein}, "init=zeros")
     settings = spec("problem=e6", "problem.data=diabetes", device=protocol.device)
@@ -116,49 +128,64 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Part("CL41", CLAIM.title, CLAIM.source, "", None, "exact", (), region=Region(), out_of_scope=lacking),
         ]
     random = {name: results[f"{name} random"] for name in protocol["networks"]}
-    constant = {name: results[f"{name} constant"] for name in protocol["noisy"]}
     diverged = int(sum(one["diverged"].sum() for one in random.values()))
-    largest = max(one["sup_norm"].max() for one in random.values())
     scope = f"{diverged} runs diverged" if diverged else None
+    return [
+        *_settling(protocol, results, random),
+        *_exact_zeros(protocol, results, random, scope),
+        *_from_zero(protocol, results),
+    ]
+
+
+def _settling(protocol: Protocol, results: Results, random: Results) -> list[Part]:
+    first, last = (k + 1 + K0 for k in (protocol["first_window"], protocol["steps"]))
     rows = []
-    for letter, title, statistic, region, predicted in (
-        ("a", "The training loss of every network settles.", lambda c: slopes(c, protocol), Region(high=0.0), "< 0"),
-        ("b", "Every network comes nearer to Clarke stationarity.", fall, Region(high=0.0), "< 0"),
+    for letter, title, statistic, most, quantity in (
+        ("a", "settles", lambda c: slopes(c, protocol), -Q / 2, "slope of log Osc_K against log K"),
+        ("b", "comes nearer to Clarke stationarity", fall, Q / 4 * math.log(first / last), "change of log m_eps"),
     ):
-        settled = {name: statistic(one) for name, one in random.items()}
-        control = Mean(worst({name: statistic(one) for name, one in constant.items()}))
-        quantity = "slope of log Osc_K against log K" if letter == "a" else "change of log m_eps"
+        runs = {
+            kind: {name: results[f"{name} {kind}"] for name in protocol["noisy"]} for kind in ("decaying", "constant")
+        }
+        lost = int(sum(one["diverged"].sum() for one in runs["decaying"].values()))
+        decaying, constant = ({name: Mean(statistic(_alive(one))) for name, one in runs[kind].items()} for kind in runs)
+        worst_one = max(decaying.values(), key=lambda mean: mean.interval(0.999)[1])
+        shown = ", ".join(f"{name} {mean.value:.2f}" for name, mean in decaying.items())
+        others = ", ".join(f"{name} {statistic(one).mean():.2f}" for name, one in random.items())
         rows.append(
             Part(
                 f"CL41{letter}",
-                title,
+                f"Under noise that stays a network {title}, at least half as fast as the step size asks.",
                 "D1, D4",
-                f"{quantity} {predicted} in the worst network",
-                Mean(worst(settled)),
+                f"{quantity} at most {most:.3g} in the worst network",
+                worst_one,
                 "inside",
-                (
-                    Observed(
-                        f"constant step ({', '.join(constant)})",
-                        p_inside(control, region) > FALLS,
-                        f"{control.value:.2g} [{control.interval()[0]:.2g}, {control.interval()[1]:.2g}]",
-                    ),
-                ),
-                region=region,
-                out_of_scope=scope,
-                note=", ".join(f"{name} {one.mean():.2f}" for name, one in settled.items())
-                + f"; largest |w_k| {largest:.3g}, of {sum(len(one['diverged']) for one in random.values())} runs",
+                tuple(Control(f"constant step, {name}", mean) for name, mean in constant.items()),
+                region=Region(high=most),
+                out_of_scope=f"{lost} runs diverged" if lost else None,
+                note=f"{shown}; without such a control, batches of 32 (n = {protocol['seeds']}): {others}",
             )
         )
-    return [*rows, *_exact_zeros(protocol, results, random, scope), *_from_zero(protocol, results)]
+    return rows
+
+
+def _alive(columns: Columns) -> Columns:
+    """The rows of the runs that did not diverge."""
+    return {name: values[columns["diverged"] == 0] for name, values in columns.items()}
 
 
 def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: str | None) -> list[Part]:
     zeros, inputs = (sum(float(one[c].sum()) for one in random.values()) for c in ("zeros", "inputs"))
     started = [results[f"{name} zero"] for name in protocol["from_zero"]]
-    share = sum(one["zeros"].sum() for one in started) / sum(one["inputs"].sum() for one in started)
+    frozen = Poisson(*(int(sum(one[c].sum() for one in started)) for c in ("zeros", "inputs")))
     border = results["E10 border"]
-    kinked, dead = float((border["w1"] == 0).mean()), float((border["longest_stall"] >= STALL).mean())
-    stall = max(int(one["longest_stall"].max()) for one in random.values())
+    kinked = float((border["w1"] == 0).mean())
+
+    def stall(*runs: Columns) -> Exact:
+        return Exact(
+            max(int(one["longest_stall"].max()) for one in runs), sum(len(one["longest_stall"]) for one in runs)
+        )
+
     return [
         Part(
             "CL41c",
@@ -168,7 +195,7 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
             Poisson(int(zeros), inputs),
             "tost",
             (
-                Observed("all-zero start", share > 1e-3, f"share {share:.3g}"),
+                Control("all-zero start", frozen),
                 Observed("E10, zero bias", kinked > 0.1, f"{kinked:.3g} of the runs end on the kink b = 0"),
             ),
             region=Region(0.0, ZERO_BUDGET),
@@ -180,9 +207,9 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
             "From a random start no network stalls.",
             "D4",
             f"fewer than {STALL} updates in a row without effect",
-            Exact(stall, sum(len(one["longest_stall"]) for one in random.values())),
+            stall(*random.values()),
             "exact",
-            (Observed("E10, zero bias", dead > 0.1, f"{dead:.3g} of the runs stall"),),
+            (Control("E10, zero bias", stall(border)),),
             region=Region(0, STALL - 1),
             out_of_scope=scope,
             unit="updates",
@@ -193,6 +220,7 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
 def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
     started = {name: results[f"{name} zero"] for name in protocol["from_zero"]}
     moved = max(float(one["moved"].max()) for one in started.values())
+    runs = sum(len(one["moved"]) for one in started.values())
     free = min(float(results[f"{name} random"]["moved"].min()) for name in started)
     artificial = results["E6 artificial"]["stationarity"]
     border = results["E10 border"]
@@ -203,9 +231,9 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
             "From the all-zero start a network is frozen but for its last bias.",
             "seed practice, theory.md CL41",
             "share of parameters that move < 1 %",
-            Exact(moved, sum(len(one["moved"]) for one in started.values())),
+            Exact(moved, runs),
             "exact",
-            (Observed("random start", free > 0.5, f"{free:.3g} move"),),
+            (Control("random start", Exact(free, runs)),),
             region=Region(0.0, 0.01),
             unit="share",
         ),
@@ -216,13 +244,7 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
             f"m_eps < {ARTIFICIAL:g} at the end",
             Mean(worst({name: one["stationarity"][:, -1] for name, one in started.items()})),
             "inside",
-            (
-                Observed(
-                    "E6 on the diabetes data, frozen at 0",
-                    bool((artificial > ARTIFICIAL).all()),
-                    f"m_eps {artificial.mean():.3g}: artificial",
-                ),
-            ),
+            (Control("E6 on the diabetes data, frozen at 0", Mean(artificial)),),
             region=Region(0.0, ARTIFICIAL),
             note=f"the stalled runs of E10 are Clarke critical too, at distance {dead.max(initial=0.0):.2g}",
         ),
@@ -232,7 +254,7 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
 CLAIM = Claim(
     "CL41",
     "sampling",
-    "Networks of several widths settle at Clarke critical points from a random start.",
+    "Networks come nearer to Clarke critical points from a random start, and meet no exact zeros.",
     "D1, D4",
     experiments,
     parts,

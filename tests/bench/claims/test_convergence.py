@@ -263,7 +263,8 @@ def test_end_to_end(claim, tmp_path):
         experiment.compute(store)
         results[name] = experiment.load(store)
     if claim == "CL4":
-        results |= {f"{p}_{o}": results[f"e1_{o}"] for p in ("e6", "max_affine") for o in ("sgd", "shb", "adam")}
+        e1 = {name: columns for name, columns in results.items() if name.startswith("e1_")}
+        results |= {f"{p}{name[2:]}": e1[name] for name in e1 for p in ("e6", "max_affine")}
     parts = CLAIMS[claim].parts(TINY, results)
     assert len(judge([part.evidence() for part in parts])) == {"CL4": 9, "CL5": 4, "CL6": 4, "CL7": 7, "CL8": 8}[claim]
     drawn = figures.figure({claim: TINY}, {claim: results})

@@ -183,8 +183,9 @@ def test_adam_end_to_end():
 # -- CL41 -----------------------------------------------------------------------------------------------------
 
 CL41 = {"seeds": 3, "chunk": 3, "steps": 64, "first_window": 8, "radius": 0.01, "samples": 4, "rows": 50}
-CL41 |= {"zero_rows": 50, "networks": {"tiny": NETWORK}, "step": {"tiny": 0.5}, "noisy": ["tiny"]}
-CL41 |= {"from_zero": ["tiny"], "seconds": {"tiny": 1e-4}}
+CL41 |= {"zero_rows": 50, "networks": {"tiny": NETWORK}, "step": {"tiny": 0.5, "loud": 0.5}, "noisy": {"loud": NETWORK}}
+CL41 |= {"noisy_seeds": 3, "noisy_chunk": 3}
+CL41 |= {"from_zero": ["tiny"], "seconds": {"tiny": 1e-4, "loud": 1e-4}}
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def cl41():
 def test_networks_end_to_end(cl41):
     parts = {part.id: part for part in networks_converge.parts(*cl41)}
     assert list(parts) == [f"CL41{letter}" for letter in "abcdef"]
-    assert parts["CL41c"].controls[0].fired and parts["CL41d"].controls[0].fired
+    assert parts["CL41c"].controls[1].fired
     found = verdicts(parts.values())
     assert found["CL41d"] == "SUPPORTED" and parts["CL41e"].estimate.value == 10 / (65 * 8 + 9 * 10)
 
@@ -216,7 +217,8 @@ def synthetic(cl41, slope=-0.5, fall=-1.0, constant=(0.1, 0.1), stall=0, zeros=0
         row |= {"zeros": np.full((n, 2), zeros), "inputs": np.full((n, 2), 1e7), "moved": np.ones(n)}
         return {"objective_at": f, "stationarity": m, **row}
 
-    return protocol, {**results, "tiny random": columns(slope, fall), "tiny constant": columns(*constant)}
+    own = {"tiny random": columns(-0.5, -1.0), "loud decaying": columns(slope, fall)}
+    return protocol, {**results, **own, "loud constant": columns(*constant)}
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,7 @@ def synthetic(cl41, slope=-0.5, fall=-1.0, constant=(0.1, 0.1), stall=0, zeros=0
         ({"slope": 0.4}, {"CL41a": "REFUTED"}),
         ({"fall": 0.5}, {"CL41b": "REFUTED"}),
         ({"constant": (-0.5, -1.0)}, {"CL41a": "VOID", "CL41b": "VOID"}),
+        ({"slope": -0.2, "fall": -0.1}, {"CL41a": "REFUTED", "CL41b": "REFUTED"}),  # falls, but not with the step
         ({"stall": 50}, {"CL41d": "REFUTED"}),
         ({"zeros": 100}, {"CL41c": "REFUTED"}),
     ],
