@@ -8,6 +8,7 @@ mini-batches before it compares anything in float64 (it does compare in its seri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from bench.claims.claim import Results
@@ -15,6 +16,7 @@ from bench.claims.precision.bifurcation import DEPTHS
 from bench.statistics.estimates import Proportion
 
 INITIALISATIONS = 1000
+IMAGES, WIDTH = 60_000, 256  # of one initialisation: MNIST, units of a layer
 SHARES = {  # storage format -> hits by depth, DEPTHS = 1, 2, 3, 5, 6
     "float16": (871, 999, 1000, 1000, 1000),
     "float32": (54, 258, 463, 647, 697),
@@ -25,6 +27,14 @@ SHARES = {  # storage format -> hits by depth, DEPTHS = 1, 2, 3, 5, 6
 def published(dtype: str, depth: int) -> Proportion:
     """The published share."""
     return Proportion(SHARES[dtype][DEPTHS.index(depth)], INITIALISATIONS)
+
+
+def implied_rate(dtype: str, depth: int) -> float:
+    """Exact zeros per ReLU call at initialisation that the published share implies, if zeros are independent.
+
+    A network of `depth` layers of WIDTH units has no zero over IMAGES images with probability exp(-rate calls).
+    """
+    return -math.log1p(-published(dtype, depth).value) / (IMAGES * WIDTH * depth)
 
 
 def measured(results: Results, dtype: str, depth: int, rule: str) -> Proportion:

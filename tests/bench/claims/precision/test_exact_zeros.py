@@ -51,7 +51,7 @@ def test_cl34_on_known_effects():
 
 def test_cl35_on_known_rates():
     rates = {"float16": split_columns(40, [1] * 5, zeros_per_layer=4.0)}
-    rates["float32"] = split_columns(200, [1] * 5, zeros_per_layer=0.05)
+    rates["float32"] = split_columns(200, [1] * 5, zeros_per_layer=0.13)
     rates["lattice"] = split_columns(1, [1] * 5, zeros_per_layer=1e5)
     rates["unfused"] = split_columns(1, [1] * 5, zeros_per_layer=1e4)
     trained = {"zeros_float16": np.full(4, 4.0), "zeros_float32": np.zeros(4), "calls": np.full(4, 9e7)}
