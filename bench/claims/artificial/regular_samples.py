@@ -1,5 +1,6 @@
 """CL30: convex (Clarke regular) samples create no artificial subgradients: E d f(., s) = dF at every kink.
 
+No artefact of sampling, that is: one of the program is still possible, as at E5, whose samples are convex (CL22c).
 Clarke's sum rule d(E f) in E d f(., s) is an equality for regular f(., s) (theory.md section 3, type S). In one
 dimension df is the interval between the one-sided derivatives, so E df(., s) is the interval between their means over
 s, from the smaller and the larger one of each sample, and dF the one between those of F. Random convex samples
@@ -101,7 +102,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     return [
         Part(
             "CL30",
-            "Where every sample is convex, sampling adds no subgradient: no artificial point can arise.",
+            "Where every sample is convex, sampling adds no subgradient (in one dimension).",
             "Clarke's sum rule (theory.md section 3)",
             "distance of E df(., s) and dF <= 1e-6 at every kink",
             largest("max_affine", "e7_signs", "e7_atoms"),
@@ -119,7 +120,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 CLAIM = Claim(
     "CL30",
     "artificial",
-    "Convex samples have no artificial points.",
+    "In one dimension, sampling convex functions adds no subgradient.",
     "Clarke's sum rule",
     experiments,
     parts,

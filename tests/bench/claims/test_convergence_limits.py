@@ -240,7 +240,7 @@ def test_cl13_verdicts():
     assert only(verdicts_of("CL13", sizes, momenta())) == {"CL13a": "SUPPORTED", "CL13b": "SUPPORTED"}
     assert only(verdicts_of("CL13", sizes, momenta(late=100)))["CL13a"] == "REFUTED"
     assert verdicts_of("CL13", sizes, momenta(at_one=0))["CL13a"] == ("VOID", (False, True))
-    assert verdicts_of("CL13", sizes, momenta(sup=10.0))["CL13a"] == ("VOID", (True, False))
+    assert verdicts_of("CL13", sizes, momenta(beyond=0))["CL13a"] == ("VOID", (True, False))
     assert only(verdicts_of("CL13", sizes, momenta(edge=lambda b: 2.05 * (1 + b))))["CL13b"] == "REFUTED"
     assert only(verdicts_of("CL13", sizes, momenta(edge=lambda b: b * np.nan)))["CL13b"] == "REFUTED"
     assert verdicts_of("CL13", sizes, momenta(edge=lambda b: 0 * b + 2.0))["CL13b"] == ("VOID", (False, True))
