@@ -42,9 +42,11 @@ def test_cl34_on_known_effects():
     same = good | {"float32": split_columns(60, [0.5] * 5, effect=(-2.5, -2.5))}
     assert verdicts("CL34", sizes, same)["CL34a"] == "VOID"
     assert verdicts("CL34", sizes, good | training_results(mnist_chain_1=0.85))["CL34c"] == "REFUTED"
-    assert verdicts("CL34", sizes, good | training_results(coarse_chain_1=0.5))["CL34e"] == "VOID"
+    assert verdicts("CL34", sizes, good | training_results(coarse_chain_1=0.3))["CL34e"] == "VOID"
     mild = verdicts("CL34", sizes, good | training_results(coarse_injected_1=0.94))
-    assert mild["CL34e"] == "REFUTED" and mild["CL34c"] == "VOID"
+    assert mild["CL34e"] == "REFUTED" and mild["CL34d"] == "VOID"
+    rare = {**good, "coarse_chain_1": good["coarse_chain_0"]}  # bfloat16 as rare in zeros as float32
+    assert verdicts("CL34", sizes, rare)["CL34c"] == "VOID"
     none = good | {"float32": split_columns(60, [0] * 5)}
     assert verdicts("CL34", sizes, none)["CL34a"] == "OUT-OF-SCOPE"
 
