@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, hessian_of, problem_of, run
 from bench.claims.experiment import Experiment
 from bench.claims.trajectories import trajectories
@@ -76,12 +76,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     stuck = _share(results["artificial"]["gradient_norm"] > 0.5)
     stopped = _share(results["summable"]["end_stationarity"] > 0.5)
     controls = (
-        Observed("start at the artificial point of E1", stuck.value > 0.99, f"m = 1 in {stuck.hits} of {stuck.n}"),
-        Observed(
-            "summable step sizes 1/(k+1)^2 from 10 on |w|",
-            stopped.value > 0.99,
-            f"m = 1 in {stopped.hits} of {stopped.n}",
-        ),
+        Control("start at the artificial point of E1", stuck),
+        Control("summable step sizes 1/(k+1)^2 from 10 on |w|", stopped),
     )
     for part, name, where in (
         ("CL5a", "e1", "at E1"),

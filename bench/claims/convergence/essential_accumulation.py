@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded, worst
 from bench.statistics.estimates import Mean, PairedMean
@@ -81,12 +81,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"share of sum alpha with m > {DELTA} at most 5 % at K = 2^18, hence {100 * rare.high:.2g} % here",
             share,
             "inside",
-            tuple(
-                Observed(
-                    name, float(occupation[name][:, 1].min()) > rare.high, f"share {occupation[name][:, 1].mean():.3f}"
-                )
-                for name in CONTROLS
-            ),
+            tuple(Control(name, Mean(occupation[name][:, 1])) for name in CONTROLS),
             region=rare,
             unit="share",
             note=f"Worst case: {late}. From K = {protocol['steps'] // 8} to {protocol['steps']}: {shares}.",
@@ -98,9 +93,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"{KEPT} x share at K/8 - share at K > 0",
             decrease,
             "inside",
-            tuple(
-                Observed(name, fall[name].interval()[1] < 0, f"difference {fall[name].value:.3f}") for name in CONTROLS
-            ),
+            tuple(Control(name, fall[name]) for name in CONTROLS),
             region=FALLS,
             unit="share",
             note=f"Worst case: {slowest}.",
