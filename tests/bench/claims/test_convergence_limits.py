@@ -286,7 +286,8 @@ def test_a_tiny_run(claim):
     results, parts = run_tiny(claim, TINY[claim])
     assert len(parts) in (2, 3) and all(part.controls for part in parts)
     if claim == "CL9":
-        assert all(control.fired for control in parts[0].controls)  # trap and rotation stay at share 1
+        evidence = parts[0].evidence()
+        assert all(map(evidence.fires, evidence.controls))  # trap and rotation stay at share 1
         assert results["E1, SGD"]["occupation"].max() < 1
     if claim == "CL10":
         path = results["0.4"]["w1"]
