@@ -177,6 +177,7 @@ def test_nothing_to_pack_is_one_line(archive, tmp_path):
     assert code == 2 and out.count("\n") == 1 and not path.exists()
 
 
+@pytest.mark.slow
 def test_the_reference_fits_a_public_archive(tmp_path):
     store = Store(ROOT / "results" / "reference")
     suite = load_suite("default", ["device=cpu", f"results_dir={store.folder}"])

@@ -181,7 +181,7 @@ def test_every_group_of_a_configuration_is_typed_and_checked_once(schema, monkey
 
 
 def test_a_name_that_is_no_text_is_one_line():
-    with pytest.raises(ConfigurationError, match=r"model\.name=\[1\]: allowed is one of cnn"):
+    with pytest.raises(ConfigurationError, match=r"model\.name=\[1\]: allowed is one of adapter, cnn"):
         compose_config(["model.name=[1]"])
 
 

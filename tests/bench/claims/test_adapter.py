@@ -106,6 +106,7 @@ def test_a_tiny_run_shows_what_the_claim_says(tiny):
     assert not trap["backward"].any() and (silent["stationarity"] < 1e-9).all() and silent["rests"].all()
 
 
+@pytest.mark.slow
 def test_in_a_world_with_another_derivative_nothing_is_at_rest(monkeypatch):
     """What test_planted_defects does, at tiny sizes."""
     caches = (build_problem, trajectories.cell_of)

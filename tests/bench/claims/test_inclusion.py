@@ -48,6 +48,7 @@ def test_errors_of_order_sqrt_are_supported():
 
 
 @pytest.mark.parametrize("slope", [0.3, 1.0])
+@pytest.mark.slow
 def test_another_order_is_refuted(slope):
     got = verdicts_of("CL19", TRACKING, tracked(slope=slope))
     assert [got[f"CL19{letter}"][0] for letter in "abcd"] == ["REFUTED"] * 4

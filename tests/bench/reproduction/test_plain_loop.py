@@ -45,7 +45,10 @@ def assert_same(cell):
 
 
 PAIRS = [  # a network of every kind at once, the others with the slow tests
-    *(pytest.param(name, "shb", marks=[pytest.mark.slow] if name == "digits/cnn" else []) for name in PROBLEMS),
+    *(
+        pytest.param(name, "shb", marks=[pytest.mark.slow] if name in ("digits/cnn", "mnist1d/cnn") else [])
+        for name in PROBLEMS
+    ),
     *(("digits/mlp", name) for name in OPTIMIZERS if name != "shb"),
 ]
 
