@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -190,3 +192,17 @@ def test_results_are_read_without_torch_and_hydra(finished_copy, modules):
     assert done.returncode == 0 and done.stdout.count("read by") == modules.count(",") + 1, done.stderr[-2000:]
     assert json.loads((finished_copy / "leaderboard.json").read_text())["complete"]
     assert len(pl.read_csv(finished_copy / "leaderboard.csv")) == 18
+
+
+@pytest.mark.skipif(not (ROOT / "results" / "published" / "plans").is_dir(), reason="no committed plan")
+def test_a_publication_is_compared_without_torch_hydra_and_the_files_of_its_data(tmp_path):
+    folder = shutil.copytree(ROOT / "results" / "published", tmp_path / "published")
+    written = (folder / "published_deepobs.md").read_text()
+    (folder / "published_deepobs.md").unlink()
+    command = [sys.executable, "-c", READER, "published", "torch,torchvision,hydra,sklearn,wandb"]
+    environment = {**os.environ, "SHB_DATA": str(tmp_path / "nowhere")}
+    done = subprocess.run(
+        [*command, f"results_dir={folder}"], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folder / "published_deepobs.md").read_text() == written
