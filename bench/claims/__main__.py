@@ -33,7 +33,6 @@ from bench.claims.figures import draw
 from bench.claims.report import print_table, rows, write
 from bench.claims.workers import compute, plan, worker_count
 from bench.command import make_console, run_command
-from bench.statistics.inference import Region
 from bench.store.environment import environment
 from bench.store.store import Store
 from bench.store.yaml_file import read_yaml
@@ -73,10 +72,10 @@ def main(arguments: Sequence[str]) -> int:
     results: dict[str, Results] = {}
     for claim, protocol in protocols.items():
         if claim in absent:
-            parts[claim] = [_without_data(CLAIMS[claim], absent[claim])]
+            parts[claim] = [CLAIMS[claim].out_of_scope(absent[claim])]
         elif claim not in failures:
             results[claim] = _load(claim, protocol, store)
-            parts[claim] = list(CLAIMS[claim].parts(protocol, results[claim]))
+            parts[claim] = CLAIMS[claim].parts(protocol, results[claim])
     report = rows(parts)
     print_table(report, CONSOLE)
     folder = Path(config.results_dir) / "claims"
@@ -124,10 +123,6 @@ def _absent(claim: Claim) -> str | None:
         except ConfigurationError as error:
             return f"data set {dataset} absent: {error}"
     return None
-
-
-def _without_data(claim: Claim, why: str) -> Part:
-    return Part(claim.id, claim.title, claim.source, "", None, "exact", (), Region(), out_of_scope=why)
 
 
 def _compute(protocols: Mapping[str, Protocol], store: Store, config: ClaimsConfig, device: str) -> dict[str, str]:

@@ -2,18 +2,23 @@
 
 A claim says which experiments it needs, and turns their stored columns into parts, each with one prediction, one
 measurement and at least one control: the same statistic in a world where the prediction must fail, or else the part is
-VOID. `parts` is a pure function of the columns.
+VOID. `Claim.parts` is a pure function of the columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from string import ascii_lowercase
 from typing import Any
 
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import Prediction, exact
+from bench.claims.share import counted
 from bench.claims.verdict import Evidence
-from bench.statistics.estimates import Estimate
+from bench.statistics.cases import Cases
+from bench.statistics.estimates import Estimate, Proportion
 from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 
@@ -97,49 +102,71 @@ class Alternative:
     shown: str
 
 
+class Status(StrEnum):
+    """What a part is a test of."""
+
+    TEST = "TEST"  # of the theory
+    META = "META"  # of the logic of the verdicts
+    SUPERSEDED = "SUPERSEDED"  # an old prediction, kept beside its correction; it never counts
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """One row of the report.
 
     Attributes:
-        id: "CL25", or "CL25a", "CL25b", ... for a claim of several parts.
         title: the statement in plain words, one sentence.
         source: whose statement it is: "paper C-e", "D4(C)", "L3", "seed practice" (theory.md sections 0 and 2).
-        predicted: the prediction in words and numbers.
-        estimate, rule, region, target, resolution: see `Evidence`.
+        prediction: see `Prediction`.
+        estimate: the measurement; `Cases` for a prediction about each of several; None only where it is not judged.
         controls: at least one; see `Control`.
         alternatives: other formulas beside the measurement, which decide nothing.
         out_of_scope: why the claim does not apply (an assumption measured as violated, data absent), or None.
-        unit: of the measured value, e.g. "share", "slope", "ratio", "" for none.
         note: what else should be known, one sentence or empty.
+        status: see `Status`.
+        of: names of the claim's experiments that `estimate` is computed from.
+        id: "CL25a", "CL25b", ..., or that of the claim; `Claim.parts` gives it, by the order.
     """
 
-    id: str
     title: str
     source: str
-    predicted: str
-    estimate: Estimate | None
-    rule: str
-    controls: tuple[Control | Observed, ...]
-    region: Region | None = None
-    target: float | None = None
-    resolution: float | None = None
-    out_of_scope: str | None = None
-    unit: str = ""
-    note: str = ""
+    prediction: Prediction
+    estimate: Estimate | Cases | None
+    controls: tuple[Control | Observed, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    out_of_scope: str | None = None
+    note: str = ""
+    status: Status = Status.TEST
+    of: tuple[str, ...] = ()
+    id: str = ""
+
+    @property
+    def shown(self) -> Estimate | None:
+        """The measurement that the report shows: of several cases, the least favourable."""
+        if isinstance(self.estimate, Cases):
+            return self.estimate[self.estimate.least_favourable(self.prediction.region)]
+        return self.estimate
+
+    @property
+    def remarks(self) -> str:
+        """The note, after what was counted and the case that is shown."""
+        remarks = []
+        if isinstance(self.estimate, Cases) and len(self.estimate) > 1:
+            case = self.estimate.least_favourable(self.prediction.region)
+            remarks.append(f"Least favourable of {len(self.estimate)} cases: {case}.")
+        if self.prediction.counted and isinstance(self.shown, Proportion):
+            remarks.append(f"{counted(self.shown, self.prediction.counted)}.")
+        return " ".join([*remarks, self.note]).strip()
 
     def evidence(self) -> Evidence:
         """What the verdict depends on."""
         return Evidence(
             self.id,
+            self.prediction,
             self.estimate,
-            self.rule,
-            self.region,
-            self.target,
-            self.resolution,
             tuple(c.estimate if isinstance(c, Control) else bool(c.fired) for c in self.controls),
             self.out_of_scope,
+            str(self.status),
         )
 
 
@@ -156,8 +183,9 @@ class Claim:
         title: the statement in plain words.
         source: as in Part.
         experiments: protocol -> name -> experiment.
-        parts: (protocol, results) -> parts.
+        statements: (protocol, results) -> parts, in the order of their letters.
         datasets: names of data sets that need files; where one is absent the claim is OUT-OF-SCOPE.
+        single: it has one part, whose id is that of the claim.
         appendix: results -> Markdown that the report shows below the claim's family, e.g. a table of figures.
     """
 
@@ -166,10 +194,23 @@ class Claim:
     title: str
     source: str
     experiments: Callable[[Protocol], Mapping[str, Experiment]]
-    parts: Callable[[Protocol, Results], Sequence[Part]]
+    statements: Callable[[Protocol, Results], Sequence[Part]]
     datasets: tuple[str, ...] = field(default=())
     appendix: Callable[[Results], str] | None = None
+    single: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise KeyError(f"{self.id}: unknown family {self.family}")
+
+    def parts(self, protocol: Protocol, results: Results) -> list[Part]:
+        """Its parts with their ids: CL25a, CL25b, ... in their order; CL27 for a single one, at every level."""
+        letters = ("",) if self.single else ascii_lowercase
+        parts = self.statements(protocol, results)
+        if len(parts) > len(letters):
+            raise ValueError(f"{self.id}: {len(parts)} parts, more than {len(letters)}")
+        return [replace(part, id=part.id or f"{self.id}{letter}") for part, letter in zip(parts, letters)]
+
+    def out_of_scope(self, why: str) -> Part:
+        """The only part of a claim that does not apply."""
+        return Part(self.title, self.source, exact("", Region()), None, out_of_scope=why, id=self.id)

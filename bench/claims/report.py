@@ -108,7 +108,7 @@ def rows(parts: Mapping[str, Sequence[Part]]) -> list[Row]:
 
 def measured(part: Part) -> str:
     """Value, 95 % interval, sample size, as text."""
-    return "-" if part.estimate is None else measured_estimate(part.estimate, part.unit)
+    return "-" if part.shown is None else measured_estimate(part.shown, part.prediction.unit)
 
 
 def measured_estimate(estimate: Estimate, unit: str) -> str:
@@ -131,25 +131,25 @@ def control_shown(part: Part, control: Control | Observed) -> str:
     """What a control measured, as text."""
     if isinstance(control, Observed):
         return control.shown
-    return measured_estimate(control.estimate, part.unit)
+    return measured_estimate(control.estimate, part.prediction.unit)
 
 
 def json_row(row: Row) -> dict[str, Any]:
     """The row as it stands in claims.json."""
     part, judgement = row.part, row.judgement
-    low, high = (None, None) if part.estimate is None else part.estimate.interval()
+    low, high = (None, None) if part.shown is None else part.shown.interval()
     return {
         "id": part.id,
         "claim": row.claim,
         "family": CLAIMS[row.claim].family,
         "title": part.title,
         "source": part.source,
-        "predicted": part.predicted,
-        "measured": None if part.estimate is None else _number(part.estimate.value),
+        "predicted": part.prediction.words,
+        "measured": None if part.shown is None else _number(part.shown.value),
         "ci_low": _number(low),
         "ci_high": _number(high),
-        "n": None if part.estimate is None else part.estimate.n,
-        "unit": part.unit,
+        "n": None if part.shown is None else part.shown.n,
+        "unit": part.prediction.unit,
         "control": "; ".join(control.description for control in part.controls),
         "control_fired": bool(part.controls) and all(map(part.evidence().fires, part.evidence().controls)),
         "control_shown": "; ".join(control_shown(part, control) for control in part.controls),
@@ -160,8 +160,8 @@ def json_row(row: Row) -> dict[str, Any]:
         "reason": judgement.reason,
         "p_support_holm": judgement.p_support_holm,
         "p_refute_holm": judgement.p_refute_holm,
-        "rule": part.rule,
-        "note": part.note,
+        "rule": part.prediction.rule,
+        "note": part.remarks,
         "expected": row.expected,
         "expected_verdicts": list(row.expectation.verdicts),
         "expected_why": row.expectation.why,
@@ -199,7 +199,7 @@ def print_table(report: Sequence[Row], console: Console) -> None:
             table.add_row("", "", Text(title, "bold"))
         for row in rows:
             verdict, part = row.judgement.verdict, row.part
-            texts = (part.title, part.source, part.predicted, measured(part), controls(part))
+            texts = (part.title, part.source, part.prediction.words, measured(part), controls(part))
             shown = Text(str(verdict), COLOURS[verdict]).append("" if row.expected else " (!)", "default")
             table.add_row(part.id, shown, *(Text(text) for text in texts))
     console.print(table)
@@ -208,8 +208,8 @@ def print_table(report: Sequence[Row], console: Console) -> None:
     for row in report:
         if row.judgement.verdict is not Verdict.SUPPORTED:
             console.print(f"  {row.part.id} {row.judgement.verdict}: {row.judgement.reason}", markup=False)
-            if row.part.note:
-                console.print(f"    {row.part.note}", markup=False)
+            if row.part.remarks:
+                console.print(f"    {row.part.remarks}", markup=False)
         if not row.expected:
             known = (*row.expectation.verdicts, *row.expectation.elsewhere)
             allowed = " or ".join(known) or "nothing: the part is missing in conf/expectations.yaml"
@@ -262,11 +262,13 @@ def _markdown(
         lines += [f"![{title}](figures/{family}.png)", ""] if family in figures else []
         lines += ["| claim | statement | source | predicted | measured | control | verdict |", "|" + "---|" * 7]
         for row in rows:
-            cells = (row.part.id, row.part.title, row.part.source, row.part.predicted, measured(row.part))
+            cells = (row.part.id, row.part.title, row.part.source, row.part.prediction.words, measured(row.part))
             cells += (controls(row.part), f"**{row.judgement.verdict}**")
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-        notes = [row for row in rows if row.part.note or row.judgement.verdict is not Verdict.SUPPORTED]
-        lines += [""] + [f"- {row.part.id}: {row.judgement.reason}. {row.part.note}".rstrip() for row in notes] + [""]
+        notes = [row for row in rows if row.part.remarks or row.judgement.verdict is not Verdict.SUPPORTED]
+        lines += (
+            [""] + [f"- {row.part.id}: {row.judgement.reason}. {row.part.remarks}".rstrip() for row in notes] + [""]
+        )
         for claim in dict.fromkeys(row.claim for row in rows):
             lines += [appendices[claim], ""] if claim in appendices else []
     return "\n".join(lines).rstrip() + "\n"

@@ -1,16 +1,16 @@
-"""The three predictions on the share of runs that something happens to: never, always, and with a known probability."""
+"""Predictions on the share of runs that something happens to: never, always, and with a known probability."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-from bench.claims.claim import Control, Observed, Part
 from bench.claims.experiment import Columns
+from bench.claims.prediction import Prediction, point, tost
 from bench.statistics.estimates import Proportion, upper_bound
 from bench.statistics.inference import Region
 
 RARE = 1e-3  # largest share that counts as "none", theory.md 5.0
-RESOLUTION = 0.02  # largest half-width of an interval that confirms a probability
+RESOLUTION = 0.02  # of a probability
 
 
 def count(columns: Columns, name: str) -> int:
@@ -23,86 +23,23 @@ def share_of(columns: Columns, name: str) -> Proportion:
     return Proportion(count(columns, name), len(columns[name]))
 
 
-def shown(hits: int, n: int, what: str) -> str:
+def counted(share: Proportion, what: str) -> str:
     """ "3 of 1000 trapped", with the upper bound that no hit leaves."""
-    return f"{hits} of {n} {what}" + ("" if hits else f" (95 % upper bound {upper_bound(n):.1e})")
+    bound = "" if share.hits else f" (95 % upper bound {upper_bound(share.n):.1e})"
+    return f"{share.hits} of {share.n} {what}{bound}"
 
 
-def never(
-    part: str,
-    title: str,
-    source: str,
-    hits: int,
-    n: int,
-    controls: tuple[Control | Observed, ...],
-    *,
-    what: str = "trapped",
-    most: float = RARE,
-    note: str = "",
-) -> Part:
-    """The part "share < most": a bound, because 0 of n shows no more than that."""
-    note = " ".join([f"{shown(hits, n, what)}.", note]).strip()
-    region = Region(0.0, most)
-    return _part(part, title, source, hits, n, controls, "tost", f"share {what} < {most:g}", note, region=region)
+def never(what: str = "trapped", most: float = RARE) -> Prediction:
+    """Share < `most`: a bound, because 0 of n shows no more than that."""
+    return replace(tost(f"share {what} < {most:g}", Region(0.0, most), "share"), counted=what)
 
 
-def always(
-    part: str,
-    title: str,
-    source: str,
-    hits: int,
-    n: int,
-    controls: tuple[Control | Observed, ...],
-    *,
-    what: str = "frozen",
-    least: float = 1 - RARE,
-    note: str = "",
-) -> Part:
-    """The part "share > least": a bound, because n of n shows no more than that."""
-    predicted = f"share {what} > {least:g}"
-    return _part(part, title, source, hits, n, controls, "tost", predicted, note, region=Region(least, 1.0))
+def always(what: str = "frozen", least: float = 1 - RARE) -> Prediction:
+    """Share > `least`: a bound, because n of n shows no more than that."""
+    return replace(tost(f"share {what} > {least:g}", Region(least, 1.0), "share"), counted=what)
 
 
-def probability(
-    part: str,
-    title: str,
-    source: str,
-    hits: int,
-    n: int,
-    controls: tuple[Control | Observed, ...],
-    target: float,
-    *,
-    what: str = "trapped",
-    predicted: str = "",
-    note: str = "",
-) -> Part:
-    """The part "share = target", known to RESOLUTION; `predicted` replaces the words of the prediction."""
-    predicted = predicted or f"share {what} = {target:g}"
-    point = {"target": target, "resolution": RESOLUTION}
-    return _part(part, title, source, hits, n, controls, "contains", predicted, note, **point)
-
-
-def _part(
-    part: str,
-    title: str,
-    source: str,
-    hits: int,
-    n: int,
-    controls: tuple[Control | Observed, ...],
-    rule: str,
-    predicted: str,
-    note: str,
-    **prediction: Any,
-) -> Part:
-    return Part(
-        part,
-        title,
-        source,
-        predicted,
-        Proportion(hits, n),
-        rule,
-        controls,
-        unit="share",
-        note=note,
-        **prediction,
-    )
+def probability(target: float, what: str = "trapped", words: str = "") -> Prediction:
+    """Share = `target`, known to RESOLUTION; `words` replaces those of the prediction."""
+    words = words or f"share {what} = {target:g}"
+    return replace(point(words, target, RESOLUTION, "share"), counted=what)

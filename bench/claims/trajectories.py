@@ -24,8 +24,27 @@ from shb.training import Member, Stack, StackStep
 CLOSED_FORM_COORDINATES = 8  # of w that are stored
 
 
+def overrides_of(*settings: Mapping[str, Any] | str) -> list[str]:
+    """Settings in the words of `python -m bench.run`: {"problem": "e1", "optimizer.lr": 0.1} -> ["problem=e1", ...].
+
+    Numbers are written as `str` writes them, so that the identity of an ensemble does not depend on who wrote it.
+    """
+    texts = []
+    for one in settings:
+        texts += [one] if isinstance(one, str) else [f"{name}={_text(value)}" for name, value in one.items()]
+    return texts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    return "null" if value is None else str(value)
+
+
 def trajectories(
-    *overrides: str,
+    *settings: Mapping[str, Any] | str,
     seeds: int,
     first_seed: int = 0,
     observe: Mapping[str, Mapping[str, Any]] | None = None,
@@ -33,25 +52,26 @@ def trajectories(
     chunk: int | None = None,
     seconds: float | None = None,
 ) -> Experiment:
-    """Members of one cell: `trajectories("problem=e1", "optimizer=sgd", "optimizer.lr=0.1", "steps=100", seeds=50)`.
+    """Members of one cell: `trajectories({"problem": "e1", "optimizer": "sgd", "optimizer.lr": 0.1}, seeds=50)`.
 
     Args:
-        overrides: as for `python -m bench.run`, one value each (no lists); dtype is float64 and engine eager unless
-            given.
+        settings: as for `python -m bench.run`, one value each; dtype is float64 and engine eager unless given. Several
+            mappings are joined; a text is one override, as in conf/claim.
         observe: name in OBSERVERS -> its options.
         chunk: members of one stack, which is also the unit of storing (default: 16,384; for networks give a few).
         seconds: expected time of all seeds, for the time left (default: a guess for closed forms).
 
     The result has the columns of the end (`_end`) and those of the observers, one row per seed.
     """
-    settings = {"overrides": sorted(overrides), "observe": dict(observe or {}), "device": device}
+    overrides = overrides_of(*settings)
+    spec = {"overrides": sorted(overrides), "observe": dict(observe or {}), "device": device}
     if "engine=compiled" in overrides:  # its bits change with our kernels; those of eager steps are torch's
-        settings["numerics"] = NUMERICS["compiled"]
+        spec["numerics"] = NUMERICS["compiled"]
     chunk = chunk or CHUNK
     if seconds is None:
         steps = next((int(o.removeprefix("steps=")) for o in overrides if o.startswith("steps=")), CLOSED_FORM_STEPS)
         seconds = steps * (3e-4 * math.ceil(seeds / chunk) + 5e-8 * seeds)
-    return Experiment("trajectories", settings, seeds, first_seed, chunk, seconds)
+    return Experiment("trajectories", spec, seeds, first_seed, chunk, seconds)
 
 
 @functools.lru_cache(maxsize=64)

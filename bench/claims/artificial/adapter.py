@@ -33,6 +33,7 @@ from bench.claims.artificial.comparable import ARTIFICIAL
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.observers import observer
+from bench.claims.prediction import exact, inside, tost
 from bench.claims.sampling.monitors import members, training_data
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always, count
@@ -167,8 +168,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = out_of_scope(protocol, results)
     if scope is not None:
         return [
-            Part("CL47", CLAIM.title, CLAIM.source, "as in docs/claims.md", None, "exact", (), Region(0, 0),
-                 out_of_scope=scope)
+            CLAIM.out_of_scope(scope)
         ]  # fmt: skip
     runs = {key.removeprefix(f"{name} "): columns for key, columns in results.items()}
     under = {arm: {o: runs[f"{arm} {o}"] for o in OPTIMIZERS} for arm in EVERYWHERE}
@@ -191,65 +191,52 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     far = {o: one["stationarity"] for o, one in under["trap"].items()}
     accuracy = {arm: runs[f"{arm} shb"]["test_accuracy"].mean() for arm in ("trap", "tiny")}
     return [
-        always(
-            "CL47a",
+        Part(
             "An adapter V (relu(Ux) - relu(-Ux)) that starts at U = 0 is never trained by SGD, SHB or Adam.",
             source,
-            int(_all(one["rests"] == 1 for one in under["trap"].values()).sum()),
-            n,
+            always(what="with U and V at rest", least=MOST),
+            Proportion(int(_all(one["rests"] == 1 for one in under["trap"].values()).sum()), n),
             (
                 *(Control(what, share(columns)) for what, columns in freed.items()),
                 Control("U ~ N(0, 0.05^2)", share(runs["random shb"])),
             ),
-            what="with U and V at rest",
-            least=MOST,
             note="A seed counts if U and V keep every bit under all three optimizers.",
         ),
         Part(
-            "CL47b",
             "The network is trained as if the adapter were not there.",
             source,
-            "largest difference of training loss, training and test accuracy = 0",
+            exact("largest difference of training loss, training and test accuracy = 0", Region(0.0, 0.0)),
             Exact(max(difference(under["trap"][o], under["plain"][o]) for o in OPTIMIZERS), n * len(OPTIMIZERS)),
-            "exact",
             tuple(
                 Control(what, Exact(difference(columns, under["plain"]["shb"]), n)) for what, columns in freed.items()
             ),
-            region=Region(0.0, 0.0),
         ),
         Part(
-            "CL47c",
             "Started at U ~ 1e-12 instead, the adapter is trained, and the network predicts better.",
             source,
-            f"test accuracy higher by at least {protocol['margin']:g}, under the worst optimizer of each seed",
+            inside(
+                f"test accuracy higher by at least {protocol['margin']:g}, under the worst optimizer of each seed",
+                Region(protocol["margin"], 1.0),
+                "accuracy",
+            ),
             PairedMean(least, np.zeros(n)),
-            "inside",
             (Control("V = 0 (ReLU'(0) = 1/2), where the true gradient is 0 too", gain(runs["silent shb"], trap)),),
-            region=Region(protocol["margin"], 1.0),
-            unit="accuracy",
             note=f"SHB: {accuracy['trap']:.3f} from U = 0, {accuracy['tiny']:.3f} from U ~ 1e-12; gain "
             + ", ".join(f"{o} {one.value:.3f}" for o, one in gains.items()),
         ),
         Part(
-            "CL47d",
             "That start is worth what the right derivative at 0 is worth: ReLU'(0) = 1/2 from U = 0.",
             "this project (derivation in artificial/adapter.py)",
-            f"test accuracies equal within {SAME:g} (SHB)",
+            tost(f"test accuracies equal within {SAME:g} (SHB)", Region(-SAME, SAME), "accuracy"),
             gain(tiny, half),
-            "tost",
             (Control("U = 0 with ReLU'(0) = 0", gain(trap, half)),),
-            region=Region(-SAME, SAME),
-            unit="accuracy",
         ),
-        always(
-            "CL47e",
+        Part(
             "The runs that never train the adapter end far from Clarke critical, in U alone.",
             "this project (derivation in artificial/adapter.py)",
-            int(_all(artificial(one) for one in under["trap"].values()).sum()),
-            n,
+            always(what=f"with m_eps above {ARTIFICIAL:g}", least=MOST),
+            Proportion(int(_all(artificial(one) for one in under["trap"].values()).sum()), n),
             (Control("V = 0", Proportion(int(artificial(runs["silent shb"]).sum()), n)),),
-            what=f"with m_eps above {ARTIFICIAL:g}",
-            least=MOST,
             note=f"backpropagated gradient of U there {backward:.2g}; mean m_eps "
             + ", ".join(f"{o} {one.mean():.2f} (least {one.min():.2f})" for o, one in far.items()),
         ),

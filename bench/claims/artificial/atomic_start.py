@@ -63,55 +63,46 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     trapped = {name: int(columns["trapped"].sum()) for name, columns in results.items() if "trapped" in columns}
     normal = Control("w_0 ~ N(0, 4)", share_of(results["normal"], "trapped"))
     rows = [
-        probability(
-            f"CL29{letter}",
+        Part(
             f"Started at the grid point {w}, SGD with constant step 1/2 falls into the trap of E1 as computed.",
             "D4(C), E1(iv)",
-            trapped[f"start{w}"],
-            n,
+            probability(2.0 ** -int(math.log2(w)), words=f"share trapped = 1/{2 ** int(math.log2(w))}"),
+            Proportion(trapped[f"start{w}"], n),
             (normal,),
-            2.0 ** -int(math.log2(w)),
-            predicted=f"share trapped = 1/{2 ** int(math.log2(w))}",
         )
-        for letter, w in zip("abc", STARTS)
+        for w in STARTS
     ]
     kinks = {name: int((results[f"e10_{name}"]["w1"][:, 0] == 0).sum()) for name in ("zero", "random")}
     even = Control(f"SGD from the grid point {STARTS[0]}", share_of(results[f"start{STARTS[0]}"], "trapped"))
     return [
         *rows,
-        never(
-            "CL29d",
+        Part(
             f"From the grid point {ODD}, which no dyadic path joins to 0, SGD is not trapped.",
             "E1(iv)",
-            trapped[f"start{ODD}"],
-            n,
+            never(),
+            Proportion(trapped[f"start{ODD}"], n),
             (even,),
         ),
-        always(
-            "CL29e",
+        Part(
             "Zero initialisation is trapped for ever.",
             "paper C-e, E1(i)",
-            trapped["zeros"],
-            n,
+            always(what="trapped"),
+            Proportion(trapped["zeros"], n),
             (normal,),
-            what="trapped",
         ),
-        never(
-            "CL29f",
+        Part(
             "The heavy ball is not trapped from a grid point that traps SGD half of the time.",
             "D4(D)",
-            trapped["shb"],
-            n,
+            never(),
+            Proportion(trapped["shb"], n),
             (even,),
         ),
-        always(
-            "CL29g",
+        Part(
             "A bias that starts at zero puts every run on a kink, whatever the weights (all-zero inputs).",
             "E10",
-            kinks["zero"],
-            n,
+            always(what="on an exact kink at the start, in float64,"),
+            Proportion(kinks["zero"], n),
             (Control("random bias", Proportion(kinks["random"], n)),),
-            what="on an exact kink at the start, in float64,",
         ),
     ]
 

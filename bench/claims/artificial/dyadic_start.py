@@ -20,6 +20,7 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import exact
 from bench.claims.share import always, count, never, probability, share_of
 from bench.statistics.estimates import Estimate, Exact
 from bench.statistics.inference import Region
@@ -97,60 +98,55 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def sgd(problem: str, statistic: Callable[[Columns], Estimate] = trapped) -> tuple[Control, ...]:
         return (Control("SGD from the same starts", statistic(results[f"{problem}_sgd"])),)
 
-    def hits(name: str) -> tuple[int, int]:
-        return count(results[name], "trapped"), len(results[name]["trapped"])
-
     def touches(name: str) -> str:
         return f"{count(results[name], 'touched')} touched the artificial point."
 
     e1 = results["e1_sgd"]
     each = ", ".join(f"{w}: {e1['trapped'][e1['w0'] == w].mean():.3f}" for w in EVEN)
     return [
-        probability(
-            "CL26a",
+        Part(
             "With constant step 1/2 SGD falls into the trap of E1 from even integers as often as computed.",
             "D4(C), E1(iv)",
-            *hits("e1_sgd"),
+            probability(
+                float(predicted_share(e1["w0"]).mean()),
+                words="share trapped = 2^-floor(log2 w_0), over w_0 = " + ", ".join(map(str, EVEN)),
+            ),
+            trapped(e1),
             beside("e1"),
-            float(predicted_share(e1["w0"]).mean()),
-            predicted="share trapped = 2^-floor(log2 w_0), over w_0 = " + ", ".join(map(str, EVEN)),
             note=f"Share by start: {each}.",
         ),
-        never(
-            "CL26b",
+        Part(
             "From those starts SHB is not trapped at E1.",
             "D4(D)",
-            *hits("e1_shb"),
+            never(),
+            trapped(results["e1_shb"]),
             sgd("e1"),
             note=touches("e1_shb"),
         ),
         _exact(
-            "CL26c",
             "SGD with step 1/2 is trapped at E2 from every 2^n - 1.",
             "D4(C), E2",
             otherwise(results["e2_sgd"], 1.0),
             beside("e2", lambda columns: otherwise(columns, 1.0)),
         ),
         _exact(
-            "CL26d",
             "From those starts SHB is trapped at E2 only if it starts there.",
             "D4(D), E2",
             otherwise(results["e2_shb"], 0.0),
             sgd("e2", lambda columns: otherwise(columns, 0.0)),
         ),
-        always(
-            "CL26e",
+        Part(
             "With constant step 1/2 SGD falls into the trap of E6 from 1 - 2^n with probability one.",
             "D4(C), E6",
-            *hits("e6_sgd"),
+            always("trapped"),
+            trapped(results["e6_sgd"]),
             beside("e6"),
-            what="trapped",
         ),
-        never(
-            "CL26f",
+        Part(
             "From those starts SHB is not trapped at E6.",
             "D4(D)",
-            *hits("e6_shb"),
+            never(),
+            trapped(results["e6_shb"]),
             sgd("e6"),
             note=touches("e6_shb"),
         ),
@@ -163,17 +159,13 @@ def otherwise(columns: Columns, expected: float) -> Exact:
     return Exact(float((columns["trapped"] != predicted).sum()), len(predicted))
 
 
-def _exact(part: str, title: str, source: str, wrong: Exact, controls: tuple[Control, ...]) -> Part:
+def _exact(title: str, source: str, wrong: Exact, controls: tuple[Control, ...]) -> Part:
     return Part(
-        part,
         title,
         source,
-        f"0 of {wrong.n} starts end otherwise",
+        exact(f"0 of {wrong.n} starts end otherwise", Region(0.0, 0.0), "starts"),
         wrong,
-        "exact",
         controls,
-        region=Region(0.0, 0.0),
-        unit="starts",
     )
 
 

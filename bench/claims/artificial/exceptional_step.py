@@ -41,33 +41,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     touched = {name: int((columns["first_touch"] == 1).sum()) for name, columns in results.items()}
     generic = "SGD with alpha_0 = 0.999"
     return [
-        probability(
-            "CL25a",
+        Part(
             "One exceptional step size (alpha_0 = 1) traps SGD at the artificial point of E1 half of the time.",
             "D4(C), E1(ii)",
-            trapped["sgd"],
-            n,
+            probability(0.5, words="share trapped = 1/2"),
+            Proportion(trapped["sgd"], n),
             (Control(generic, share_of(results["sgd_generic"], "trapped")),),
-            0.5,
-            predicted="share trapped = 1/2",
         ),
-        never(
-            "CL25b",
+        Part(
             "The heavy ball with the same exceptional step is not trapped.",
             "D4(D), E1(ii)",
-            trapped["shb"],
-            n,
+            never(),
+            Proportion(trapped["shb"], n),
             (Control("SGD, same steps and samples", share_of(results["sgd"], "trapped")),),
         ),
-        probability(
-            "CL25c",
+        Part(
             "The heavy ball touches the artificial point at its first step as often as SGD, and leaves.",
             "D4(D)",
-            touched["shb"],
-            n,
+            probability(0.5, words="share with w_1 = 0 exactly = 1/2"),
+            Proportion(touched["shb"], n),
             (Control(generic, Proportion(touched["sgd_generic"], n)),),
-            0.5,
-            predicted="share with w_1 = 0 exactly = 1/2",
         ),
     ]
 

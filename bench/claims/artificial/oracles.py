@@ -20,6 +20,7 @@ import torch
 import bench.claims.artificial.chain_rule  # noqa: F401  registers the measure
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import exact
 from bench.claims.share import never
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Exact, Proportion
@@ -95,32 +96,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     chains = [name for name in results if name.startswith("chain_")]
     return [
-        never(
-            "CL31a",
+        Part(
             "Whatever formal calculus makes the gradients, the heavy ball ends at Clarke points from random starts.",
             "paper C-d, D4",
-            missed,
-            n,
+            never(what="with m_0.25(w_K) > 0"),
+            Proportion(missed, n),
             (
                 Control("E1 started at the artificial point", missing(critical("end_e1_relu", results["stuck"]))),
                 Control("an oracle that is no derivative (E11 rotation)", missing(control), "E11"),
             ),
-            what="with m_0.25(w_K) > 0",
             note=f"{len(ends)} oracles: implicit differentiation and {len(FORMS)} programs for one ReLU.",
         ),
         Part(
-            "CL31b",
             "Each of these oracles obeys the chain rule along random polygons, a network's backpropagation included.",
             "paper C-b, C-d",
-            "largest defect <= 1e-6",
+            exact("largest defect <= 1e-6", Region(0.0, TOLERANCE), "defect"),
             largest(*chains),
-            "exact",
             (
                 Control("E1, the gradient of one sample for the mean", largest("control_one_sample")),
                 *(Control(f"E11 {kind}", largest(f"control_{kind}"), "E11") for kind in ("detached", "rotation")),
             ),
-            region=Region(0.0, TOLERANCE),
-            unit="defect",
         ),
     ]
 

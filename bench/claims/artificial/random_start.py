@@ -16,9 +16,10 @@ import numpy as np
 from bench.claims.artificial.trap import LINE_START
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import inside
 from bench.claims.share import count, never, share_of
 from bench.claims.trajectories import cell_of, trajectories
-from bench.statistics.estimates import Mean
+from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 from shb.problems import E1
 from shb.streams import BLOCK
@@ -111,16 +112,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def stayed(optimizer: str) -> Control:
         return Control(f"{names[optimizer]} started at 0", share_of(results[f"{optimizer}_zeros"], "trapped"))
 
-    for letter, optimizer in zip("ab", MOMENTUM):
+    for optimizer in MOMENTUM:
         columns = results[optimizer]
         touched = count(columns, "touched")
         rows.append(
-            never(
-                f"CL23{letter}",
+            Part(
                 f"From a random start at rest with generic steps, {names[optimizer]} is not trapped at E1.",
                 "paper C-f, D4(C)" if optimizer == "sgd" else "paper C-f, D4(B)",
-                count(columns, "trapped"),
-                len(columns["trapped"]),
+                never(),
+                Proportion(count(columns, "trapped"), len(columns["trapped"])),
                 (stayed(optimizer), landed) if optimizer == "sgd" else (stayed(optimizer),),
                 note=f"{touched} touched the artificial point.",
             )
@@ -130,7 +130,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def ratio(columns: Columns) -> np.ndarray:
         return (columns["objective"] - E1.minimum) / law
 
-    for letter, optimizer in zip("cd", MOMENTUM):
+    for optimizer in MOMENTUM:
         columns = results[optimizer]
         lost = int((columns["diverged"] != 0).sum())
         controls = [Control(f"{names[optimizer]} started at 0", Mean(ratio(results[f"{optimizer}_zeros"])))]
@@ -141,16 +141,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             alternatives = (Alternative("law without 1 - beta", shown),)
         rows.append(
             Part(
-                f"CL23{letter}",
                 f"Those runs of {names[optimizer]} end around the Clarke point, as far off as its noise explains.",
                 "L3",
-                "E F(w_K) - F* over alpha_K / (4 (1 - beta)) in [0.9, 1.1]",
+                inside("E F(w_K) - F* over alpha_K / (4 (1 - beta)) in [0.9, 1.1]", Region(0.9, 1.1), "ratio"),
                 None if lost else Mean(ratio(columns)),
-                "inside",
                 tuple(controls),
-                region=Region(0.9, 1.1),
                 out_of_scope=f"{lost} runs diverged: boundedness (A5) is violated" if lost else None,
-                unit="ratio",
                 alternatives=alternatives,
             )
         )
@@ -158,14 +154,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = len(million["trapped"])
     touched = count(million, "touched")
     rows.append(
-        never(
-            "CL23e",
+        Part(
             f"Of {n:,} random starts of SHB at E1, {protocol['million_steps']:,} steps each, none is trapped.",
             "paper C-f, D4(B)",
-            count(million, "trapped"),
-            n,
+            never(most=10.0 / n),
+            Proportion(count(million, "trapped"), n),
             (stayed("shb"), landed),
-            most=10.0 / n,
             note=f"{touched} touched the artificial point.",
         )
     )

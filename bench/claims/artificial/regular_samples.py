@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import exact
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
 from shb.problems import CLOSED_FORMS
@@ -101,18 +102,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     return [
         Part(
-            "CL30",
             "Where every sample is convex, sampling adds no subgradient (in one dimension).",
             "Clarke's sum rule (theory.md section 3)",
-            "distance of E df(., s) and dF <= 1e-6 at every kink",
+            exact("distance of E df(., s) and dF <= 1e-6 at every kink", Region(0.0, 1e-6), "distance"),
             largest("max_affine", "e7_signs", "e7_atoms"),
-            "exact",
             (
                 Control("every other convex sample negated", largest("signed_affine")),
                 Control("E1, whose samples are not regular", largest("e1"), "E1"),
             ),
-            region=Region(0.0, 1e-6),
-            unit="distance",
         )
     ]
 
@@ -124,4 +121,5 @@ CLAIM = Claim(
     "Clarke's sum rule",
     experiments,
     parts,
+    single=True,
 )

@@ -22,6 +22,7 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
+from bench.statistics.estimates import Proportion
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
 
 PROBLEMS = {  # letter -> name in the report, overrides
@@ -69,10 +70,10 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned
 
 
-def everywhere(results: Results, names: list[str]) -> tuple[int, int]:
-    """Seeds that are frozen in all of the experiments, and how many there are: runs of one seed share its samples."""
+def everywhere(results: Results, names: list[str]) -> Proportion:
+    """Share of the seeds that are frozen in all of the experiments: runs of one seed share its samples."""
     both = np.logical_and.reduce([frozen(results[name]) for name in names])
-    return int(both.sum()), len(both)
+    return Proportion(int(both.sum()), len(both))
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
@@ -84,11 +85,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             if f"{letter}_t{t}" in results
         ]
         rows.append(
-            always(
-                f"CL22{letter}",
+            Part(
                 f"Started at the artificial point of {name}, SGD, SHB, Nesterov and Adam never move.",
                 "paper C-e",
-                *everywhere(results, [f"{letter}_{optimizer}" for optimizer in OPTIMIZERS]),
+                always(),
+                everywhere(results, [f"{letter}_{optimizer}" for optimizer in OPTIMIZERS]),
                 tuple(controls),
                 note="A seed counts as frozen if its runs under all four optimizers are.",
             )
@@ -96,23 +97,21 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = len(results["form_abs"]["sup_norm"])
     stays = np.logical_or.reduce([frozen(results[f"form_{form}"]) for form in FORMS])
     rows.append(
-        never(
-            "CL22f",
+        Part(
             f"The same function written with {', '.join(FORMS)} has no trap.",
             "paper C-d, E1",
-            int(stays.sum()),
-            n,
+            never(what="frozen"),
+            Proportion(int(stays.sum()), n),
             (Control("written with relu", frozen_share(results["a_shb"])),),
-            what="frozen",
         )
     )
     rows.append(_clamp(results))
     rows.append(
-        always(
-            "CL22h",
+        Part(
             "Under the injected rule the trap of E2 holds for every ReLU'(0): the two injected values cancel.",
             "this project",
-            *everywhere(results, [f"injected_e2_t{t}" for t in DERIVATIVES]),
+            always(),
+            everywhere(results, [f"injected_e2_t{t}" for t in DERIVATIVES]),
             (
                 Control("chain rule, ReLU'(0) = 0.5", frozen_share(results["b_t0.5"])),
                 Control(
@@ -128,15 +127,28 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 def _clamp(results: Results) -> Part:
     """The prediction depends on torch's version, not the measurement."""
     own = frozen_share(results["clamp"])
-    hits, n = own.hits, own.n
     title = "Written with clamp(min=0), whose derivative at the bound torch {} at version 2.14, E1 {}."
     note = f"torch {torch.__version__}: derivative {DERIVATIVE_AT_ZERO['clamp']:g} at the bound."
     other = Control("written with maximum", frozen_share(results["form_maximum"]))
     if DERIVATIVE_AT_ZERO["clamp"] == 0:
-        return always("CL22g", title.format("set to 0", "has the trap"), "this project", hits, n, (other,), note=note)
+        return Part(
+            title.format("set to 0", "has the trap"),
+            "this project",
+            always(),
+            own,
+            (other,),
+            note=note,
+        )
     relu = Control("written with relu", frozen_share(results["a_shb"]))
     title = title.format("changed", "had no trap before")
-    return never("CL22g", title, "this project", hits, n, (relu,), what="frozen", note=note)
+    return Part(
+        title,
+        "this project",
+        never(what="frozen"),
+        own,
+        (relu,),
+        note=note,
+    )
 
 
 CLAIM = Claim(

@@ -53,29 +53,25 @@ def at_clarke(columns: Columns) -> int:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["seeds"]
     rows = []
-    for letter, optimizer, name in (("a", "sgd", "SGD"), ("b", "shb", "the heavy ball")):
+    for optimizer, name in (("sgd", "SGD"), ("shb", "the heavy ball")):
         on, off = results[f"{optimizer}_on"], results[f"{optimizer}_off"]
         rows.append(
-            always(
-                f"CL28{letter}",
+            Part(
                 f"Started on the line w_1 = 0 at rest, {name} converges to the artificial point of E3.",
                 "paper C-e, E3",
-                at_artificial(on),
-                n,
+                always(what="ending at (0, b)"),
+                Proportion(at_artificial(on), n),
                 (Control(f"w_1 = {PERTURBATION:g} instead of 0", Proportion(at_artificial(off), n)),),
-                what="ending at (0, b)",
             )
         )
     missed = n - at_clarke(results["shb_off"])
     rows.append(
-        never(
-            "CL28c",
+        Part(
             "Started 1e-12 beside that line, the heavy ball reaches the Clarke point.",
             "D4(D), E3",
-            missed,
-            n,
+            never(what="missing (-1, b)"),
+            Proportion(missed, n),
             (Control("start on the line", Proportion(n - at_clarke(results["shb_on"]), n)),),
-            what="missing (-1, b)",
         )
     )
     return rows

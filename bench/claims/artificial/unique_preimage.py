@@ -16,6 +16,7 @@ import torch
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import tost
 from bench.claims.share import count, share_of
 from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
@@ -74,18 +75,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     touched = count(results["shb"], "touched")
     return [
         Part(
-            "CL27",
             "With momentum no phase point other than the trap itself leads into the trap, even on an exact grid.",
             "D4(D)",
-            "trapped share < 1e-4",
+            tost("trapped share < 1e-4", Region(0.0, 1e-4), "share"),
             share["shb"],
-            "tost",
             (
                 Control("SGD on the same grid", share["sgd"]),
                 Control(f"velocity set to 0 before every {RESET_EVERY}th step", share["reset"]),
             ),
-            region=Region(0.0, 1e-4),
-            unit="share",
             alternatives=(
                 Alternative(
                     "a touch of 0 with a velocity counted as trapped", f"{touched} of {share['shb'].n} touch 0"
@@ -102,4 +99,5 @@ CLAIM = Claim(
     "D4(D)",
     experiments,
     parts,
+    single=True,
 )

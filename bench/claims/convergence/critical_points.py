@@ -20,6 +20,7 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, hessian_of, problem_of, run
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import tost
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from bench.statistics.inference import Region
@@ -79,11 +80,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         Control("start at the artificial point of E1", stuck),
         Control("summable step sizes 1/(k+1)^2 from 10 on |w|", stopped),
     )
-    for part, name, where in (
-        ("CL5a", "e1", "at E1"),
-        ("CL5b", "e3", "at E3, whose artificial set is a line"),
-        ("CL5c", "e6", "for a ReLU neuron on the diabetes data"),
-        ("CL5d", "max_affine", "for a maximum of affine functions"),
+    for name, where in (
+        ("e1", "at E1"),
+        ("e3", "at E3, whose artificial set is a line"),
+        ("e6", "for a ReLU neuron on the diabetes data"),
+        ("max_affine", "for a maximum of affine functions"),
     ):
         problem, columns = problem_of(planned[name]), results[name]
         if name == "max_affine":
@@ -96,15 +97,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         unbounded = int(columns["diverged"].sum())
         rows.append(
             Part(
-                part,
                 f"From random starts SHB ends near a Clarke critical point ({where}).",
                 "paper C-a, C-f; D1, D4",
-                what,
+                tost(what, FAILURES, "share"),
                 _share(far),
-                "tost",
                 controls,
-                region=FAILURES,
-                unit="share",
                 out_of_scope=f"{unbounded} of {len(far)} runs unbounded (A5)" if unbounded else None,
             )
         )

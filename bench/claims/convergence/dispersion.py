@@ -28,6 +28,7 @@ from bench.claims.convergence.gap import (
 )
 from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.claims.trajectories import trajectories
 from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import KolmogorovDistance, Mean
@@ -90,29 +91,25 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     flat = Control("constant step size, against the same alpha_k", constant)
     rows = [
         Part(
-            "CL7a",
             "The spread of the final objective over seeds shrinks in proportion to the step size (E1, SHB).",
             "L3 (this project)",
-            "slope of log sd(F(w_k)) against log alpha_k in [0.9, 1.1]",
+            inside("slope of log sd(F(w_k)) against log alpha_k in [0.9, 1.1]", SLOPE, "slope"),
             decaying,
-            "inside",
             (flat,),
-            region=SLOPE,
-            unit="slope",
         )
     ]
-    for part, name, what in (("CL7b", "e1", "E1"), ("CL7c", "e6", "a ReLU neuron on the diabetes data")):
+    for name, what in (("e1", "E1"), ("e6", "a ReLU neuron on the diabetes data")):
         problem = problem_of(planned[name])
         hessian, last = hessian_of(problem), effective_steps(problem.name, steps, [steps])[0]
         if name == "e6":
             moment = neuron_moment(problem, steps)
         else:
             moment = last * stationary_moment(hessian, problem.noise_covariance().numpy())
-        rows += _law(part, what, results[name]["objective"] - problem.minimum, gap_weights(hessian, moment))
+        rows += _law(what, results[name]["objective"] - problem.minimum, gap_weights(hessian, moment))
     return rows + _network_parts(results)
 
 
-def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Part]:
+def _law(what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Part]:
     """Law and variance of the gap."""
     distance = KolmogorovDistance(gaps, weighted_chi2_cdf(weights))
     wrong = KolmogorovDistance(gaps, weighted_chi2_cdf(weights * (1 - MOMENTUM)))
@@ -120,12 +117,10 @@ def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Pa
     variance, without = Mean(groups), Mean(groups / (1 - MOMENTUM) ** 2)
     return [
         Part(
-            part,
             f"The law of the final gap over seeds is a weighted sum of chi^2 with one degree of freedom ({what}).",
             "L3 (this project)",
-            "Kolmogorov distance to the predicted law <= 0.05",
+            inside("Kolmogorov distance to the predicted law <= 0.05", DISTANCE),
             distance,
-            "inside",
             (
                 Observed(
                     "law without 1 - beta",
@@ -133,15 +128,12 @@ def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Pa
                     f"distance {wrong.value:.2f}",
                 ),
             ),
-            region=DISTANCE,
         ),
         Part(
-            {"CL7b": "CL7d", "CL7c": "CL7e"}[part],
             f"The variance of the final gap over seeds is that of this law ({what}).",
             "L3 (this project)",
-            "ratio of variances in [0.81, 1.21] (10 % of the standard deviation)",
+            inside("ratio of variances in [0.81, 1.21] (10 % of the standard deviation)", VARIANCE),
             variance,
-            "inside",
             (
                 Observed(
                     "law without 1 - beta",
@@ -149,7 +141,6 @@ def _law(part: str, what: str, gaps: np.ndarray, weights: np.ndarray) -> list[Pa
                     f"ratio {without.value:.3g}",
                 ),
             ),
-            region=VARIANCE,
         ),
     ]
 
@@ -175,23 +166,21 @@ def _network_parts(results: Results) -> list[Part]:
     between = Bootstrap(log_ratio, levels, seed=7, vectorized=True, resamples=100_000)
     return [
         Part(
-            "CL7f",
             "Dividing the last step size of a network by ten at least halves the variation of F within a run.",
             "L3 (this project), qualitative",
-            "log10 of the ratio of standard deviations <= -0.30 (L3 off degenerate minima: -1)",
+            inside(
+                "log10 of the ratio of standard deviations <= -0.30 (L3 off degenerate minima: -1)",
+                WITHIN,
+                "log10 ratio",
+            ),
             within,
-            "inside",
             (Control("constant step size", without),),
-            region=WITHIN,
-            unit="log10 ratio",
         ),
         Part(
-            "CL7g",
             "It does not remove the differences between the levels that different seeds reach.",
             "L3 (this project), qualitative",
-            "log10 of the ratio of standard deviations over seeds in [-0.5, 0.5]",
+            inside("log10 of the ratio of standard deviations over seeds in [-0.5, 0.5]", BETWEEN, "log10 ratio"),
             between,
-            "inside",
             (
                 Observed(
                     "variation within a run instead",
@@ -199,8 +188,6 @@ def _network_parts(results: Results) -> list[Part]:
                     f"log10 ratio {within.value:.2f}",
                 ),
             ),
-            region=BETWEEN,
-            unit="log10 ratio",
         ),
     ]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded, worst
 from bench.statistics.estimates import Mean, PairedMean
 from bench.statistics.inference import Region
@@ -64,7 +65,7 @@ def limit(steps: int) -> float:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**{name: results[name] for name in CASES})
     if scope:
-        return [Part("CL9", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     rare = Region(high=limit(protocol["steps"]))
     occupation = {name: columns["occupation"] for name, columns in results.items()}
     late, share = worst({name: Mean(occupation[name][:, 1]) for name in CASES}, rare)
@@ -75,27 +76,23 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     )
     return [
         Part(
-            "CL9a",
             "SHB spends little of its clock sum alpha away from Clarke critical points.",
             "paper C-a; D1(i) (this project)",
-            f"share of sum alpha with m > {DELTA} at most 5 % at K = 2^18, hence {100 * rare.high:.2g} % here",
+            inside(
+                f"share of sum alpha with m > {DELTA} at most 5 % at K = 2^18, hence {100 * rare.high:.2g} % here",
+                rare,
+                "share",
+            ),
             share,
-            "inside",
             tuple(Control(name, Mean(occupation[name][:, 1])) for name in CONTROLS),
-            region=rare,
-            unit="share",
             note=f"Worst case: {late}. From K = {protocol['steps'] // 8} to {protocol['steps']}: {shares}.",
         ),
         Part(
-            "CL9b",
             "The share of the clock spent away from Clarke critical points tends to 0.",
             "paper C-a; D1(i) (this project)",
-            f"{KEPT} x share at K/8 - share at K > 0",
+            inside(f"{KEPT} x share at K/8 - share at K > 0", FALLS, "share"),
             decrease,
-            "inside",
             tuple(Control(name, fall[name]) for name in CONTROLS),
-            region=FALLS,
-            unit="share",
             note=f"Worst case: {slowest}.",
         ),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import exact, point
 from bench.claims.step_sizes.heavy_ball import excludes, heavy_ball, power, power_steps, unbounded
 from bench.statistics.estimates import Exact, Mean
 from bench.statistics.inference import Region
@@ -42,7 +43,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
-        return [Part("CL10", CLAIM.title, CLAIM.source, "", None, "exact", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     steps = protocol["steps"]
     oscillation = {q: float((own["osc"][:, -1] / own["osc"].max(1)).max()) for q, own in results.items()}
     w2 = {q: own["w1"] for q, own in results.items()}  # [n, 3] at K/16, K/2, K
@@ -52,35 +53,28 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     stopped = {q: Mean(own[:, 2] ** 2 / wandering(float(q), steps // 16)) for q, own in w2.items()}
     growth = {q: wandering(float(q), steps) / wandering(float(q), steps // 16) for q in w2}
 
-    def variance(part: str, title: str, q: str, predicted: str, control: Observed) -> Part:
+    def variance(title: str, q: str, predicted: str, control: Observed) -> Part:
         without_beta = ratio[q].value / (1 - BETA) ** 2
         return Part(
-            part,
             title,
             "catalogue CL10 (derived)",
-            predicted,
+            point(predicted, 1.0, 0.06, "ratio"),
             ratio[q],
-            "contains",
             (
                 Observed(
                     "formula without 1/(1 - beta)^2", excludes(ratio[q], (1 - BETA) ** 2), f"ratio {without_beta:.0f}"
                 ),
                 control,
             ),
-            target=1.0,
-            resolution=0.06,
-            unit="ratio",
             note=f"From K/16 to K the predicted variance grows by {growth[q]:.2f}.",
         )
 
     return [
         Part(
-            "CL10a",
             "The objective converges while the iterates wander in a flat valley.",
             "paper C-c; D1(ii) (this project)",
-            "oscillation of F over [K/2, K] at most 1e-6 of the largest, q in (0.4, 0.75)",
+            exact("oscillation of F over [K/2, K] at most 1e-6 of the largest, q in (0.4, 0.75)", DECAY, "ratio"),
             Exact(max(oscillation.values()), 2 * len(w2[wide])),
-            "exact",
             (
                 Observed(
                     "the same for the iterate w_2 at q = 0.4 (median move from K/2 to K, over the first distance 2)",
@@ -88,11 +82,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"{moved[wide] / 2:.2f}",
                 ),
             ),
-            region=DECAY,
-            unit="ratio",
         ),
         variance(
-            "CL10b",
             "With square summable steps the variance along the valley stays finite, as computed.",
             narrow,
             "E w_2^2 / formula = 1, within 0.06, at q = 0.75",
@@ -103,7 +94,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ),
         ),
         variance(
-            "CL10c",
             "Without square summability the variance along the valley grows for ever, as computed, while F converges.",
             wide,
             "E w_2^2 / formula = 1, within 0.06, at q = 0.4",

@@ -19,6 +19,7 @@ from bench.claims.convergence.gap import (
     run,
 )
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region, p_outside
 
@@ -36,15 +37,13 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     steps = protocol["steps"]
-    for part, name, title in (
+    for name, title in (
         (
-            "CL6a",
             "e1_sgd",
             "The mean final gap of SGD at E1 is proportional to the step size, with the constant of L3.",
         ),
-        ("CL6b", "e1", "The mean final gap of SHB at E1 is that of SGD with step size alpha / (1 - beta)."),
+        ("e1", "The mean final gap of SHB at E1 is that of SGD with step size alpha / (1 - beta)."),
         (
-            "CL6c",
             "e6",
             "The same holds for a ReLU neuron on the diabetes data, whose curvatures differ by a factor 500.",
         ),
@@ -52,26 +51,25 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         problem = problem_of(experiments(protocol)[name])
         gap = results[name]["objective"] - problem.minimum
         expected = mean_gap(problem.noise_covariance().numpy(), effective_steps(problem.name, steps, [steps])[0])
-        rows.append(_part(part, title, gap / expected, 0.0 if name.endswith("sgd") else MOMENTUM))
+        rows.append(_part(title, gap / expected, 0.0 if name.endswith("sgd") else MOMENTUM))
     moment = neuron_moment(problem, steps)
     second = float(np.trace(hessian_of(problem) @ moment)) / 2
     rows.append(
         replace(
             _part(
-                "CL6d",
                 "With the next order of the step size L3 is sharper for the ReLU neuron.",
                 gap / second,
                 MOMENTUM,
             ),
             source="corrects CL6c (this project; neuron_moment in gap.py)",
-            predicted=f"(E F(w_K) - F*) / {second:.4g} in [0.9, 1.1], the second-order recursion",
+            prediction=inside(f"(E F(w_K) - F*) / {second:.4g} in [0.9, 1.1], the second-order recursion", PREDICTED),
             note=f"It is {second / expected:.3f} times L3: noise that grows with the distance, lag of flat directions.",
         )
     )
     return rows
 
 
-def _part(part: str, title: str, ratios: np.ndarray, momentum: float) -> Part:
+def _part(title: str, ratios: np.ndarray, momentum: float) -> Part:
     estimate = Mean(ratios)
     if momentum:
         wrong, change = Mean(ratios / (1 - momentum)), f"formula without 1 - beta, beta = {momentum:g}"
@@ -83,14 +81,11 @@ def _part(part: str, title: str, ratios: np.ndarray, momentum: float) -> Part:
         wrong, change = Mean(ratios / 2), "formula alpha / 2, which forgets the 1/2 of F = w^2 / 2"
     control = Observed(change, p_outside(wrong, PREDICTED) < 1e-4, f"ratio {wrong.value:.3g}")
     return Part(
-        part,
         title,
         "L3 (this project)",
-        "(E F(w_K) - F*) / (alpha_K tr Cov(v) / (4 (1 - beta))) in [0.9, 1.1]",
+        inside("(E F(w_K) - F*) / (alpha_K tr Cov(v) / (4 (1 - beta))) in [0.9, 1.1]", PREDICTED),
         estimate,
-        "inside",
         (control,),
-        region=PREDICTED,
     )
 
 

@@ -18,6 +18,7 @@ from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import exact, tost
 from bench.claims.step_sizes.constant_step import variance
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, worst
 from bench.claims.trajectories import advance
@@ -102,27 +103,25 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     return [
         Part(
-            "CL13a",
             "SHB converges for negative momentum and for momentum close to 1.",
             "paper C-a; D1 (this project; A4)",
-            f"share of runs farther than {DEVIATIONS:g} standard deviations (L1) below 0.001, beta in {BETAS}",
+            tost(
+                f"share of runs farther than {DEVIATIONS:g} standard deviations (L1) below 0.001, beta in {BETAS}",
+                RARE,
+                "share",
+            ),
             share,
-            "tost",
             (
                 Control("beta = 1", outside[1.0]),
                 Control("beta = 1.01", outside[1.01]),
             ),
-            region=RARE,
-            unit="share",
             note=f"Worst case: {case}. Median sup |w_k| at beta = 1.01: {blown:.1e}.",
         ),
         Part(
-            "CL13b",
             "On a quadratic the heavy ball becomes unstable at alpha lambda = 2 (1 + beta).",
             "L2",
-            f"relative error at most 1 %, {len(beta)} random beta in [-0.5, 0.95]",
+            exact(f"relative error at most 1 %, {len(beta)} random beta in [-0.5, 0.95]", EDGE, "relative error"),
             Exact(error(2 * (1 + beta)), len(beta)),
-            "exact",
             (
                 Observed(
                     "boundary of SGD, 2", error(np.full_like(beta, 2.0)) > EDGE.high, f"error {error(2 + 0 * beta):.2f}"
@@ -133,8 +132,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"error {error(2 * (1 - beta)):.2f}",
                 ),
             ),
-            region=EDGE,
-            unit="relative error",
         ),
     ]
 

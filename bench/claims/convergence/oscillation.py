@@ -26,10 +26,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results, Status
 from bench.claims.convergence.gap import mean_gap
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import inside
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
@@ -156,17 +157,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             found[name] = Mean(slopes(kept, steps_of(name, protocol)))
     detached = Control("wrong oracle E11a", found["detached"])
     rows = []
-    for letter, name in zip("abcd", NAMES):
+    for name in NAMES:
         controls = [
             Control(_step(schedule, "shb", name), found[f"{name}_shb {schedule}"])
             for schedule, steps in FORBIDDEN_STEPS.items()
             if name in steps["shb"]
         ]
         where = f"SHB, {NAMES[name]}"
-        rows.append(
-            _decreasing(f"CL4{letter}", [f"{name}_shb"], results, found, (*controls, detached), "D1 (paper C-a)", where)
-        )
-    for letter, optimizer, source in (("e", "sgd", "D1 (paper C-a)"), ("f", "adam", "Xiao, Hu, Liu, Toh (not D1)")):
+        rows.append(_decreasing([f"{name}_shb"], results, found, (*controls, detached), "D1 (paper C-a)", where))
+    for optimizer, source in (("sgd", "D1 (paper C-a)"), ("adam", "Xiao, Hu, Liu, Toh (not D1)")):
         nearest = min(NAMES, key=lambda name: found[f"{name}_{optimizer} constant"].interval()[0])
         constant = Control(
             f"{_step('constant', optimizer, nearest)} ({NAMES[nearest]}, of the four nearest to passing)",
@@ -174,7 +173,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         )
         names = [f"{name}_{optimizer}" for name in NAMES]
         where = f"{'SGD' if optimizer == 'sgd' else 'Adam'}, worst of {', '.join(NAMES.values())}"
-        rows.append(_decreasing(f"CL4{letter}", names, results, found, (constant, detached), source, where))
+        rows.append(_decreasing(names, results, found, (constant, detached), source, where))
     return rows + _levels(protocol, results, found["e1_shb"], found["e1_shb constant"])
 
 
@@ -186,7 +185,6 @@ def _step(schedule: str, optimizer: str, name: str) -> str:
 
 
 def _decreasing(
-    part: str,
     names: list[str],
     results: Results,
     found: Mapping[str, Mean],
@@ -199,15 +197,11 @@ def _decreasing(
     worst = None if lost else max((found[name] for name in names), key=lambda slope: slope.interval(0.999)[1])
     shown = ", ".join(f"{NAMES[name.rsplit('_', 1)[0]]} {found[name].value:.2f}" for name in names if name in found)
     return Part(
-        part,
         f"The oscillation of the objective over [K/2, K] decreases with K ({where}).",
         source,
-        f"slope of log Osc_K against log K at most -q/2 = {DECREASING.high:g}",
+        inside(f"slope of log Osc_K against log K at most -q/2 = {DECREASING.high:g}", DECREASING, "slope"),
         worst,
-        "inside",
         controls,
-        region=DECREASING,
-        unit="slope",
         note=f"Slopes: {shown}." if len(names) > 1 else "",
         out_of_scope=f"unbounded runs (A5): {lost}" if lost else None,
     )
@@ -224,37 +218,29 @@ def _levels(protocol: Protocol, results: Results, slope: Mean, constant: Mean) -
     slow = Mean(results["e1_shb constant"]["osc"][:, -1] / maximum)
     return [
         Part(
-            "CL4g",
             "At a smooth minimum the oscillation falls like the step size (E1, SHB).",
             "L3 (this project)",
-            f"slope of log Osc_K against log K -q +- 0.1, q = {Q:g}",
+            inside(f"slope of log Osc_K against log K -q +- 0.1, q = {Q:g}", NEAR_Q, "slope"),
             slope,
-            "inside",
             (Control(_step("constant", "shb", "e1"), constant),),
-            region=NEAR_Q,
-            unit="slope",
+            status=Status.SUPERSEDED,
             note="At these K the number of relaxation times in the window still grows, and with it the maximum (CL4i).",
         ),
         Part(
-            "CL4h",
             "The last oscillation is at most three times the mean gap of L3 (E1, SHB).",
             "theory.md CL4 (this project)",
-            "Osc_K / (alpha_K / (4 (1 - beta))) <= 3",
+            inside("Osc_K / (alpha_K / (4 (1 - beta))) <= 3", PLATEAU),
             level,
-            "inside",
             (Control(_step("constant", "shb", "e1"), plateau),),
-            region=PLATEAU,
+            status=Status.SUPERSEDED,
             note=f"The maximum over many relaxation times is predicted at {maximum / expected:.2g} (CL4i).",
         ),
         Part(
-            "CL4i",
             "The last oscillation is the mean maximum of the limit process over the window (E1, SHB).",
             "corrects CL4h (this project; window_maximum.py)",
-            f"Osc_K / {maximum:.3g} in [0.85, 1.15]",
+            inside(f"Osc_K / {maximum:.3g} in [0.85, 1.15]", MAXIMUM),
             corrected,
-            "inside",
             (Control(_step("constant", "shb", "e1"), slow),),
-            region=MAXIMUM,
         ),
     ]
 

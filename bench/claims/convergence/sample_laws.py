@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import inside, tost
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
 from bench.statistics.estimates import Mean, PairedMean
 from bench.statistics.inference import Region
@@ -49,7 +50,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     laws = (*COVERED, *UNCOVERED)
     scope = unbounded(**{law: results[law] for law in laws})
     if scope:
-        return [Part("CL11", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     steps = protocol["steps"]
     slopes = {law: Mean(late_slopes(results[law]["osc"], steps, FIRST)) for law in laws}
     level = {law: np.log(results[law]["osc"][:, -1]) for law in (*laws, "cauchy")}
@@ -67,44 +68,34 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     cauchy = (control("cauchy features", "Cauchy features (E12)"), control("cauchy", "Cauchy noise"))
 
-    def part(name: str, own: tuple[str, ...], title: str, source: str) -> Part:
+    def part(own: tuple[str, ...], title: str, source: str) -> Part:
         law, slope = worst({law: slopes[law] for law in own}, FALLING)
         return Part(
-            name,
             title,
             source,
-            f"log-log slope of the oscillation of F over [K/2, K] below -q/2 = {-Q / 2}",
+            inside(f"log-log slope of the oscillation of F over [K/2, K] below -q/2 = {-Q / 2}", FALLING, "slope"),
             slope,
-            "inside",
             cauchy,
-            region=FALLING,
-            unit="slope",
             note=f"Worst of {', '.join(own)}: {law}.",
         )
 
     return [
         part(
-            "CL11a",
             COVERED,
             "The objective converges for finite, uniform, triangular and mixed laws of the samples.",
             "paper C-c; D1(ii) (this project)",
         ),
         part(
-            "CL11b",
             UNCOVERED,
             "The objective converges for Gaussian and Cantor samples too, which the definability argument leaves open.",
             "evidence only (theory.md 2.4)",
         ),
         Part(
-            "CL11c",
             "The law of the samples matters through its variance only.",
             "L3 (this project)",
-            "mean log oscillation minus that of Gaussian samples within 0.1 of 0",
+            tost("mean log oscillation minus that of Gaussian samples within 0.1 of 0", SAME, "log ratio"),
             difference,
-            "tost",
             (Observed("Cauchy noise of the same scale", heavy.interval()[0] > SAME.high, f"{heavy.value:+.1f}"),),
-            region=SAME,
-            unit="log ratio",
             note=f"Worst of {', '.join(relative)}: {other}.",
         ),
     ]

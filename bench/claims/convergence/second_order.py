@@ -18,6 +18,7 @@ import numpy as np
 import bench.claims.convergence.energy  # noqa: F401 (registers the observer)
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import inside, point
 from bench.claims.step_sizes.heavy_ball import excludes, power, power_steps, unbounded, worst
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Estimate, Mean, PairedMean
@@ -81,7 +82,7 @@ def decreases(columns: Columns, floor: float) -> dict[str, Estimate]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
-        return [Part("CL12", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     windows: dict[str, Estimate] = {}
     floors: dict[str, Estimate] = {}
     for r in RS:
@@ -103,12 +104,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     late_gamma = float(results["e1 r1.0"]["gamma"][0, -1])
     return [
         Part(
-            "CL12a",
             "In the second-order regime the mean energy F + |y|^2/2 falls in every window before the noise floor.",
             "D2 (this project)",
-            f"relative decrease > 0 in every window, r in {RS}, at E1 and |w|",
+            inside(f"relative decrease > 0 in every window, r in {RS}, at E1 and |w|", FALLS, "share of energy"),
             decrease,
-            "inside",
             (
                 Observed(
                     "r = 0 without noise: energy constant within 2 %, while r = 0.5 loses it",
@@ -119,17 +118,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     "r = 0 with noise, second half: energy grows", noisy.interval()[0] > 0, f"by {noisy.value:.3f}"
                 ),
             ),
-            region=FALLS,
-            unit="share of energy",
             note=f"Worst of {len(windows)} windows: {window}.",
         ),
         Part(
-            "CL12b",
             "In the second-order regime the velocity tends to 0 like E |y|^2 ~ gamma sigma^2/(2r).",
             "D2 (this project); energy balance (derived)",
-            "ratio within 10 % of 1 at E1",
+            inside("ratio within 10 % of 1 at E1", SAME, "ratio"),
             floor,
-            "inside",
             (
                 Observed(
                     "r = 0: no floor, judged with r = 0.5",
@@ -137,17 +132,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"ratio {results['undamped']['speed2'][:, -1].mean() / late_gamma:.1f}",
                 ),
             ),
-            region=SAME,
-            unit="ratio",
             note=f"Worst case: {case}. At the end gamma = {late_gamma:.4f}.",
         ),
         Part(
-            "CL12c",
             "Without damping noise raises the mean energy by sum alpha sigma^2/2: SHB does not converge.",
             "regime R3; energy balance (derived)",
-            "energy gained / formula = 1, within 0.1, at E1",
+            point("energy gained / formula = 1, within 0.1, at E1", 1.0, 0.1, "ratio"),
             gained,
-            "contains",
             (
                 Observed(
                     "formula of constant energy (right without noise only)",
@@ -160,9 +151,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"energy {energy(results['e1 r0.5'])[:, -1].mean():.4f}",
                 ),
             ),
-            target=1.0,
-            resolution=0.1,
-            unit="ratio",
         ),
     ]
 

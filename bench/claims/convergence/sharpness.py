@@ -17,9 +17,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results, Status
 from bench.claims.convergence.gap import LAST_STEP, MOMENTUM, effective_steps, problem_of, recorded_steps, run
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region, p_outside
 
@@ -59,23 +60,25 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
     at = recorded_steps(protocol["steps"])[-FITTED:]
     step_sizes = effective_steps("absolute", protocol["steps"], at)
-    for part, name, where in (
-        ("CL8a", "sharp_sgd", "SGD at the sharp minimum of |w|"),
-        ("CL8b", "sharp", "SHB at the sharp minimum of |w|"),
-        ("CL8c", "smooth_sgd", "SGD at the smooth minimum of E1"),
-        ("CL8d", "smooth", "SHB at the smooth minimum of E1"),
+    for name, where in (
+        ("sharp_sgd", "SGD at the sharp minimum of |w|"),
+        ("sharp", "SHB at the sharp minimum of |w|"),
+        ("smooth_sgd", "SGD at the smooth minimum of E1"),
+        ("smooth", "SHB at the smooth minimum of E1"),
     ):
         sharp = name.startswith("sharp")
         slope = Mean(slopes(distances(name, results, protocol), step_sizes))
         swapped, size = (SMOOTH, "step size") if sharp else (SHARP, "root of the step size")
         rows.append(
             Part(
-                part,
                 f"The mean distance to the minimum falls like the {size} ({where}).",
                 "L4 (this project)" if sharp else "L3 (this project)",
-                f"slope of log E|w_k - w*| against log alpha_k: {1 if sharp else 0.5:g} +- 0.05",
+                inside(
+                    f"slope of log E|w_k - w*| against log alpha_k: {1 if sharp else 0.5:g} +- 0.05",
+                    SHARP if sharp else SMOOTH,
+                    "slope",
+                ),
                 slope,
-                "inside",
                 (
                     Observed(
                         f"prediction of the {'smooth' if sharp else 'sharp'} minimum",
@@ -83,8 +86,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                         f"slope {slope.value:.3f} against {swapped}",
                     ),
                 ),
-                region=SHARP if sharp else SMOOTH,
-                unit="slope",
             )
         )
     return rows + _constants(results)
@@ -99,10 +100,10 @@ def _constants(results: Results) -> list[Part]:
 
     l4, noisy = last / 2, last * NOISY**2 / 2
     found = Mean(results["sharp"]["objective"] - _identity(results["sharp"], last))
+    superseded = ratio("sharp", l4)
     rows = []
-    for part, title, predicted, estimate, wrong, change in (
+    for title, predicted, estimate, wrong, change in (
         (
-            "CL8e",
             "SGD keeps the mean distance alpha (1 + sigma^2) / 2 from a sharp minimum.",
             "E|w_K| / (alpha_K (1 + sigma^2) / 2) in [0.9, 1.1], sigma = 1",
             ratio("sharp_sgd", last),
@@ -110,15 +111,13 @@ def _constants(results: Results) -> list[Part]:
             "without the 1, the square of the slope",
         ),
         (
-            "CL8f",
             "SHB keeps the mean distance alpha sigma^2 / (2 (1 - beta)) from a sharp minimum, at noise of slope size.",
             "E|w_K| / (alpha_K sigma^2 / (2 (1 - beta))) in [0.9, 1.1], sigma = 1",
-            ratio("sharp", l4),
+            superseded,
             ratio("sharp", l4 * (1 - MOMENTUM)),
             "without 1 - beta",
         ),
         (
-            "CL8g",
             "SHB keeps the mean distance alpha sigma^2 / (2 (1 - beta)) from a sharp minimum, at large noise.",
             f"E|w_K| / (alpha_K sigma^2 / (2 (1 - beta))) in [0.9, 1.1], sigma = {NOISY:g}",
             ratio("sharp_noisy", noisy),
@@ -126,7 +125,6 @@ def _constants(results: Results) -> list[Part]:
             "without 1 - beta",
         ),
         (
-            "CL8h",
             "At a sharp minimum SHB has E|w| = (1 + beta) E u^2 / (2 alpha), u the last step, at any noise.",
             "1 + (E|w_K| - (1 + beta) E u_K^2 / (2 alpha_K)) / L4 in [0.9, 1.1], sigma = 1",
             Mean(1 + (results["sharp"]["objective"] - _identity(results["sharp"], last)) / l4),
@@ -136,15 +134,15 @@ def _constants(results: Results) -> list[Part]:
     ):
         rows.append(
             Part(
-                part,
                 title,
-                "L4 (this project)" if part != "CL8h" else "exact stationarity, corrects L4 (this project)",
-                predicted,
+                "L4 (this project)"
+                if change != "without 1 + beta"
+                else "exact stationarity, corrects L4 (this project)",
+                inside(predicted, RATIO),
                 estimate,
-                "inside",
                 (Observed(change, p_outside(wrong, RATIO) < 1e-4, f"ratio {wrong.value:.3g}"),),
-                region=RATIO,
-                note=_note(part, found),
+                status=Status.SUPERSEDED if estimate is superseded else Status.TEST,
+                note=_note(found) if estimate is superseded else "",
             )
         )
     return rows
@@ -155,9 +153,7 @@ def _identity(columns: Mapping[str, np.ndarray], last: float) -> np.ndarray:
     return (1 + MOMENTUM) * columns["speed"] ** 2 / (2 * last * (1 - MOMENTUM))
 
 
-def _note(part: str, found: Mean) -> str:
-    if part != "CL8f":
-        return ""
+def _note(found: Mean) -> str:
     return (
         "L4 for SHB is a limit of large sigma, not of small alpha: w / alpha has the same law for every alpha."
         f" The exact identity of CL8h holds here within {found.value:.1g}."

@@ -17,6 +17,7 @@ import torch
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.equivalences.exact import largest
 from bench.claims.experiment import Experiment, measure
+from bench.claims.prediction import exact
 from bench.statistics.inference import Region
 from shb.optimizers import conversions, get_optimizer
 from shb.streams import stream
@@ -25,15 +26,15 @@ SIZE = 5  # coordinates
 TOLERANCE = 1e-10  # predicted largest difference
 BETA2, EPS = 0.99, 1e-8  # of Adam
 
-FORMS = {  # part -> (columns, statement, what the control changed)
-    "CL1a": ("velocity", "The velocity form (Keras, Sutskever) is Polyak's form.", "started at rest instead"),
-    "CL1b": ("torch", "torch.optim.SGD with momentum and dampening is Polyak's form.", "same lr and momentum in both"),
-    "CL1c": ("torch_back", "Polyak's form is torch.optim.SGD with momentum.", "same lr and momentum in both"),
-    "CL1d": ("ema", "Momentum as a moving average (EMA) is Polyak's form.", "same lr and momentum in both"),
-    "CL1e": ("nesterov", "torch's Nesterov momentum is Polyak's form with two gradients.", "sold as the heavy ball"),
-    "CL1f": ("adam", "torch.optim.Adam is Polyak's form with its own numbers in every coordinate.", "one lr for all"),
-    "CL1g": ("constant", "At constant lr and momentum torch.optim.SGD needs no conversion.", "lr varies instead"),
-}
+FORMS = (  # (columns, statement, what the control changed)
+    ("velocity", "The velocity form (Keras, Sutskever) is Polyak's form.", "started at rest instead"),
+    ("torch", "torch.optim.SGD with momentum and dampening is Polyak's form.", "same lr and momentum in both"),
+    ("torch_back", "Polyak's form is torch.optim.SGD with momentum.", "same lr and momentum in both"),
+    ("ema", "Momentum as a moving average (EMA) is Polyak's form.", "same lr and momentum in both"),
+    ("nesterov", "torch's Nesterov momentum is Polyak's form with two gradients.", "sold as the heavy ball"),
+    ("adam", "torch.optim.Adam is Polyak's form with its own numbers in every coordinate.", "one lr for all"),
+    ("constant", "At constant lr and momentum torch.optim.SGD needs no conversion.", "lr varies instead"),
+)
 
 
 class _Instance:
@@ -176,17 +177,14 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     columns = results["forms"]
     rows = []
-    for part, (form, statement, change) in FORMS.items():
+    for form, statement, change in FORMS:
         rows.append(
             Part(
-                part,
                 statement,
                 "section 1 (this project)",
-                f"largest difference of two paths <= {TOLERANCE:g}",
+                exact(f"largest difference of two paths <= {TOLERANCE:g}", Region(0.0, TOLERANCE)),
                 largest(columns[f"{form}_converted"]),
-                "exact",
                 (Control(change, largest(columns[f"{form}_unconverted"])),),
-                region=Region(0.0, TOLERANCE),
             )
         )
     return rows

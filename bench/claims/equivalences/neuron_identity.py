@@ -18,6 +18,7 @@ import torch
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.equivalences.exact import largest
 from bench.claims.experiment import Experiment, measure
+from bench.claims.prediction import exact
 from bench.statistics.inference import Region
 from shb.datasets import load_dataset
 from shb.problems.closed_forms import E6
@@ -75,9 +76,9 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
-    for part, name, title in (
-        ("CL3a", "objective", "On antisymmetric data a ReLU neuron has the objective of linear least squares."),
-        ("CL3b", "gradient", "There its mean oracle vanishes, off the kinks, at least squares only."),
+    for name, title in (
+        ("objective", "On antisymmetric data a ReLU neuron has the objective of linear least squares."),
+        ("gradient", "There its mean oracle vanishes, off the kinks, at least squares only."),
     ):
         found = np.concatenate([columns[name] for columns in results.values()])
         controls = tuple(
@@ -87,14 +88,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         formula = "F(w) = E(w.x - y)^2/4 + E y^2/4" if name == "objective" else "grad F(w) = H (w - w_LS)"
         rows.append(
             Part(
-                part,
                 title,
                 "E6 (this project)",
-                f"{formula}, relative error <= {TOLERANCE:g}",
+                exact(f"{formula}, relative error <= {TOLERANCE:g}", Region(0.0, TOLERANCE)),
                 largest(found),
-                "exact",
                 controls,
-                region=Region(0.0, TOLERANCE),
             )
         )
     return rows

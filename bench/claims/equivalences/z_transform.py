@@ -16,6 +16,7 @@ import torch
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.equivalences.exact import largest
 from bench.claims.experiment import Experiment, measure
+from bench.claims.prediction import exact
 from bench.statistics.inference import Region
 from shb.optimizers import get_optimizer
 from shb.optimizers.conversions import constant_momentum_step, effective_step, z_weights
@@ -83,21 +84,18 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     path, other = results["z"], results["nesterov"]
     rows = []
-    for part, name, title, what in (
-        ("CL2a", "residual", "z_k moves by the effective step size times the gradient, without momentum.", "residual"),
-        ("CL2b", "impulse", "A single gradient displaces the heavy ball by the effective step size.", "difference"),
+    for name, title, what in (
+        ("residual", "z_k moves by the effective step size times the gradient, without momentum.", "residual"),
+        ("impulse", "A single gradient displaces the heavy ball by the effective step size.", "difference"),
     ):
         wrong = f"{what} up to {path[f'{name}_wrong'].max():.2g}"
         rows.append(
             Part(
-                part,
                 title,
                 "section 1 (this project)",
-                f"largest {what} <= {TOLERANCE:g} for random beta_k in [0, 0.95]",
+                exact(f"largest {what} <= {TOLERANCE:g} for random beta_k in [0, 0.95]", Region(0.0, TOLERANCE)),
                 largest(path[name]),
-                "exact",
                 (Control("Nesterov's momentum instead of the heavy ball's", largest(other[name])),),
-                region=Region(0.0, TOLERANCE),
                 alternatives=(Alternative("c = beta / (1 - beta) although beta varies", wrong),),
             )
         )

@@ -28,7 +28,7 @@ def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) ->
     columns = results["CL1"]["forms"]
     drawn, (axis,) = make_figure(1, title="Forms of momentum against Polyak's")
     drawn.set_size_inches(7.0, 3.6)
-    forms = [form for form, *_ in FORMS.values()]
+    forms = [form for form, *_ in FORMS]
     for kind, colour, marker, label in (
         ("converted", COLOURS["clarke"], "o", "with the conversion"),
         ("unconverted", COLOURS["artificial"], "s", "control: without it"),

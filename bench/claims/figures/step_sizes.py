@@ -13,6 +13,7 @@ from matplotlib.ticker import NullFormatter
 from bench.claims.claim import Protocol, Results
 from bench.claims.step_sizes import constant_step, logarithmic_steps, slow_horizon, summable_steps
 from bench.claims.step_sizes.heavy_ball import window_ends
+from bench.claims.verdict import alone
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 METHODS = {0.0: "sgd", 0.9: "shb"}  # beta -> name in style
@@ -100,7 +101,7 @@ def _short_run(panel: Axes, protocol: Protocol, results: Results) -> None:
         ("slow_shb", r"$\alpha_k/(1-\beta) = 0.2/(k+1)$", COLOURS["shb"], "s"),
         ("good", r"$\alpha_k/(1-\beta) = 1/k^{0.9}$", COLOURS["adam"], "^"),
     ):
-        found = slow_horizon.verdict(slow_horizon.convergence(results[name], protocol["steps"]))
+        found = alone(slow_horizon.ARRIVES, slow_horizon.convergence(results[name], protocol["steps"]))
         style = {"color": colour, "marker": marker}
         _medians(panel, results[name]["distance_max"], label=f"{label}: {found.lower()}", **style)
     panel.axhline(slow_horizon.TOLERANCE, color=COLOURS["theory"], linewidth=1, linestyle="--", label="arrived below")

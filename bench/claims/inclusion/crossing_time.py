@@ -19,6 +19,7 @@ from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Resu
 from bench.claims.experiment import Experiment
 from bench.claims.inclusion.paths import heavy_ball
 from bench.claims.observers import observer
+from bench.claims.prediction import inside
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
@@ -89,16 +90,16 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         alternatives = (Alternative("prediction without 1 - beta", f"ratio {(taken / flow).mean():.3g}"),)
         rows.append(
             Part(
-                f"CL21{letter}",
                 f"{'SHB' if beta else 'SGD'} passes the artificial point of E1 as fast as the Clarke flow.",
                 "paper C-f, D4",
-                f"crossing time of [-{HALF_WIDTH:g}, {HALF_WIDTH:g}] over (1 - beta) log((1+d)/(1-d)) in [0.9, 1.1]",
+                inside(
+                    f"crossing time of [-d, d], d = {HALF_WIDTH:g}, over (1 - beta) log((1+d)/(1-d)) in [0.9, 1.1]",
+                    Region(0.9, 1.1),
+                    "ratio",
+                ),
                 Mean(taken / ((1 - beta) * flow)) if not never else None,
-                "inside",
                 (Control("start at 0, counted up to the end of the run", Mean(stayed / ((1 - beta) * flow))),),
-                region=Region(0.9, 1.1),
                 out_of_scope=f"{never} runs had not crossed by time {HORIZON:g}" if never else None,
-                unit="ratio",
                 note=f"beta = {beta:g}, effective step {protocol['effective_step']:g}; longest crossing "
                 f"{np.max(taken) / ((1 - beta) * flow):.3g} of the flow's.",
                 alternatives=alternatives if beta else (),

@@ -23,6 +23,7 @@ from bench.claims.convergence.critical_points import FLAT, sharpness
 from bench.claims.convergence.gap import hessian_of
 from bench.claims.experiment import Experiment
 from bench.claims.observers import observer
+from bench.claims.prediction import tost
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from bench.statistics.inference import Region
@@ -139,21 +140,17 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         hits = passing(protocol, results, name, "e1")[:, -1]
         controls.append(Observed(what, hits.mean() < SHARE, f"{int(hits.sum())} of {len(hits)} pass"))
     rows = []
-    for letter, (name, title) in zip("abcd", TITLES.items()):
+    for name, title in TITLES.items():
         hits = passing(protocol, results, name)
         k = first_pass(hits.mean(axis=0), at)
         when = f"from K = {k} on" if k else f"not by K = {at[-1]}"
         rows.append(
             Part(
-                f"CL46{letter}",
                 f"In the end runs pass the stationarity test of CL5 ({title}); the number of updates is reported.",
                 "D1, seed practice",
-                f"share passing at K = {at[-1]} > {SHARE:g}; no rate is predicted",
+                tost(f"share passing at K = {at[-1]} > {SHARE:g}; no rate is predicted", Region(SHARE, 1.0), "share"),
                 Proportion(int(hits[:, -1].sum()), len(hits)),
-                "tost",
                 tuple(controls),
-                region=Region(SHARE, 1.0),
-                unit="share",
                 note=f"{SHARE:.0%} of the runs pass {when}; half of them first at K = {_median(hits, at)}",
             )
         )

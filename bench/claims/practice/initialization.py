@@ -16,10 +16,11 @@ import numpy as np
 
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always, never, probability
 from bench.claims.trajectories import trajectories
-from bench.statistics.estimates import PairedMean
+from bench.statistics.estimates import PairedMean, Proportion
 from bench.statistics.inference import Region, fisher_exact
 
 PROBLEMS = ("e1", "e5", "e6")
@@ -85,37 +86,32 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     )
     total = protocol["seeds"] * len(PROBLEMS) * len(MOMENTUM)
     rows = [
-        always(
-            "CL42a",
+        Part(
             "Started at zero, SGD and SHB stay at the artificial point of E1, E5 and E6.",
             "paper C-e, D4(D)",
-            zero,
-            total,
+            always(what="ending badly"),
+            Proportion(zero, total),
             (_other_start("random start", zero, random, total, worse=False),),
-            what="ending badly",
         ),
-        never(
-            "CL42b",
+        Part(
             "Started at random, they do not end there.",
             "paper C-f, D4(B), D4(C)",
-            random,
-            total,
+            never(what="ending badly"),
+            Proportion(random, total),
             (_other_start("zero start", random, zero, total, worse=True),),
-            what="ending badly",
         ),
     ]
-    for letter, (name, (_, w0, share)) in zip("cd", GRIDS.items()):
+    for name, (_, w0, share) in GRIDS.items():
         n = protocol["grid_seeds"]
         on, near = (bad(results[f"grid {name} {start}"]) for start in ("grid", "near"))
-        row = (
-            f"CL42{letter}",
+        row = Part(
             f"A start on a dyadic grid is not random: SGD with step 1/2 from w_0 = {w0:g} ({name}).",
             "E1(iv), E6",
-            on,
-            n,
+            probability(share, "ending badly") if share < 1 else always("ending badly"),
+            Proportion(on, n),
             (_other_start(f"uniform start in {w0:g} +- 0.5", on, near, n, worse=False),),
         )
-        rows.append(probability(*row, share, what="ending badly") if share < 1 else always(*row, what="ending badly"))
+        rows.append(row)
     return [*rows, _networks(protocol, results)]
 
 
@@ -138,16 +134,12 @@ def _networks(protocol: Protocol, results: Results) -> Part:
         )
         note = f"training accuracy {mean['zero'].mean():.3f} from zero, {mean['small'].mean():.3f} from N(0, 0.1^2)"
     return Part(
-        "CL42e",
         "From all-zero weights networks learn nothing but a constant; from small random weights they learn.",
         "seed practice",
-        "difference of the training accuracies > 0.3",
+        inside("difference of the training accuracies > 0.3", Region(0.3, 1.0), "accuracy"),
         estimate,
-        "inside",
         controls,
-        region=Region(0.3, 1.0),
         out_of_scope=lacking,
-        unit="accuracy",
         note=note,
     )
 

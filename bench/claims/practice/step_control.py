@@ -19,6 +19,7 @@ import numpy as np
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.practice.grid import FACTORS, shape
+from bench.claims.prediction import inside
 from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Estimate
 from bench.statistics.inference import Region
@@ -68,7 +69,7 @@ def share(outcome: np.ndarray, factor: str) -> Estimate:
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     rows = []
-    for letter, (name, one) in zip("ab", _problems(protocol)):
+    for name, one in _problems(protocol):
         outcome = success(protocol, results, name)
         shares = {factor: share(outcome, factor) for factor in FACTORS}
         shuffled = np.random.default_rng(43).permuted(outcome, axis=1 + FACTORS.index("lr"))
@@ -76,12 +77,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         bounds = {factor: one_share.interval() for factor, one_share in shares.items()}
         rows.append(
             Part(
-                f"CL43{letter}",
                 f"Whether a run succeeds depends on the step size ({one['title']}).",
                 "seed practice",
-                f"variance share of the step size > {LEAST:g}",
+                inside(f"variance share of the step size > {LEAST:g}", Region(LEAST, 1.0), "share"),
                 shares["lr"],
-                "inside",
                 (
                     Observed(
                         "step sizes shuffled within each seed and setting",
@@ -89,8 +88,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                         f"share {chance.value:.2g} [{chance.interval()[0]:.2g}, {chance.interval()[1]:.2g}]",
                     ),
                 ),
-                region=Region(LEAST, 1.0),
-                unit="share",
                 note="shares: "
                 + ", ".join(
                     f"{NAMES[f]} {s.value:.3f} [{bounds[f][0]:.3f}, {bounds[f][1]:.3f}]" for f, s in shares.items()

@@ -24,6 +24,7 @@ from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
 from bench.claims.precision.literature import measured, percent, published, summary, table
+from bench.claims.prediction import exact, inside, point, tost
 from bench.statistics.estimates import Exact, PairedMean, Proportion
 from bench.statistics.inference import Region
 from shb.models import cnn, draw_parameters
@@ -88,24 +89,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     laws = " / ".join(f"{100 * share:.1f}" for share in law.values())
     return [
         Part(
-            "CL33a",
             "In float32, deeper networks have a differing mini-batch for more of their random initialisations.",
             "Bertoin et al. 2021",
-            f"share at L = {deepest} minus share at L = {DEPTHS[0]} > 0.01 (published 0.64)",
+            inside(
+                f"share at L = {deepest} minus share at L = {DEPTHS[0]} > 0.01 (published 0.64)",
+                Region(0.01, 1.0),
+                "share",
+            ),
             PairedMean(chain["float32"][:, last], chain["float32"][:, 0]),
-            "inside",
             (flat,),
-            region=Region(0.01, 1.0),
-            unit="share",
             note="Chain rule: " + summary(results, "float32", "chain"),
         ),
         Part(
-            "CL33b",
             "Whether gradients differ does not depend on the ReLU rule: chain and injected agree, at every exact zero.",
             "theory.md CL33 (derived)",
-            "0 disagreements between chain, injected and the existence of an exact zero, float32",
+            exact(
+                "0 disagreements between chain, injected and the existence of an exact zero, float32",
+                Region(0.0, 0.0),
+                "disagreements",
+            ),
             Exact(float(disagree["float32"]), chain["float32"].size),
-            "exact",
             (
                 Observed(
                     "float16 with the loss scaled by 2^-20, so that upstream gradients underflow",
@@ -113,73 +116,59 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"{disagree['underflow']} disagreements",
                 ),
             ),
-            region=Region(0.0, 0.0),
-            unit="disagreements",
             note=f"float16 at the usual scale: {disagree['float16']}; injected rule: "
             + summary(results, "float32", "injected"),
         ),
         Part(
-            "CL33c",
             f"The published share of float32 at L = {deepest} appears under the chain rule too.",
             "Bertoin et al. 2021",
-            f"published {percent(published('float32', deepest))} %",
+            point(
+                f"published {percent(published('float32', deepest))} %",
+                published("float32", deepest).value,
+                0.15,
+                "share",
+            ),
             measured(results, "float32", deepest, "chain"),
-            "contains",
             (flat,),
-            target=published("float32", deepest).value,
-            resolution=0.15,
-            unit="share",
             note="Zeros of float32 depend on the order of summation: the published ones are of a GPU, these of "
             "this machine, so a moderate difference is no contradiction.",
         ),
         Part(
-            "CL33d",
             "In float16 nearly every initialisation has a differing mini-batch, because pre-activations underflow.",
             "Bertoin et al. 2021; underflow law (derived)",
-            f"share at L = 2 in [0.7, 1]; law {laws} % for L = 1, 2, 3, 5, 6",
+            tost(f"share at L = 2 in [0.7, 1]; law {laws} % for L = 1, 2, 3, 5, 6", Region(0.7, 1.0), "share"),
             measured(results, "float16", 2, "chain"),
-            "tost",
             (Observed("float32, same L", _less(results, 0.7), percent(measured(results, "float32", 2, "chain"))),),
-            region=Region(0.7, 1.0),
-            unit="share",
             note=summary(results, "float16", "chain") + f"; the law says {laws} %",
         ),
         Part(
-            "CL33e",
             "In float64 fewer than half of the random initialisations have a differing mini-batch.",
             "Bertoin et al. 2021",
-            f"share at L = {deepest} < 0.5",
+            tost(f"share at L = {deepest} < 0.5", Region(0.0, 0.5), "share"),
             double,
-            "tost",
-            # not float32, whose share is near 1/2 and depends on how a processor orders its sums
             (structural, Observed("float16", *_more(results, deepest))),
-            region=Region(0.0, 0.5),
-            unit="share",
             note="By depth the public notebook skips the comparison in float64: its 0 is not a measurement.",
         ),
         Part(
-            "CL33f",
             "Structural zeros (zero bias, empty border) split the gradients in every precision.",
             "E10",
-            "share at least 3/4 in float64 (1 by E10, which these sizes do not tell from 3/4)",
+            tost(
+                "share at least 3/4 in float64 (1 by E10, which these sizes do not tell from 3/4)",
+                Region(0.75, 1.0),
+                "share",
+            ),
             border["float64"],
-            "tost",
             (Observed("random biases, float64", double.value == 0, f"{double.hits} of {double.n}"),),
-            region=Region(0.75, 1.0),
-            unit="share",
             note=structural.shown,
         ),
         Part(
-            "CL33g",
             "The underflow law, with the density measured here, gives the published share of float16 at L = 1.",
             "underflow law (derived); Bertoin et al. 2021",
-            f"law {100 * law[1]:.1f} %, inside the interval of the published share",
+            point(
+                f"law {100 * law[1]:.1f} %, inside the interval of the published share", float(law[1]), 0.03, "share"
+            ),
             published("float16", 1),
-            "contains",
             (Observed("the law without subnormal numbers", normal > 0.95, f"{100 * normal:.1f} %"),),
-            target=float(law[1]),
-            resolution=0.03,
-            unit="share",
             note=f"measured here: {percent(measured(results, 'float16', 1, 'chain'))} %",
         ),
     ]

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.prediction import exact
 from bench.statistics.estimates import Exact
 from bench.statistics.inference import Region
 from shb.nonsmooth import min_norm_point, relu
@@ -171,31 +172,37 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     injected, opposite = (int((values > TOLERANCE).sum()) for values in (own["injected"], results["e5"]["zero"]))
     within = Observed("networks with biases", worst <= TOLERANCE, f"largest distance {worst:.2g}")
 
-    def violated(id: str, name: str, title: str, source: str) -> Part:
+    def violated(name: str, title: str, source: str) -> Part:
         region = Region(TOLERANCE, float("inf"))
         smallest = Exact(float(results[name]["zero"].min()), n)
         predicted = f"smallest distance > {TOLERANCE:g} of the gradient (t = 0)"
-        return Part(id, title, source, predicted, smallest, "exact", (within,), region=region, unit="relative")
+        return Part(
+            title,
+            source,
+            exact(predicted, region, "relative"),
+            smallest,
+            (within,),
+        )
 
     return [
         Part(
-            "CL37a",
             "With a bias for every unit, backpropagation of one sample is a Clarke subgradient at exact kinks.",
             "Lee et al. 2023",
-            f"largest distance to the hull of limiting gradients <= {TOLERANCE:g} (t = 0, 1/2, 1)",
+            exact(
+                f"largest distance to the hull of limiting gradients <= {TOLERANCE:g} (t = 0, 1/2, 1)",
+                Region(0.0, TOLERANCE),
+                "relative",
+            ),
             Exact(worst, 3 * n),
-            "exact",
             (
                 Observed("two ReLUs without biases (E5)", opposite == n, f"{opposite} of {n} outside"),
                 Observed("the injected rule (t = 1/2)", injected > n / 2, f"{injected} of {n} outside"),
             ),
-            region=Region(0.0, TOLERANCE),
-            unit="relative",
             note=f"{complete} of {n} instances showed all 2^m patterns of their m kinks "
             f"(m = {own['kinks'].min():.0f} .. {own['kinks'].max():.0f}).",
         ),
-        violated("CL37b", "e5", "Without biases it need not be one (E5).", "E5"),
-        violated("CL37c", "e1", "The sum over two samples need not be one, although each term is (E1).", "E1, type S"),
+        violated("e5", "Without biases it need not be one (E5).", "E5"),
+        violated("e1", "The sum over two samples need not be one, although each term is (E1).", "E1, type S"),
     ]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.pool_accuracy import pooled
+from bench.claims.prediction import inside, tost
 from bench.statistics.estimates import PairedMean
 from bench.statistics.inference import Region
 
@@ -56,43 +57,33 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     ordinary = Control("float32, b = 100", drop("float32", 100))
     others = "; ".join(shown("float32", beta) for beta in (0, 1, 10, 1e4, 1e6))
 
-    def harmless(id: str, title: str, dtype: str, beta: float, control: Control | Observed, note: str) -> Part:
+    def harmless(title: str, dtype: str, beta: float, control: Control | Observed, note: str) -> Part:
         return Part(
-            id,
             title,
             "hypothesis (this project)",
-            "loss of test accuracy within 2 points of ordinary max-pooling",
+            tost("loss of test accuracy within 2 points of ordinary max-pooling", Region(-MARGIN, MARGIN), "accuracy"),
             drop(dtype, beta, "ties"),
-            "tost",
             (control,),
-            region=Region(-MARGIN, MARGIN),
-            unit="accuracy",
             note=note,
         )
 
-    def collapsed(id: str, title: str, source: str, dtype: str, beta: float, low: float, note: str = "") -> Part:
-        predicted = f"loss of test accuracy in [{low:g}, 1]"
-        region, found = Region(low, 1.0), drop(dtype, beta)
-        return Part(id, title, source, predicted, found, "inside", (ordinary,), region, unit="accuracy", note=note)
+    def collapsed(title: str, source: str, dtype: str, beta: float, low: float, note: str = "") -> Part:
+        predicted = inside(f"loss of test accuracy in [{low:g}, 1]", Region(low, 1.0), "accuracy")
+        return Part(title, source, predicted, drop(dtype, beta), (ordinary,), note=note)
 
     def forms(dtype: str, beta: float) -> str:
         return "; ".join(shown(dtype, beta, form) for d, b, form in ARMS if (d, b) == (dtype, beta))
 
     return [
         Part(
-            "CL36a",
             "In float32 the Jacobian parameter b <= 100 of max-pooling does not change the accuracy.",
             "Boustany 2024",
-            "loss of test accuracy at b = 100 within 2 points",
+            tost("loss of test accuracy at b = 100 within 2 points", Region(-MARGIN, MARGIN), "accuracy"),
             drop("float32", 100),
-            "tost",
             (collapse,),
-            region=Region(-MARGIN, MARGIN),
-            unit="accuracy",
             note=others + "; at this size no b harms float32, so the control is of another precision",
         ),
         collapsed(
-            "CL36b",
             "In float16 training collapses at b = 1e3.",
             "Boustany 2024",
             "float16",
@@ -101,7 +92,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             forms("float16", 1e3),
         ),
         collapsed(
-            "CL36c",
             "In float32 without batch normalisation training partly collapses at b = 1e4.",
             "Boustany 2024",
             "float32",
@@ -110,7 +100,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "published for VGG11 and ResNet18 on CIFAR-10, which are out of reach here",
         ),
         harmless(
-            "CL36d",
             "In float32 a Jacobian of size 1e6 at ties alone, without rounding, does no harm.",
             "float32",
             1e6,
@@ -118,7 +107,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             forms("float32", 1e6),
         ),
         harmless(
-            "CL36e",
             "In float16 the collapse at b = 1e3 is one of rounding: without it there is none.",
             "float16",
             1e3,
@@ -131,7 +119,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             forms("float16", 1e3),
         ),
         harmless(
-            "CL36f",
             "In bfloat16 the loss at b = 100 is one of rounding: without it there is none.",
             "bfloat16",
             100,

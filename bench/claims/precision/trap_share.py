@@ -21,6 +21,7 @@ import bench.claims.precision.lattice  # noqa: F401  registers the observer
 from bench.cell.problem import DTYPES
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside, tost
 from bench.claims.trajectories import trajectories
 from bench.statistics.bootstrap import Bootstrap
 from bench.statistics.estimates import Proportion
@@ -102,16 +103,22 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         wrong = values.mean() / law[name].mean() / EPS[other]
         shown = f"ratio {wrong:.3g} with the eps of {other}"
         control = Observed("the law with the eps of another format", wrong not in region, shown)
-        return found, "inside", (control,), region
+        return found, control, region
 
-    def law_part(id: str, title: str, predicted: str, found: tuple, note: str) -> Part:
-        return Part(id, title, "L8, lattice law", predicted, *found, unit="ratio", note=note)
+    def law_part(title: str, predicted: str, found: tuple, note: str) -> Part:
+        estimate, control, region = found
+        return Part(title, "L8, lattice law", inside(predicted, region, "ratio"), estimate, (control,), note=note)
 
-    def rare(
-        id: str, title: str, source: str, hits: Proportion, bound: float, control: Observed, note: str = ""
-    ) -> Part:
+    def rare(title: str, source: str, hits: Proportion, bound: float, control: Observed, note: str = "") -> Part:
         region, predicted = Region(0.0, bound), f"trapped share < {bound:g}"
-        return Part(id, title, source, predicted, hits, "tost", (control,), region=region, unit="share", note=note)
+        return Part(
+            title,
+            source,
+            tost(predicted, region, "share"),
+            hits,
+            (control,),
+            note=note,
+        )
 
     many = Observed("SGD in bfloat16", half[0].value > protocol["bound"], text(half[0]))
     shb, fused = pooled(results, "shb", FORMATS), pooled(results, "fused", FORMATS[:2])
@@ -119,12 +126,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     touch = ", ".join(f"{d} {share(results, f'shb_{d}', 'touched').value:.2g}" for d in FORMATS)
     return [
         Part(
-            "CL32a",
             "SGD is trapped at an artificial point in proportion to the spacing of the floating-point numbers.",
             "L8",
-            "share in bfloat16 / share in float16 in [5, 16] (ratio of spacings 8)",
+            inside("share in bfloat16 / share in float16 in [5, 16] (ratio of spacings 8)", Region(5.0, 16.0), "ratio"),
             ratio(results["sgd_bfloat16"]["trapped"], results["sgd_float16"]["trapped"]),
-            "inside",
             (
                 Observed(
                     "started at the artificial point (CL22)",
@@ -132,27 +137,22 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"{text(start['sgd'])}: the same share 1 in every format, ratio 1",
                 ),
             ),
-            region=Region(5.0, 16.0),
-            unit="ratio",
             note=f"SGD that rounds alpha v before it subtracts (else see CL32h); bfloat16: {text(half[0])}; float16: "
             f"{text(half[1])}",
         ),
         law_part(
-            "CL32b",
             "The share of trapped SGD runs is the one that the lattice law predicts (bfloat16).",
             f"measured share / (eps x {law['sgd'].mean():.3g}) in [0.8, 1.25]",
             against_law("sgd", "bfloat16", "float16", "trapped", close),
             f"constant measured in float64: {law['sgd'].mean():.3g}",
         ),
         law_part(
-            "CL32c",
             "The share of trapped SGD runs is the one that the lattice law predicts (float16).",
             f"measured share / (eps x {law['sgd'].mean():.3g}) in [0.67, 1.5]",
             against_law("sgd", "float16", "bfloat16", "trapped", loose),
             "",
         ),
         rare(
-            "CL32d",
             "In float32 SGD is practically never trapped.",
             "L8",
             share(results, "sgd_float32"),
@@ -160,9 +160,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             many,
             f"the lattice law says {law['sgd'].mean() * EPS['float32']:.2g}",
         ),
-        rare("CL32e", "In float64 SGD is not trapped.", "L8", share(results, "sgd_float64"), 1e-4, many),
+        rare("In float64 SGD is not trapped.", "L8", share(results, "sgd_float64"), 1e-4, many),
         rare(
-            "CL32f",
             "The heavy ball is trapped in no format, although it touches the artificial point in 16-bit formats.",
             "D4(D), L8",
             shb,
@@ -171,14 +170,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             f"share of runs that touch: {touch}",
         ),
         law_part(
-            "CL32g",
             "The heavy ball touches the artificial point as often as the lattice law predicts (bfloat16).",
             f"measured share / (eps x {law['shb'].mean():.3g}) in [0.8, 1.25]",
             against_law("shb", "bfloat16", "float16", "touched", close),
             f"constant measured in float64: {law['shb'].mean():.3g}",
         ),
         rare(
-            "CL32h",
             "SGD whose update w - alpha v is rounded only once is not trapped even in 16-bit formats.",
             "lattice law (correction to L8)",
             fused,

@@ -17,6 +17,7 @@ import bench.claims.precision.held_out  # noqa: F401  registers the observer
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.bifurcation import DEPTHS, ensembles
+from bench.claims.prediction import inside, tost
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Mean, PairedMean, Proportion
 from bench.statistics.inference import Region
@@ -72,18 +73,18 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         for rule in change
     }
 
-    def effect(id: str, rule: str, other: str, low: float, high: float, words: str) -> Part:
+    def effect(rule: str, other: str, low: float, high: float, words: str) -> Part:
         return Part(
-            id,
             f"One exact zero changes the gradient of the first layer {words} under the {rule} rule.",
             "theory.md CL34 (derived)",
-            f"mean log10 of the relative change in [{low:g}, {high:g}], L = {DEPTH}, float32",
+            inside(
+                f"mean log10 of the relative change in [{low:g}, {high:g}], L = {DEPTH}, float32",
+                Region(low, high),
+                "log10",
+            ),
             None if few else Mean(change[rule]),
-            "inside",
             () if few else (Control(f"the {other} rule", Mean(change[other])),),
-            region=Region(low, high),
             out_of_scope="fewer than two initialisations with an exact zero" if few else None,
-            unit="log10",
             note=f"median change by depth: {by_depth[rule]}",
         )
 
@@ -107,58 +108,50 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return Proportion(int(other.sum()), len(other))
 
     return [
-        effect("CL34a", "chain", "injected", -3.0, -2.0, "by 0.1 to 1 %"),
-        effect("CL34b", "injected", "chain", 1.0, 2.0, "by 10 to 100 times its norm"),
+        effect("chain", "injected", -3.0, -2.0, "by 0.1 to 1 %"),
+        effect("injected", "chain", 1.0, 2.0, "by 10 to 100 times its norm"),
         Part(
-            "CL34c",
             "In float32 training hardly ever asks for ReLU'(0): with t = 0 and 1 runs end the same to the last image.",
             "theory.md CL34 (derived)",
-            "share of runs with another test accuracy at most 1/2 (MNIST, chain rule)",
+            tost("share of runs with another test accuracy at most 1/2 (MNIST, chain rule)", Region(0.0, 0.5), "share"),
             moved("mnist"),
-            "tost",
             (Control("bfloat16, where exact zeros are frequent (digits)", moved("coarse")),),
-            region=Region(0.0, 0.5),
-            unit="share",
             note="So float32 cannot tell the rules apart at this size: accuracy "
             f"{mean('mnist_chain_0')} under the chain rule, {mean('mnist_injected_1')} under the injected one, t = 1.",
         ),
         Part(
-            "CL34d",
             "With the chain rule ReLU'(0) does not matter even where exact zeros are frequent (bfloat16).",
             "theory.md CL34 (derived)",
-            "test accuracy of t = 1 minus t = 0 within 2 points (digits)",
+            tost(
+                "test accuracy of t = 1 minus t = 0 within 2 points (digits)",
+                Region(-COARSE_MARGIN, COARSE_MARGIN),
+                "accuracy",
+            ),
             drop("coarse_chain_1", "coarse_chain_0"),
-            "tost",
             (fell,),
-            region=Region(-COARSE_MARGIN, COARSE_MARGIN),
-            unit="accuracy",
             note="accuracy "
             + ", ".join(f"{mean(f'coarse_chain_{t}')}" for t in ("1", "half", "0"))
             + " for t = 1, 1/2, 0",
         ),
         Part(
-            "CL34e",
             "The injected rule of the published code makes training collapse where exact zeros are frequent, t = 1.",
             "Bertoin et al. 2021; theory.md CL34",
-            "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)",
+            inside(
+                "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)", Region(0.5, 1.0), "accuracy"
+            ),
             collapse,
-            "inside",
             (safe("1"),),
-            region=Region(0.5, 1.0),
-            unit="accuracy",
             note="The published accuracies for t != 0 belong to the injected rule only; with the chain rule they do "
             "not appear.",
         ),
         Part(
-            "CL34f",
             "The injected rule makes training collapse for t = 1/2 too, as published.",
             "Bertoin et al. 2021; theory.md CL34",
-            "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)",
+            inside(
+                "loss of test accuracy in [0.5, 1] (bfloat16; published ResNet18: 0.8)", Region(0.5, 1.0), "accuracy"
+            ),
             drop("coarse_chain_0", "coarse_injected_half"),
-            "inside",
             (safe("half"),),
-            region=Region(0.5, 1.0),
-            unit="accuracy",
         ),
     ]
 

@@ -22,6 +22,7 @@ from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.precision.bifurcation import DEPTHS, ensembles
 from bench.claims.precision.literature import implied_rate
+from bench.claims.prediction import inside
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Mean, PairedMean, Poisson
 from bench.statistics.inference import Region
@@ -75,25 +76,27 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     published32, published16 = Region(min(implied), max(implied)), Region(5e-9, 1.2e-7)
     return [
         Part(
-            "CL35a",
             "In float32 a pre-activation is exactly 0 a few times in a billion ReLU calls.",
             "Bertoin et al. 2021",
-            f"rate per call in {published32}, as the published shares of random initialisations imply",
+            inside(
+                f"rate per call in {published32}, as the published shares of random initialisations imply",
+                published32,
+                "per call",
+            ),
             single,
-            "inside",
             (integers,),
-            region=published32,
-            unit="per call",
             note=f"variance / mean over initialisations {dispersion(results['float32']):.2g}; after training: "
             f"{after['float32'].count} zeros in {calls:.3g} calls",
         ),
         Part(
-            "CL35b",
             "In float16 exact zeros are underflows: their number is 2^-24 times the density of pre-activations at 0.",
             "underflow law (derived)",
-            "mean over initialisations of zeros counted / zeros predicted in [0.8, 1.25]",
+            inside(
+                "mean over initialisations of zeros counted / zeros predicted in [0.8, 1.25]",
+                Region(0.8, 1.25),
+                "ratio",
+            ),
             law,
-            "inside",
             (
                 Observed(
                     "the law on float32",
@@ -106,17 +109,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"{unfused.value:.2g} per call",
                 ),
             ),
-            region=Region(0.8, 1.25),
-            unit="ratio",
             note=f"{half['zeros'].sum():.0f} zeros; variance / mean over initialisations {dispersion(half):.2g}",
         ),
         Part(
-            "CL35c",
             "In float16 deeper layers meet more exact zeros at initialisation.",
             "Bertoin et al. 2021; underflow law (derived)",
-            "zeros of layer 6 minus zeros of layer 1 > 0.1 per initialisation",
+            inside("zeros of layer 6 minus zeros of layer 1 > 0.1 per initialisation", Region(0.1, math.inf), "zeros"),
             PairedMean(half["zeros"][:, -1], half["zeros"][:, 0]),
-            "inside",
             (
                 Observed(
                     "float32, same difference below half of it",
@@ -126,20 +125,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     + ", ".join(f"{z:.2g}" for z in results["float32"]["zeros"].mean(0)),
                 ),
             ),
-            region=Region(0.1, math.inf),
-            unit="zeros",
             note="zeros per layer and initialisation: " + ", ".join(f"{z:.3g}" for z in half["zeros"].mean(0)),
         ),
         Part(
-            "CL35d",
             "Trained networks meet exact zeros in float16 at the published rate.",
             "Bertoin et al. 2021",
-            "rate per call in [5e-9, 1.2e-7] after training",
+            inside("rate per call in [5e-9, 1.2e-7] after training", published16, "per call"),
             after["float16"],
-            "inside",
             (integers,),
-            region=published16,
-            unit="per call",
             note=f"before training the rate at depth 6 is {rate(half).value:.2g}",
         ),
     ]

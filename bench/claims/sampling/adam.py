@@ -50,30 +50,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     where = ", ".join(PROBLEMS).upper()
     start = "the same runs from w_0 = 0"
     return [
-        always(
-            "CL40a",
+        Part(
             f"Started at the artificial point of {where}, Adam never moves.",
             "paper C-e, theory.md CL40",
-            zero,
-            total,
+            always(),
+            Proportion(zero, total),
             (Control("ReLU'(0) = 1/2", Proportion(half, total)),),
         ),
-        never(
-            "CL40b",
+        Part(
             "From a random start Adam is not trapped.",
             "theory.md CL40 (Xiao et al.)",
-            random,
-            total,
+            never(),
+            Proportion(random, total),
             (Control(start, Proportion(zero, total)),),
         ),
-        never(
-            "CL40c",
+        Part(
             "From a random start, under symmetric noise, Adam ends near the Clarke point.",
             "theory.md CL40 (Xiao et al.)",
-            far,
-            total,
+            never(what=f"farther than {protocol['near']:g}"),
+            Proportion(far, total),
             (Control(start, Proportion(stuck, total)),),
-            what=f"farther than {protocol['near']:g}",
         ),
     ]
 

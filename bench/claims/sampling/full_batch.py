@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import exact, tost
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Exact, MeanDifference, PairedMean
@@ -73,37 +74,35 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     n = protocol["points"]
     repaired = max(float((half[name] / results[f"{name} oracle t=0.0"]["gradient"]).max()) for name in PROBLEM)
     oracle = Part(
-        "CL38a",
         "At an artificial point backpropagation through all the data returns 0, where the true gradient is not 0.",
         "paper C-e, E1, E6",
-        "error of the full-batch oracle = 100 % of the gradient (E1, E6)",
+        exact(
+            "error of the full-batch oracle = 100 % of the gradient (E1, E6)",
+            Region(1 - 1e-12, 1 + 1e-12),
+            "of the gradient",
+        ),
         Exact(1 + error, n),
-        "exact",
         (
             Observed(f"the same at {n} random points", elsewhere < 1e-9, f"largest error {elsewhere:.1g}"),
             Control("ReLU'(0) = 1/2, at 0", Exact(repaired, n)),
         ),
-        region=Region(1 - 1e-12, 1 + 1e-12),
-        unit="of the gradient",
         note=f"the true gradient at 0 is {results['E1 oracle t=0.0']['gradient'][0]:.3g} at E1",
     )
     stuck = [results[f"{p} {o} {how}"] for p in PROBLEM for o in MOMENTUM for how in ("sampled", "full")]
     moved = max(float(one["artificial_distance"].max()) for one in stuck)
     freed = [float(results[f"{p} {o} clarke"]["artificial_distance"].min()) for p in PROBLEM for o in MOMENTUM]
     trap = Part(
-        "CL38b",
         "Started at the artificial point, full-batch descent is as stuck as mini-batch descent.",
         "paper C-e, D4(D)",
-        "|w_K| = 0 exactly, for SGD and SHB, sampled and full batch, E1 and E6",
+        exact(
+            "|w_K| = 0 exactly, for SGD and SHB, sampled and full batch, E1 and E6", Region(0.0, 0.0), "largest |w_K|"
+        ),
         Exact(moved, sum(len(one["artificial_distance"]) for one in stuck)),
-        "exact",
         (
             Control(
                 "the Clarke subgradient instead, same start and steps: smallest |w_K|", Exact(min(freed), len(freed))
             ),
         ),
-        region=Region(0.0, 0.0),
-        unit="largest |w_K|",
     )
     return [oracle, trap, _random(protocol, results)]
 
@@ -113,18 +112,18 @@ def _random(protocol: Protocol, results: Results) -> Part:
     gap = protocol["step"]["E1"] * decay(protocol, protocol["steps"] - 1) / 4  # tr Cov(v) = 1 at E1
     trap = results["E1 shb sampled"]["objective"]
     return Part(
-        "CL38c",
         "From the same random start, mini-batch and full-batch SHB end at the same objective up to the noise of L3.",
         "D1, L3",
-        f"mean difference of F(w_K) within {MARGIN:g} of alpha_K / (4 (1 - beta)), E1",
+        tost(
+            f"mean difference of F(w_K) within {MARGIN:g} of alpha_K / (4 (1 - beta)), E1",
+            Region(-MARGIN, MARGIN),
+            "gaps of L3",
+        ),
         PairedMean(sampled / gap, full / gap),
-        "tost",
         (
             Control("constant step", PairedMean(constant / gap, full / gap)),
             Control("started at the artificial point", MeanDifference(trap / gap, full / gap)),
         ),
-        region=Region(-MARGIN, MARGIN),
-        unit="gaps of L3",
         note="L3 predicts a difference of 1: the full batch has no noise",
     )
 

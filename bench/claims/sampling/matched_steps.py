@@ -17,6 +17,7 @@ import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside, point, tost
 from bench.claims.sampling.networks import networks
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import PairedMean, ratio_of_means
@@ -89,20 +90,16 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     minimum = {"E1": -0.5, "E6": e6_minimum()}
     gaps = {f"{p} {how}": results[f"{p} {how}"]["objective_at"] - minimum[p] for p in PROBLEM for how in FACTOR}
     rows = []
-    for letter, name in zip("ab", PROBLEM):
+    for name in PROBLEM:
         sgd, shb, unmatched = (gaps[f"{name} {how}"][:, -1] for how in FACTOR)
         where = "E1" if name == "E1" else "E6 on the diabetes data"
         rows.append(
             Part(
-                f"CL39{letter}",
                 f"SHB with step alpha ends with the mean gap of SGD with step alpha/(1 - beta) ({where}).",
                 "D1, L3",
-                "ratio of the mean gaps 1 +- 0.1, beta = 0.9",
+                inside("ratio of the mean gaps 1 +- 0.1, beta = 0.9", Region(0.9, 1.1), "ratio"),
                 ratio_of_means(shb, sgd),
-                "inside",
                 (Control("SHB with the step of SGD", ratio_of_means(unmatched, sgd)),),
-                region=Region(0.9, 1.1),
-                unit="ratio",
             )
         )
     return [*rows, _early(protocol, gaps), *_networks(protocol, results)]
@@ -123,16 +120,11 @@ def _early(protocol: Protocol, gaps: Mapping[str, np.ndarray]) -> Part:
     target = expected_gap(protocol, BETA, k) / expected_gap(protocol, 0.0, k)
     low, high = shb.interval()
     return Part(
-        "CL39c",
         f"Early, after {k} steps, they differ as the exact second moments at E1 say.",
         "this project (second moments of E1)",
-        f"ratio of the mean gaps {target:.3g}",
+        point(f"ratio of the mean gaps {target:.3g}", target, 0.1 * target, "ratio"),
         shb,
-        "contains",
         (Control("SHB with the step of SGD", unmatched),),
-        target=target,
-        resolution=0.1 * target,
-        unit="ratio",
         alternatives=(
             Alternative(
                 "the asymptotic ratio 1", f"{'inside' if low <= 1 <= high else 'outside'} [{low:.3g}, {high:.3g}]"
@@ -143,10 +135,10 @@ def _early(protocol: Protocol, gaps: Mapping[str, np.ndarray]) -> Part:
 
 def _networks(protocol: Protocol, results: Results) -> list[Part]:
     """One part for each network: differences of opposite sign must not cancel."""
-    return [_network(name, letter, results) for letter, name in zip("defghijk", protocol["networks"])]
+    return [_network(name, results) for name in protocol["networks"]]
 
 
-def _network(name: str, letter: str, results: Results) -> Part:
+def _network(name: str, results: Results) -> Part:
     lacking = None if f"{name} sgd" in results else f"data set absent, for {name}"
     estimate, controls = None, ()
     if lacking is None:
@@ -156,16 +148,12 @@ def _network(name: str, letter: str, results: Results) -> Part:
         # by its mean: the interval of ten seeds is wide, and training amplifies how a processor rounds
         controls = (Observed("SHB with the step of SGD", abs(wrong.value) > MARGIN, f"[{low:.2g}, {high:.2g}]"),)
     return Part(
-        f"CL39{letter}",
         f"A network ends with the same training loss under SHB and SGD with the matched step ({name}).",
         "D1",
-        f"mean log ratio of the losses within {MARGIN:g}",
+        tost(f"mean log ratio of the losses within {MARGIN:g}", Region(-MARGIN, MARGIN), "log ratio"),
         estimate,
-        "tost",
         controls,
-        region=Region(-MARGIN, MARGIN),
         out_of_scope=lacking,
-        unit="log ratio",
     )
 
 

@@ -29,6 +29,7 @@ import bench.claims.sampling.monitors  # noqa: F401  registers its observers
 from bench.claims.artificial.comparable import ARTIFICIAL
 from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import exact, inside, tost
 from bench.claims.sampling.networks import networks, out_of_scope, worst
 from bench.claims.sampling.oracles import spec
 from bench.claims.trajectories import trajectories
@@ -125,7 +126,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     lacking = out_of_scope(protocol, {name: None for name in results if name.endswith(" random")})
     if lacking:
         return [
-            Part("CL41", CLAIM.title, CLAIM.source, "", None, "exact", (), region=Region(), out_of_scope=lacking),
+            Part(
+                CLAIM.title,
+                CLAIM.source,
+                exact("", Region()),
+                None,
+                (),
+                out_of_scope=lacking,
+            ),
         ]
     random = {name: results[f"{name} random"] for name in protocol["networks"]}
     diverged = int(sum(one["diverged"].sum() for one in random.values()))
@@ -140,9 +148,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 def _settling(protocol: Protocol, results: Results, random: Results) -> list[Part]:
     first, last = (k + 1 + K0 for k in (protocol["first_window"], protocol["steps"]))
     rows = []
-    for letter, title, statistic, most, quantity in (
-        ("a", "settles", lambda c: slopes(c, protocol), -Q / 2, "slope of log Osc_K against log K"),
-        ("b", "comes nearer to Clarke stationarity", fall, Q / 4 * math.log(first / last), "change of log m_eps"),
+    for title, statistic, most, quantity in (
+        ("settles", lambda c: slopes(c, protocol), -Q / 2, "slope of log Osc_K against log K"),
+        ("comes nearer to Clarke stationarity", fall, Q / 4 * math.log(first / last), "change of log m_eps"),
     ):
         runs = {
             kind: {name: results[f"{name} {kind}"] for name in protocol["noisy"]} for kind in ("decaying", "constant")
@@ -154,14 +162,11 @@ def _settling(protocol: Protocol, results: Results, random: Results) -> list[Par
         others = ", ".join(f"{name} {statistic(one).mean():.2f}" for name, one in random.items())
         rows.append(
             Part(
-                f"CL41{letter}",
                 f"Under noise that stays a network {title}, at least half as fast as the step size asks.",
                 "D1, D4",
-                f"{quantity} at most {most:.3g} in the worst network",
+                inside(f"{quantity} at most {most:.3g} in the worst network", Region(high=most)),
                 worst_one,
-                "inside",
                 tuple(Control(f"constant step, {name}", mean) for name, mean in constant.items()),
-                region=Region(high=most),
                 out_of_scope=f"{lost} runs diverged" if lost else None,
                 note=f"{shown}; without such a control, batches of 32 (n = {protocol['seeds']}): {others}",
             )
@@ -188,31 +193,23 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
 
     return [
         Part(
-            "CL41c",
             "From a random start the input of a ReLU is almost never exactly 0.",
             "D4, theory.md CL35",
-            f"share of exact zeros < {ZERO_BUDGET:g} (float32)",
+            tost(f"share of exact zeros < {ZERO_BUDGET:g} (float32)", Region(0.0, ZERO_BUDGET), "per input"),
             Poisson(int(zeros), inputs),
-            "tost",
             (
                 Control("all-zero start", frozen),
                 Observed("E10, zero bias", kinked > 0.1, f"{kinked:.3g} of the runs end on the kink b = 0"),
             ),
-            region=Region(0.0, ZERO_BUDGET),
             out_of_scope=scope,
-            unit="per input",
         ),
         Part(
-            "CL41d",
             "From a random start no network stalls.",
             "D4",
-            f"fewer than {STALL} updates in a row without effect",
+            exact(f"fewer than {STALL} updates in a row without effect", Region(0, STALL - 1), "updates"),
             stall(*random.values()),
-            "exact",
             (Control("E10, zero bias", stall(border)),),
-            region=Region(0, STALL - 1),
             out_of_scope=scope,
-            unit="updates",
         ),
     ]
 
@@ -227,25 +224,18 @@ def _from_zero(protocol: Protocol, results: Results) -> list[Part]:
     dead = border["clarke_distance"][border["longest_stall"] >= STALL]
     return [
         Part(
-            "CL41e",
             "From the all-zero start a network is frozen but for its last bias.",
             "seed practice, theory.md CL41",
-            "share of parameters that move < 1 %",
+            exact("share of parameters that move < 1 %", Region(0.0, 0.01), "share"),
             Exact(moved, runs),
-            "exact",
             (Control("random start", Exact(free, runs)),),
-            region=Region(0.0, 0.01),
-            unit="share",
         ),
         Part(
-            "CL41f",
             "That frozen point is Clarke critical, not artificial, and the stationarity measure says so.",
             "this project (derivation in sampling/networks_converge.py)",
-            f"m_eps < {ARTIFICIAL:g} at the end",
+            inside(f"m_eps < {ARTIFICIAL:g} at the end", Region(0.0, ARTIFICIAL)),
             Mean(worst({name: one["stationarity"][:, -1] for name, one in started.items()})),
-            "inside",
             (Control("E6 on the diabetes data, frozen at 0", Mean(artificial)),),
-            region=Region(0.0, ARTIFICIAL),
             note=f"the stalled runs of E10 are Clarke critical too, at distance {dead.max(initial=0.0):.2g}",
         ),
     ]

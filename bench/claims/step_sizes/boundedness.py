@@ -12,11 +12,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import inside, tost
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, worst
 from bench.claims.trajectories import trajectories
-from bench.claims.verdict import Evidence, Verdict, judge
+from bench.claims.verdict import Verdict, alone
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
@@ -83,31 +84,23 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     grown = growth(results, "cross_entropy")
     return [
         Part(
-            "CL18a",
             "At E1 and E6 the iterates stay bounded: assumption A5 holds there.",
             "A5, an assumption of D1 (this project)",
-            f"share with sup |w_k| > 1e6 below 0.001, beta in {BETAS}",
+            tost(f"share with sup |w_k| > 1e6 below 0.001, beta in {BETAS}", RARE, "share"),
             share,
-            "tost",
             (
                 Control(f"constant step {UNSTABLE:g} at beta = 0.9", shares["unstable"]),
                 Control("from w_0 = 10 with alpha_0 = 1", shares["quartic"], "F = w^4/4"),
             ),
-            region=RARE,
-            unit="share",
             note=f"Worst case: {case}. Largest sup |w_k|: {', '.join(f'{n}: {sups[n]:.2f}' for n in closed)}.",
         ),
         quartic_part(results["quartic"], results["quartic small"], small),
         Part(
-            "CL18c",
             "Under cross-entropy on separable data the weights of a network keep growing: A5 is not met there.",
             "no bounded minimising sequence (this project)",
-            f"log of sup |w_k| up to K over that up to K/4 at least {GROWING.low:g}",
+            inside(f"log of sup |w_k| up to K over that up to K/4 at least {GROWING.low:g}", GROWING, "growth"),
             grown,
-            "inside",
             (Control("squared loss, same network and data", growth(results, "squared")),),
-            region=GROWING,
-            unit="growth",
             note=f"MLP 64-16-10 on digits, K = {protocol['network_steps']}; sup |w_k| at K "
             + ", ".join(f"{loss} {results[f'network {loss}']['sup_norm'].mean():.2f}" for loss in NETWORK_LR)
             + ". Growth below the bound would be no proof of A5.",
@@ -124,20 +117,17 @@ def quartic_part(columns: Columns, small: Columns, escaped_small: Proportion) ->
 
     region = Region(0.95, 1.0)
     (estimate, scope), (near, near_scope) = convergence(columns), convergence(small)
-    evidence = Evidence("small", near, "tost", region, controls=(True,), out_of_scope=near_scope)
-    verdict = judge([evidence])[0].verdict
+    prediction = tost("OUT-OF-SCOPE: w^4/4 from w_0 = 10 with alpha_0 = 1 diverges", region, "share")
+    verdict = Verdict.OUT_OF_SCOPE if near_scope else alone(prediction, near)
     shown = f"{verdict}, {escaped_small.hits} of {escaped_small.n} escaped"
     return Part(
-        "CL18b",
         "Where the iterates run away the claim of convergence is out of scope, not refuted.",
         "A5, test of the verdicts",
-        "OUT-OF-SCOPE: w^4/4 from w_0 = 10 with alpha_0 = 1 diverges",
+        prediction,
         estimate,
-        "tost",
         (Observed(f"same problem from w_0 = {SMALL_START:g}: in scope", verdict is Verdict.SUPPORTED, shown),),
-        region=region,
         out_of_scope=scope,
-        unit="share",
+        status=Status.META,
         note=f"From w_0 = {SMALL_START:g} the claim of convergence is {shown}.",
     )
 

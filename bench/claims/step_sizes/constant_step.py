@@ -16,9 +16,10 @@ import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
 from bench.claims.trajectories import trajectories
-from bench.claims.verdict import Evidence, judge
+from bench.claims.verdict import alone
 from bench.statistics.estimates import Mean, PairedMean
 from bench.statistics.inference import Region
 
@@ -80,7 +81,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
-        return [Part("CL16", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     deviation = {name: columns["w0"] + 1 for name, columns in results.items() if " " in name}
     squares = {name: (values**2).mean(1) for name, values in deviation.items()}
     ratios = {f"{a} beta{b}": Mean(squares[f"{a} beta{b}"] / variance(a, b)) for a in ALPHAS for b in BETAS}
@@ -102,18 +103,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         name: Mean(late_slopes(results[name]["osc"], protocol["window_steps"], FIRST))
         for name in ("constant", "decaying")
     }
-    verdict = {
-        name: judge([Evidence(name, one, "inside", FALLING, controls=(True,))])[0].verdict
-        for name, one in slope.items()
-    }
+    verdict = {name: alone(inside("slope <= -q/2", FALLING), one) for name, one in slope.items()}
     return [
         Part(
-            "CL16a",
             "At a constant step size the spread around the minimum is the stationary variance of L1.",
             "L1",
-            f"E (w - w*)^2 / L1 within 3 % of 1, alpha in {ALPHAS}, beta in {BETAS}",
+            inside(f"E (w - w*)^2 / L1 within 3 % of 1, alpha in {ALPHAS}, beta in {BETAS}", VARIANCE, "ratio"),
             ratio,
-            "inside",
             (
                 Control(f"Nesterov's momentum instead, alpha = {ALPHAS[0]}, beta = {BETAS[1]}", nesterov),
                 Control(f"alpha_k = {WINDOW_STEP} / (k + 11)^0.75 instead, at the end", decayed),
@@ -125,31 +121,23 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 ),
                 Alternative("L1 without momentum, at beta = 0.9", f"ratio {plain:.2f}"),
             ),
-            region=VARIANCE,
-            unit="ratio",
             note=f"Worst of {len(ratios)} cases: alpha {case}.",
         ),
         Part(
-            "CL16b",
             f"Halving the constant step makes it rarer to be farther than {RADIUS} from the minimum.",
             "L1; Bianchi, Hachem and Schechtman; Josz and Lai",
-            "the share of time outside falls at every halving",
+            inside("the share of time outside falls at every halving", POSITIVE, "share"),
             fall,
-            "inside",
             tuple(Control(f"raising beta from 0 to 0.9 at alpha = {a} instead", one) for a, one in by_momentum.items()),
-            region=POSITIVE,
-            unit="share",
             note=f"Smallest fall: {step}. "
             + "; ".join(f"beta {b}: {', '.join(f'{s:.4f}' for s in own)}" for b, own in shares.items())
             + ".",
         ),
         Part(
-            "CL16c",
             "At a constant step size the oscillation of F does not fall: it does not converge.",
             "D1 (this project; A3), L1",
-            "log-log slope of the oscillation of F over [K/2, K] >= 0",
+            inside("log-log slope of the oscillation of F over [K/2, K] >= 0", POSITIVE, "slope"),
             slope["constant"],
-            "inside",
             (Control("alpha_k = a / k^0.75", slope["decaying"]),),
             alternatives=(
                 Alternative(
@@ -157,8 +145,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"{verdict['constant']} here, {verdict['decaying']} with a / k^0.75",
                 ),
             ),
-            region=POSITIVE,
-            unit="slope",
         ),
     ]
 

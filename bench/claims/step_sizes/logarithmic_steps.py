@@ -21,6 +21,7 @@ import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import inside
 from bench.claims.step_sizes.heavy_ball import (
     heavy_ball,
     late_slopes,
@@ -56,10 +57,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
-        return [
-            Part(f"CL15{letter}", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)
-            for letter in "abc"
-        ]
+        return [CLAIM.out_of_scope(scope)]
     far = {name: columns["distance_max"] for name, columns in results.items()}
     powers = {
         f"q{q} beta{b}": Mean(late_slopes(far[f"q{q} beta{b}"], protocol["power_steps"], POWER_FIRST))
@@ -81,36 +79,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     medians = {b: float(np.median(far[f"log beta{b}"][:, -1])) / LIMIT for b in BETAS}
     return [
         Part(
-            "CL15a",
             "With step sizes a/k^q the largest distance to the minimum over [K/2, K] falls.",
             "D1 (this project; A3)",
-            f"log-log slope < 0 for q in {QS}, beta in {BETAS}",
+            inside(f"log-log slope < 0 for q in {QS}, beta in {BETAS}", FALLING, "slope"),
             falling,
-            "inside",
             (*(Control(f"c / log k, {name}", one) for name, one in logs.items()),),
-            region=FALLING,
-            unit="slope",
             note=f"Worst of {len(powers)} cases: {slowest}; all: {_listed(powers)}.",
         ),
         Part(
-            "CL15b",
             "With c / log k the largest distance to the minimum over [K/2, K] does not fall.",
             "D1 (this project; A3), L6",
-            "log-log slope >= 0",
+            inside("log-log slope >= 0", NOT_FALLING, "slope"),
             flat,
-            "inside",
             (*(Control(f"a / k^q, {name}", one) for name, one in powers.items()),),
-            region=NOT_FALLING,
-            unit="slope",
             note=f"Worst case: {steepest}.",
         ),
         Part(
-            "CL15c",
             "With c / log k the largest distance tends to L = sqrt(c sigma^2 / (lambda (1 - beta))), slowly.",
             "L6",
-            "slope of (max / L)^2 log K against log K: 1, within 0.2",
+            inside("slope of (max / L)^2 log K against log K: 1, within 0.2", GROWTH, "slope"),
             growth,
-            "inside",
             (
                 Control("SGD with the step of the heavy ball", growth_of("sgd unscaled", protocol["power_steps"])),
                 *(Control(f"a / k^q, {name}", growth_of(name, protocol["power_steps"])) for name in powers),
@@ -118,8 +106,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             alternatives=(
                 Alternative("L without the factor 1/(1 - beta), at beta = 0.9", f"slope {unscaled:.2f} by that scale"),
             ),
-            region=GROWTH,
-            unit="slope",
             note=f"Worst case: {case}. At K = {window_ends(protocol['log_steps'])[-1]} the median maximum is "
             + ", ".join(f"{value:.2f} L at beta {b}" for b, value in medians.items())
             + ": L itself is not reached at any feasible K.",

@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Alternative, Claim, Control, Observed, Part, Protocol, Results
+from bench.claims.claim import Alternative, Claim, Control, Observed, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.prediction import inside
 from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded
-from bench.claims.verdict import Evidence, Verdict, judge
+from bench.claims.verdict import Verdict, alone
 from bench.statistics.estimates import Mean, PartlyIdentified
 from bench.statistics.inference import Region
 
 START, TOLERANCE, STALL = 2.0, 0.15, -0.05
 EFFECTIVE = 0.2  # a / (1 - beta)
-ARRIVES = Region(0.95, 1.0)
+ARRIVES = inside(
+    "share of runs that converge >= 0.95: INCONCLUSIVE, since it can be 0 or 1", Region(0.95, 1.0), "share"
+)
 CASES = {  # name -> (a / (1 - beta), beta, schedule)
     "slow_sgd": (EFFECTIVE, 0.0, power(1.0, 0.0)),
     "slow_shb": (EFFECTIVE, 0.9, power(1.0, 0.0)),
@@ -49,17 +52,13 @@ def convergence(columns: Columns, steps: int) -> PartlyIdentified:
     return PartlyIdentified(int(arrived.sum()), int(stalled.sum()), len(arrived))
 
 
-def verdict(estimate: PartlyIdentified) -> Verdict:
-    return judge([Evidence("test", estimate, "inside", ARRIVES, controls=(True,))])[0].verdict
-
-
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
-        return [Part("CL17", CLAIM.title, CLAIM.source, "", None, "inside", (), Region(), out_of_scope=scope)]
+        return [CLAIM.out_of_scope(scope)]
     steps = protocol["steps"]
     found = {name: convergence(columns, steps) for name, columns in results.items()}
-    verdicts = {name: verdict(one) for name, one in found.items()}
+    verdicts = {name: alone(ARRIVES, one) for name, one in found.items()}
     rate = {name: Mean(late_slopes(results[name]["distance_max"], steps, steps // 16)) for name in found}
 
     def counts(name: str) -> str:
@@ -68,27 +67,22 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     return [
         Part(
-            "CL17a",
             "A run too short for its slow step sizes is not evidence against convergence: the test says INCONCLUSIVE.",
             "D1 (this project), test of the verdicts",
-            "share of runs that converge >= 0.95: INCONCLUSIVE, since it can be 0 or 1",
+            ARRIVES,
             found["slow_shb"],
-            "inside",
             (
                 Observed("good schedule a/k^0.9, same test", verdicts["good"] is Verdict.SUPPORTED, counts("good")),
                 Control("constant step, same test", found["constant"]),
             ),
-            region=ARRIVES,
-            unit="share",
+            status=Status.META,
             note=f"Heavy ball: {counts('slow_shb')}; SGD: {counts('slow_sgd')}.",
         ),
         Part(
-            "CL17b",
             "With a/(k+1) and a lambda/(1 - beta) = 0.2 the distance to the minimum falls like k^(-0.2).",
             "catalogue CL17 (derived)",
-            "log-log slope -0.2, within 0.02",
+            inside("log-log slope -0.2, within 0.02", Region(-EFFECTIVE - 0.02, -EFFECTIVE + 0.02), "slope"),
             rate["slow_shb"],
-            "inside",
             (
                 Control("SGD with the step of the heavy ball", rate["unscaled_sgd"]),
                 Control("constant step", rate["constant"]),
@@ -99,8 +93,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"-0.02 predicted, {rate['slow_shb'].value:.3f} seen",
                 ),
             ),
-            region=Region(-EFFECTIVE - 0.02, -EFFECTIVE + 0.02),
-            unit="slope",
             note=f"SGD with the same a/(1 - beta): {rate['slow_sgd'].value:.4f}.",
         ),
     ]

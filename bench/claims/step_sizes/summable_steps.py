@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
+from bench.claims.prediction import exact, point
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps
 from bench.statistics.estimates import Exact, Mean
 from bench.statistics.inference import Region
@@ -62,35 +63,26 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     formula = "formula without the factor 1/(1 - beta)"
     return [
         Part(
-            "CL14a",
             "With a summable step size the heavy ball stops at a computable point that is not critical.",
             "L7, necessity of sum alpha = inf in D1 (A3)",
-            f"w_K = 10 - pi^2/3 = {LIMIT:.4f} within 0.1 %",
+            exact(f"w_K = 10 - pi^2/3 = {LIMIT:.4f} within 0.1 %", Region(0.0, 1e-3), "relative error"),
             error("summable"),
-            "exact",
             (
                 Control("alpha_k = 1/(k+1), whose sum is infinite", error("divergent_sum")),
                 Control("SGD with the same step sizes", error("sgd")),
             ),
-            region=Region(0.0, 1e-3),
-            unit="relative error",
             note=f"w_K = {stopped:.5f}.",
             alternatives=(Alternative(formula, f"{without_beta:.4f} predicted, {stopped:.4f} seen"),),
         ),
         Part(
-            "CL14b",
             "With a summable step size and noise the heavy ball stops on average at the same point.",
             "L7",
-            f"mean w_K = {target:.4f}, within 0.1",
+            point(f"mean w_K = {target:.4f}, within 0.1", target, 0.1, "w"),
             noisy,
-            "contains",
             (
                 Control("alpha_k = 1/(k+1), same noise", Mean(results["noisy_divergent_sum"]["w0"])),
                 Control("SGD with the same step sizes and noise", Mean(results["noisy_sgd"]["w0"])),
             ),
-            target=target,
-            resolution=0.1,
-            unit="w",
             alternatives=(Alternative(formula, f"{without_beta:.4f} predicted, {noisy.value:.4f} seen"),),
         ),
     ]

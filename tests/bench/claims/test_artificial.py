@@ -7,12 +7,13 @@ import pytest
 
 from bench.claims.artificial import dyadic_start, random_start, trap
 from bench.claims.artificial.comparable import frozen
-from bench.claims.claim import Observed, Protocol
+from bench.claims.claim import Observed, Part, Protocol
 from bench.claims.experiment import MEASURES
 from bench.claims.figures import artificial as figures
 from bench.claims.share import never
 from bench.claims.trajectories import trajectories
 from bench.claims.verdict import judge
+from bench.statistics.estimates import Proportion
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
 from shb.problems import E1
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
@@ -40,13 +41,14 @@ def letters(claim, sizes, results):
 
 def test_never_is_a_bound_that_few_runs_cannot_give():
     control = (Observed("", True, ""),)
-    parts = [never(f"P{n}", "", "", 0, n, control) for n in (100, 10_000)] + [never("P", "", "", 50, 10_000, control)]
+    found = [Proportion(0, 100), Proportion(0, 10_000), Proportion(50, 10_000)]
+    parts = [Part("", "", never(), one, control, id=f"P{i}") for i, one in enumerate(found)]
     assert [str(j.verdict) for j in judge([part.evidence() for part in parts])] == [
         "INCONCLUSIVE",
         "SUPPORTED",
         "REFUTED",
     ]
-    assert "upper bound 3.0e-04" in parts[1].note and "upper bound" not in parts[2].note
+    assert "upper bound 3.0e-04" in parts[1].remarks and "upper bound" not in parts[2].remarks
 
 
 def test_a_run_that_became_nan_or_moved_is_not_frozen():
@@ -84,7 +86,7 @@ def test_runs_that_leave_refute_the_trap_and_each_optimizer_counts(clamp_traps):
     assert letters("CL22", {}, trapped_world(b_adam=stays(N - 200)))["b"] == "REFUTED"
     some = {f"a_{o}": stays(N - 20, first=20 * i) for i, o in enumerate(("sgd", "shb"))}
     both = trap.everywhere(trapped_world(**some), ["a_sgd", "a_shb"])
-    assert both == (N - 40, N)
+    assert both == Proportion(N - 40, N)
 
 
 def test_forms_that_trap_refute_and_a_control_that_stays_voids(clamp_traps):
@@ -294,7 +296,7 @@ def test_tiny_runs_show_what_the_claims_say(tiny):
     few = {"CL23d", "CL23e", "CL26a"}  # too few runs to refute a ratio or a share of 0.23, and a bound of 10 / n > 1
     evidence = {name: part.evidence() for name, part in parts.items() if name not in few}
     assert not [name for name, one in evidence.items() if not all(map(one.fires, one.controls))]
-    shares = {name: part.estimate.value for name, part in parts.items() if part.unit == "share"}
+    shares = {name: part.estimate.value for name, part in parts.items() if part.prediction.unit == "share"}
     full = {"CL22a", "CL22b", "CL22c", "CL22d", "CL22e", "CL22h", "CL26e"}
     full |= {"CL22g"} if DERIVATIVE_AT_ZERO["clamp"] == 0 else set()
     assert {name for name, value in shares.items() if value == 1} == full

@@ -38,7 +38,7 @@ def test_every_claim_has_one_entry_with_its_statement_and_file():
         statement, source, prediction, controls, evidence, sizes, parts = table[claim.id]
         assert statement.replace("\\|", "|") == claim.title
         assert all((source, prediction, controls, parts))
-        file = claim.parts.__module__.replace(".", "/") + ".py"
+        file = claim.statements.__module__.replace(".", "/") + ".py"
         assert evidence.endswith(f"(../{file})"), claim.id
         assert sizes == f"[{claim.id}](../conf/claim/{claim.id}.yaml)"
 

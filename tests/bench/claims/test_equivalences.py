@@ -33,7 +33,7 @@ def test_every_part_is_supported_on_real_instances(claim):
 
 def columns(claim, good, bad):
     """Synthetic columns of a claim: every difference `good`, every control difference `bad`."""
-    forms = [form for form, *_ in momentum_forms.FORMS.values()]
+    forms = [form for form, *_ in momentum_forms.FORMS]
     if claim == "CL2":  # the formula with the wrong c decides nothing
         own = {f"{name}{wrong}": np.array([0.0]) for name in ("residual", "impulse") for wrong in ("", "_wrong")}
         return {

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 import bench.claims.__main__ as command
 import bench.claims.report as report
-from bench.claims.claim import Observed, Part
+from bench.claims.claim import Claim, Observed, Part
+from bench.claims.prediction import inside
 from bench.command import run_command
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
@@ -20,11 +21,18 @@ FIRED = (Observed("changed", True, "failed"),)
 EITHER = {"CL33c", "CL36d", "CL39d"}
 
 
+class MadeUp(Claim):
+    """A claim with some of its parts only."""
+
+    def parts(self, protocol, results):
+        return list(self.statements(protocol, results))
+
+
 def part(id, verdict):
     """A part that is judged `verdict`, whatever stands beside it."""
     ends = {"SUPPORTED": (0.5, 0.7), "REFUTED": (0.9, 1.0), "INCONCLUSIVE": (0.6, 1.0)}[verdict]
     values = np.linspace(0.59, 0.61, 50) if verdict != "INCONCLUSIVE" else np.linspace(0.4, 0.8, 50)
-    return Part(id, "made up", "test", "in the region", Mean(values), "inside", FIRED, region=Region(*ends))
+    return Part("made up", "test", inside("in the region", Region(*ends)), Mean(values), FIRED, id=id)
 
 
 @pytest.fixture
@@ -37,9 +45,8 @@ def run(monkeypatch, tmp_path, capsys):
         claims = sorted({id[:-1] for id in parts})
         for claim in claims:
             own = [part(id, verdict) for id, verdict in parts.items() if id[:-1] == claim]
-            changed = {"parts": lambda _, __, own=own: own, "datasets": (), "appendix": None}
-            one = command.CLAIMS[claim]
-            monkeypatch.setitem(command.CLAIMS, claim, type(one)(**{**vars(one), **changed}))
+            changed = {"statements": lambda _, __, own=own: own, "datasets": (), "appendix": None}
+            monkeypatch.setitem(command.CLAIMS, claim, MadeUp(**{**vars(command.CLAIMS[claim]), **changed}))
         arguments = ["-m", f"claim={','.join(claims)}", "figures=false", f"results_dir={tmp_path}"]
         code = run_command(command.main, arguments)
         written = json.loads((tmp_path / "claims" / "claims.json").read_text())["claims"]

@@ -55,19 +55,19 @@ def starts(zero=0.0, random=1.0, half=0.5, near=1.0, small=0.9):
     ],
 )
 def test_initialization_verdicts_follow_the_columns(changes, wanted):
-    found = verdicts(initialization.parts(Protocol("quick", CL42), starts(**changes)))
+    found = verdicts(initialization.CLAIM.parts(Protocol("quick", CL42), starts(**changes)))
     assert found == {**dict.fromkeys([f"CL42{letter}" for letter in "abcde"], "SUPPORTED"), **wanted}
 
 
 def test_learning_from_zero_refutes_the_network_part():
     columns = starts(small=0.9)
     columns["tiny zero"] = columns["tiny small"]
-    assert verdicts(initialization.parts(Protocol("quick", CL42), columns))["CL42e"] == "REFUTED"
+    assert verdicts(initialization.CLAIM.parts(Protocol("quick", CL42), columns))["CL42e"] == "REFUTED"
 
 
 def test_initialization_end_to_end():
     protocol = Protocol("quick", CL42 | {"seeds": 20, "grid_seeds": 50, "network_seeds": 2})
-    parts = {part.id: part for part in initialization.parts(protocol, compute(initialization, protocol))}
+    parts = {part.id: part for part in initialization.CLAIM.parts(protocol, compute(initialization, protocol))}
     assert parts["CL42a"].estimate.value == 1 and parts["CL42b"].estimate.value == 0
     assert 0 < parts["CL42c"].estimate.value < 1 and parts["CL42d"].estimate.value > 0.9
     assert all(control.fired for name in ("CL42a", "CL42b", "CL42c", "CL42d") for control in parts[name].controls)
@@ -94,10 +94,10 @@ def outcome(**effects):
 
 
 def test_step_control_verdicts_follow_the_columns():
-    assert verdicts(step_control.parts(CL43, outcome(lr=0.7))) == {"CL43a": "SUPPORTED"}
-    assert verdicts(step_control.parts(CL43, outcome(init=0.7))) == {"CL43a": "REFUTED"}
-    assert verdicts(step_control.parts(CL43, {"only": {"objective": np.ones((10, 24))}})) == {"CL43a": "REFUTED"}
-    assert "momentum 0.0" in step_control.parts(CL43, outcome(lr=0.7))[0].note
+    assert verdicts(step_control.CLAIM.parts(CL43, outcome(lr=0.7))) == {"CL43a": "SUPPORTED"}
+    assert verdicts(step_control.CLAIM.parts(CL43, outcome(init=0.7))) == {"CL43a": "REFUTED"}
+    assert verdicts(step_control.CLAIM.parts(CL43, {"only": {"objective": np.ones((10, 24))}})) == {"CL43a": "REFUTED"}
+    assert "momentum 0.0" in step_control.CLAIM.parts(CL43, outcome(lr=0.7))[0].remarks
 
 
 def test_a_diverged_run_is_no_success():
@@ -156,9 +156,9 @@ def paths(share=1.0, control=0.0):
     [({}, "SUPPORTED"), ({"share": 0.9}, "REFUTED"), ({"share": 0.992}, "INCONCLUSIVE"), ({"control": 1.0}, "VOID")],
 )
 def test_first_pass_verdicts_follow_the_columns(changes, wanted):
-    parts = first_pass.parts(PASS, paths(**changes))
+    parts = first_pass.CLAIM.parts(PASS, paths(**changes))
     assert set(verdicts(parts).values()) == {wanted} and len(parts) == 4
-    assert ("pass from K = 32 on" in parts[0].note) == (changes.get("share", 1.0) >= 0.99)
+    assert ("pass from K = 32 on" in parts[0].remarks) == (changes.get("share", 1.0) >= 0.99)
 
 
 def test_first_pass_must_last():
@@ -182,5 +182,5 @@ def test_first_pass_end_to_end():
     results = compute(first_pass, protocol)
     at_zero = results["artificial"]["stationarity_at"]
     assert at_zero.shape == (20, 3) and (at_zero == 1).all()
-    parts = first_pass.parts(protocol, results)
+    parts = first_pass.CLAIM.parts(protocol, results)
     assert parts[0].estimate.value > 0.5 and parts[0].controls[0].fired

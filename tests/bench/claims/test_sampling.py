@@ -52,24 +52,24 @@ def cl38():
 
 @pytest.mark.slow
 def test_full_batch_end_to_end(cl38):
-    assert verdicts(full_batch.parts(*cl38)) == {"CL38a": "SUPPORTED", "CL38b": "SUPPORTED", "CL38c": "SUPPORTED"}
+    assert verdicts(full_batch.CLAIM.parts(*cl38)) == {"CL38a": "SUPPORTED", "CL38b": "SUPPORTED", "CL38c": "SUPPORTED"}
 
 
 @pytest.mark.slow
 def test_full_batch_verdicts_follow_the_columns(cl38):
     protocol, results = cl38
     noisy = results["random constant"]
-    assert verdicts(full_batch.parts(protocol, {**results, "random sampled": noisy}))["CL38c"] == "REFUTED"
+    assert verdicts(full_batch.CLAIM.parts(protocol, {**results, "random sampled": noisy}))["CL38c"] == "REFUTED"
     silent = {**results, "random constant": results["random sampled"]}
-    assert verdicts(full_batch.parts(protocol, silent))["CL38c"] == "VOID"
+    assert verdicts(full_batch.CLAIM.parts(protocol, silent))["CL38c"] == "VOID"
     repaired = {**results, "E1 sgd full": results["E1 sgd clarke"]}
-    assert verdicts(full_batch.parts(protocol, repaired))["CL38b"] == "REFUTED"
+    assert verdicts(full_batch.CLAIM.parts(protocol, repaired))["CL38b"] == "REFUTED"
     resting = {**results, "E1 sgd clarke": results["E1 sgd full"]}
-    assert verdicts(full_batch.parts(protocol, resting))["CL38b"] == "VOID"
+    assert verdicts(full_batch.CLAIM.parts(protocol, resting))["CL38b"] == "VOID"
     right = {**results, "E1 oracle t=0.0": {**results["E1 oracle t=0.0"], "at_zero": np.zeros(5)}}
-    assert verdicts(full_batch.parts(protocol, right))["CL38a"] == "REFUTED"
+    assert verdicts(full_batch.CLAIM.parts(protocol, right))["CL38a"] == "REFUTED"
     wrong = {**results, "E6 oracle t=0.5": results["E6 oracle t=0.0"]}
-    assert verdicts(full_batch.parts(protocol, wrong))["CL38a"] == "VOID"
+    assert verdicts(full_batch.CLAIM.parts(protocol, wrong))["CL38a"] == "VOID"
 
 
 @pytest.mark.parametrize("problem", [E1(), E6(torch.randn(9, 3).double(), torch.randn(9).double())])
@@ -103,7 +103,7 @@ def cl39():
 
 @pytest.mark.slow
 def test_matched_steps_end_to_end(cl39):
-    parts = matched_steps.parts(*cl39)
+    parts = matched_steps.CLAIM.parts(*cl39)
     assert [part.id for part in parts] == ["CL39a", "CL39b", "CL39c", "CL39d"]
     assert verdicts(parts)["CL39c"] == "SUPPORTED" and verdicts(parts)["CL39b"] == "SUPPORTED"
 
@@ -111,17 +111,17 @@ def test_matched_steps_end_to_end(cl39):
 def test_matched_steps_verdicts_follow_the_columns(cl39):
     protocol, results = cl39
     swapped = {**results, "E1 shb": results["E1 unmatched"], "E6 shb": results["E6 unmatched"]}
-    found = verdicts(matched_steps.parts(protocol, swapped))
+    found = verdicts(matched_steps.CLAIM.parts(protocol, swapped))
     assert found["CL39a"] == found["CL39b"] == found["CL39c"] == "REFUTED"
-    same = verdicts(matched_steps.parts(protocol, {**results, "E1 unmatched": results["E1 sgd"]}))
+    same = verdicts(matched_steps.CLAIM.parts(protocol, {**results, "E1 unmatched": results["E1 sgd"]}))
     assert same["CL39a"] == "VOID"
     loss = np.exp(RNG.normal(size=10))
     for factor, wanted in ((1.01, "SUPPORTED"), (1.2, "REFUTED")):
         nets = {"sgd": loss, "shb": factor * loss * np.exp(RNG.normal(0, 0.005, 10)), "unmatched": loss / 2}
         columns = {f"tiny {how}": {"objective": value} for how, value in nets.items()}
-        assert verdicts(matched_steps.parts(protocol, {**results, **columns}))["CL39d"] == wanted
+        assert verdicts(matched_steps.CLAIM.parts(protocol, {**results, **columns}))["CL39d"] == wanted
     absent = {name: value for name, value in results.items() if not name.startswith("tiny")}
-    assert verdicts(matched_steps.parts(protocol, absent))["CL39d"] == "OUT-OF-SCOPE"
+    assert verdicts(matched_steps.CLAIM.parts(protocol, absent))["CL39d"] == "OUT-OF-SCOPE"
 
 
 def test_expected_gap_against_sampling():
@@ -171,12 +171,12 @@ def adam_columns(zero=0.0, half=1.0, random=1.0, far=0.0):
 )
 def test_adam_verdicts_follow_the_columns(changes, wanted):
     protocol = Protocol("quick", {"seeds": 2000, "near": 0.25})
-    assert list(verdicts(adam.parts(protocol, adam_columns(**changes))).values()) == wanted.split()
+    assert list(verdicts(adam.CLAIM.parts(protocol, adam_columns(**changes))).values()) == wanted.split()
 
 
 def test_adam_end_to_end():
     protocol = Protocol("quick", {"seeds": 3, "steps": 50, "lr": 1.0, "near": 20.0})
-    parts = adam.parts(protocol, compute(adam, protocol))
+    parts = adam.CLAIM.parts(protocol, compute(adam, protocol))
     assert [part.estimate.hits for part in parts] == [12, 0, 0] and parts[0].controls[0].estimate.hits == 0
 
 
@@ -196,7 +196,7 @@ def cl41():
 
 @pytest.mark.slow
 def test_networks_end_to_end(cl41):
-    parts = {part.id: part for part in networks_converge.parts(*cl41)}
+    parts = {part.id: part for part in networks_converge.CLAIM.parts(*cl41)}
     assert list(parts) == [f"CL41{letter}" for letter in "abcdef"]
     assert parts["CL41c"].controls[1].fired
     found = verdicts(parts.values())
@@ -234,7 +234,7 @@ def synthetic(cl41, slope=-0.5, fall=-1.0, constant=(0.1, 0.1), stall=0, zeros=0
     ],
 )
 def test_network_verdicts_follow_the_columns(cl41, changes, wanted):
-    found = verdicts(networks_converge.parts(*synthetic(cl41, **changes)))
+    found = verdicts(networks_converge.CLAIM.parts(*synthetic(cl41, **changes)))
     supported = dict.fromkeys(("CL41a", "CL41b", "CL41c", "CL41d"), "SUPPORTED")
     assert {name: found[name] for name in supported} == {**supported, **wanted}
 
@@ -242,11 +242,11 @@ def test_network_verdicts_follow_the_columns(cl41, changes, wanted):
 def test_an_artificial_stall_is_told_from_a_clarke_critical_one(cl41):
     protocol, results = cl41
     artificial = {**results["tiny zero"], "stationarity": np.full((3, 2), 0.6) + RNG.normal(0, 0.01, (3, 2))}
-    assert verdicts(networks_converge.parts(protocol, {**results, "tiny zero": artificial}))["CL41f"] == "REFUTED"
+    assert verdicts(networks_converge.CLAIM.parts(protocol, {**results, "tiny zero": artificial}))["CL41f"] == "REFUTED"
     blind = {"stationarity": np.full(10, 0.01)}
-    assert verdicts(networks_converge.parts(protocol, {**results, "E6 artificial": blind}))["CL41f"] == "VOID"
+    assert verdicts(networks_converge.CLAIM.parts(protocol, {**results, "E6 artificial": blind}))["CL41f"] == "VOID"
     absent = {name: value for name, value in results.items() if not name.startswith("tiny")}
-    assert verdicts(networks_converge.parts(protocol, absent)) == {"CL41": "OUT-OF-SCOPE"}
+    assert verdicts(networks_converge.CLAIM.parts(protocol, absent)) == {"CL41": "OUT-OF-SCOPE"}
 
 
 def test_windows_cover_the_run():
