@@ -30,7 +30,8 @@ from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import LEVELS, Claim, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.figures import draw
-from bench.claims.report import print_table, rows, write
+from bench.claims.report import print_table, write
+from bench.claims.row import headline, rows
 from bench.claims.workers import compute, plan, worker_count
 from bench.command import make_console, run_command
 from bench.store.environment import environment
@@ -76,15 +77,20 @@ def main(arguments: Sequence[str]) -> int:
         elif claim not in failures:
             results[claim] = _load(claim, protocol, store)
             parts[claim] = CLAIMS[claim].parts(protocol, results[claim])
-    report = rows(parts)
-    print_table(report, CONSOLE)
+    planned = {claim: CLAIMS[claim].experiments(protocol) for claim, protocol in protocols.items()}
+    report = rows(parts, planned)
+    summary = headline(report, planned)
+    print_table(report, summary, CONSOLE)
     folder = Path(config.results_dir) / "claims"
     facts = {"computed_with": _computed_with(device), "wall_seconds": round(time.monotonic() - started, 1)}
     facts["compute_seconds"] = round(store.ensemble_seconds(_ids(protocols)), 1)
     facts["failures"] = failures
     appendices = {c: CLAIMS[c].appendix(found) for c, found in results.items() if CLAIMS[c].appendix}
     figures = draw(protocols, results, folder / "figures") if config.figures else []
-    written = [*write(report, folder, config.level, facts, appendices, {path.stem for path in figures}), *figures]
+    written = [
+        *write(report, folder, config.level, facts, appendices, {path.stem for path in figures}, summary),
+        *figures,
+    ]
     for path in written:
         CONSOLE.print(f"wrote {path}", highlight=False)
     for claim, error in failures.items():

@@ -81,12 +81,14 @@ class Observed:
         fired: True if the prediction failed there, as it must.
         shown: what was seen, with numbers.
         problem: where, if not on the problem of the part.
+        why: why it is no estimate that the rule of the part must refute.
     """
 
     description: str
     fired: bool
     shown: str
     problem: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,8 @@ class Claim:
         """Its parts with their ids: CL25a, CL25b, ... in their order; CL27 for a single one, at every level."""
         letters = ("",) if self.single else ascii_lowercase
         parts = self.statements(protocol, results)
+        if unknown := sorted({name for part in parts for name in part.of} - {*results}):
+            raise ValueError(f"{self.id}: no experiments called {', '.join(unknown)}")
         if len(parts) > len(letters):
             raise ValueError(f"{self.id}: {len(parts)} parts, more than {len(letters)}")
         return [replace(part, id=part.id or f"{self.id}{letter}") for part, letter in zip(parts, letters)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.cell.config import CONF
 from bench.claims.catalogue import CLAIMS, number
-from bench.claims.claim import FAMILIES, Control, Observed, Part
+from bench.claims.claim import FAMILIES, Control, Observed, Part, Status
 from bench.claims.document import SCHEMA_VERSION, measured_text
-from bench.claims.verdict import Judgement, Verdict, judge
+from bench.claims.row import Headline, Row
+from bench.claims.verdict import Verdict
 from bench.statistics.estimates import Estimate, Exact
-from bench.store.yaml_file import read_yaml
-from shb.errors import ConfigurationError, choose
 from shb.files import write_whole
 
 COLOURS = {
@@ -32,80 +29,6 @@ COLOURS = {
 }
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What conf/expectations.yaml says of a part: acceptable verdicts (none if it does not know the part), and why.
-
-    Attributes:
-        elsewhere: verdicts that are acceptable too, because the part depends on how a processor rounds.
-    """
-
-    verdicts: tuple[str, ...] = ()
-    why: str = ""
-    elsewhere: tuple[str, ...] = ()
-    elsewhere_why: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A part with its judgement and what the expectation file says of it."""
-
-    claim: str  # id of the claim
-    part: Part
-    judgement: Judgement
-    expectation: Expectation
-
-    @property
-    def of_processor(self) -> bool:
-        """The verdict is another one than on the reference's processors, as it may be on this one."""
-        return self.judgement.verdict in self.expectation.elsewhere
-
-    @property
-    def expected(self) -> bool:
-        """The verdict is acceptable; the exit code depends on this alone."""
-        return self.judgement.verdict in self.expectation.verdicts or self.of_processor
-
-
-def expectations() -> dict[str, Expectation]:
-    """conf/expectations.yaml: part -> what it says.
-
-    Raises:
-        ConfigurationError: an unknown field, a field left out or empty, a verdict that is unknown, VOID or named twice.
-    """
-    loaded = read_yaml(CONF / "expectations.yaml")
-    return {part: _expectation(part, entry) for part, entry in loaded.items()}
-
-
-def _expectation(part: str, entry: Mapping[str, Any]) -> Expectation:
-    verdicts, why = _acceptable(part, {name: entry[name] for name in entry if name != "other_processors"})
-    if "other_processors" not in entry:
-        return Expectation(verdicts, why)
-    elsewhere, elsewhere_why = _acceptable(f"{part}.other_processors", entry["other_processors"])
-    if twice := sorted({*verdicts} & {*elsewhere}):
-        raise ConfigurationError(f"expectations.{part}.other_processors.verdicts", ", ".join(twice), "others only")
-    return Expectation(verdicts, why, elsewhere, elsewhere_why)
-
-
-def _acceptable(name: str, entry: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
-    """The fields `verdicts` and `why`, checked."""
-    if set(entry) != {"verdicts", "why"} or not entry["verdicts"] or not str(entry["why"] or "").strip():
-        raise ConfigurationError(f"expectations.{name}", ", ".join(entry), "verdicts and why, neither of them empty")
-    for verdict in entry["verdicts"]:  # VOID says that the experiment could not have failed
-        choose(f"expectations.{name}.verdicts", verdict, [str(v) for v in Verdict if v is not Verdict.VOID])
-    return tuple(entry["verdicts"]), entry["why"]
-
-
-def rows(parts: Mapping[str, Sequence[Part]]) -> list[Row]:
-    """Judge all parts of one report together (claim id -> its parts)."""
-    owners = [(claim, part) for claim, of_claim in parts.items() for part in of_claim]
-    judgements = judge([part.evidence() for _, part in owners])
-    known = expectations()
-    return [
-        Row(claim, part, judgement, known.get(part.id, Expectation()))
-        for (claim, part), judgement in zip(owners, judgements)
-    ]
-
-
 def measured(part: Part) -> str:
     """Value, 95 % interval, sample size, as text."""
     return "-" if part.shown is None else measured_estimate(part.shown, part.prediction.unit)
@@ -115,6 +38,12 @@ def measured_estimate(estimate: Estimate, unit: str) -> str:
     """The text of `measured` for any estimate."""
     ends = None if isinstance(estimate, Exact) else estimate.interval()
     return measured_text(estimate.value, ends, estimate.n, unit)
+
+
+def apart(row: Row) -> list[str]:
+    """Why a part is not counted, in words."""
+    status = [] if row.part.status is Status.TEST else [row.part.status.lower()]
+    return [*status, *([f"as {row.repeats}"] if row.repeats else [])]
 
 
 def controls(part: Part) -> str:
@@ -161,6 +90,10 @@ def json_row(row: Row) -> dict[str, Any]:
         "p_support_holm": judgement.p_support_holm,
         "p_refute_holm": judgement.p_refute_holm,
         "rule": part.prediction.rule,
+        "status": str(part.status),
+        "experiments": [f"{row.claim} {name}" for name in part.of],
+        "independent_of": list(row.shared),
+        "repeats": row.repeats or None,
         "note": part.remarks,
         "expected": row.expected,
         "expected_verdicts": list(row.expectation.verdicts),
@@ -186,7 +119,7 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def print_table(report: Sequence[Row], console: Console) -> None:
+def print_table(report: Sequence[Row], summary: Headline, console: Console) -> None:
     """The verdict table, family by family, then the counts."""
     table = Table(title="Claims of the theory", show_lines=True)
     table.add_column("claim", no_wrap=True)
@@ -201,10 +134,11 @@ def print_table(report: Sequence[Row], console: Console) -> None:
             verdict, part = row.judgement.verdict, row.part
             texts = (part.title, part.source, part.prediction.words, measured(part), controls(part))
             shown = Text(str(verdict), COLOURS[verdict]).append("" if row.expected else " (!)", "default")
+            shown.append("".join(f"\n{remark}" for remark in apart(row)), "dim")
             table.add_row(part.id, shown, *(Text(text) for text in texts))
     console.print(table)
-    counts = {verdict: sum(row.judgement.verdict is verdict for row in report) for verdict in Verdict}
-    console.print(", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count), highlight=False)
+    for sentence in summary.sentences():
+        console.print(sentence, highlight=False)
     for row in report:
         if row.judgement.verdict is not Verdict.SUPPORTED:
             console.print(f"  {row.part.id} {row.judgement.verdict}: {row.judgement.reason}", markup=False)
@@ -227,12 +161,20 @@ def write(
     facts: Mapping[str, Any],
     appendices: Mapping[str, str],
     figures: Collection[str],
+    summary: Headline,
 ) -> list[Path]:
     """claims.json and claims.md in `folder`; `appendices` is Markdown by claim id, `figures` names drawn families."""
     report = sorted(report, key=lambda row: (number(row.part.id), row.part.id))
-    content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "claims": [json_row(row) for row in report]}
+    counts = {
+        "verdicts": {str(verdict): count for verdict, count in summary.verdicts.items()},
+        "repeated": summary.repeated,
+        "apart": {str(status): count for status, count in summary.apart.items()},
+        "experiments": summary.experiments,
+    }
+    content = {"schema_version": SCHEMA_VERSION, "level": level, **facts, "counts": counts}
+    content["claims"] = [json_row(row) for row in report]
     write_whole(folder / "claims.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    write_whole(folder / "claims.md", _markdown(report, level, facts, appendices, figures))
+    write_whole(folder / "claims.md", _markdown(report, level, facts, appendices, figures, summary))
     return [folder / "claims.md", folder / "claims.json"]
 
 
@@ -242,6 +184,7 @@ def _markdown(
     facts: Mapping[str, Any],
     appendices: Mapping[str, str],
     figures: Collection[str],
+    summary: Headline,
 ) -> str:
     lines = [
         f"# Claims of the theory, level {level}",
@@ -254,6 +197,7 @@ def _markdown(
         "assertions of the abstract of Le (2024); D1, D2, D4, L1 .. L8 are this project's own (docs/theory.md).",
         "",
     ]
+    lines += [" ".join(summary.sentences()), ""]
     for family, title in FAMILIES.items():
         rows = [row for row in report if CLAIMS[row.claim].family == family]
         if not rows:
@@ -263,7 +207,8 @@ def _markdown(
         lines += ["| claim | statement | source | predicted | measured | control | verdict |", "|" + "---|" * 7]
         for row in rows:
             cells = (row.part.id, row.part.title, row.part.source, row.part.prediction.words, measured(row.part))
-            cells += (controls(row.part), f"**{row.judgement.verdict}**")
+            verdict = " ".join([f"**{row.judgement.verdict}**", *(f"({remark})" for remark in apart(row))])
+            cells += (controls(row.part), verdict)
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
         notes = [row for row in rows if row.part.remarks or row.judgement.verdict is not Verdict.SUPPORTED]
         lines += (

@@ -8,7 +8,7 @@ import bench.claims.__main__ as command
 from bench.cell.config import CONF, ClaimsConfig, compose_as
 from bench.claims.catalogue import CLAIMS, number
 from bench.claims.claim import FAMILIES, LEVELS
-from bench.claims.report import expectations
+from bench.claims.expectations import expectations
 from bench.claims.sampling import networks
 from bench.claims.trajectories import cell_of
 from bench.command import run_command

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench.claims.catalogue import CLAIMS
+from bench.claims.expectations import expectations
 from bench.claims.figures.examples import EXAMPLES
-from bench.claims.report import expectations
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import bench.claims.__main__ as command
-import bench.claims.report as report
+import bench.claims.expectations as expectations_file
 from bench.claims.claim import Claim, Observed, Part
 from bench.claims.prediction import inside
 from bench.command import run_command
@@ -76,7 +76,7 @@ def test_a_wrong_verdict_is_a_failure_also_beside_one_of_the_processor(run, wron
 
 def test_what_may_differ_between_processors_stays_a_short_list():
     """A part that may be SUPPORTED and REFUTED tests nothing, so every such part is named here; so are the others."""
-    known = report.expectations()
+    known = expectations_file.expectations()
     both = {"SUPPORTED", "REFUTED"}
     assert not [id for id, one in known.items() if both <= {*one.verdicts}]
     assert {id for id, one in known.items() if both <= {*one.verdicts, *one.elsewhere}} == EITHER
@@ -102,9 +102,9 @@ def test_what_may_differ_between_processors_stays_a_short_list():
 def test_an_expectation_without_a_reason_is_refused(monkeypatch, tmp_path, entry, line):
     usual = {"verdicts": ["SUPPORTED"], "why": "so"} if "other_processors" in entry else {}
     OmegaConf.save({"CL1a": {**usual, **entry}}, tmp_path / "expectations.yaml")
-    monkeypatch.setattr(report, "CONF", tmp_path)
+    monkeypatch.setattr(expectations_file, "CONF", tmp_path)
     with pytest.raises(ConfigurationError) as error:
-        report.expectations()
+        expectations_file.expectations()
     assert line in str(error.value)
 
 
