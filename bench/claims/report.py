@@ -109,6 +109,7 @@ def _control(part: Part, control: Control | Observed) -> dict[str, str]:
     return {
         "kind": "judged" if isinstance(control, Control) else "observed",
         "description": control.description,
+        "why": "" if isinstance(control, Control) else control.why,
         "problem": control.problem,
         "measured": control_shown(part, control),
         "verdict": str(Verdict.REFUTED) if fired else "NOT REFUTED",

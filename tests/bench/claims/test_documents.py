@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.claims import overview
 from bench.claims.catalogue import CLAIMS
+from bench.claims.document import read_claims
 from bench.claims.expectations import expectations
 from bench.claims.figures.examples import EXAMPLES
+from shb.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -41,6 +44,19 @@ def test_every_claim_has_one_entry_with_its_statement_and_file():
         file = claim.statements.__module__.replace(".", "/") + ".py"
         assert evidence.endswith(f"(../{file})"), claim.id
         assert sizes == f"[{claim.id}](../conf/claim/{claim.id}.yaml)"
+
+
+def test_the_tables_are_those_of_the_claims_and_of_the_reference():
+    """A change is written by `python -m bench.claims.overview`."""
+    report = read_claims(overview.REPORT)
+    assert overview.page(text("claims.md"), report["claims"]) == text("claims.md")
+    changed = [{**report["claims"][0], "predicted": "something else"}, *report["claims"][1:]]
+    assert overview.page(text("claims.md"), changed) != text("claims.md")
+
+
+def test_a_page_without_its_marks_is_refused():
+    with pytest.raises(ConfigurationError, match="a mark is missing"):
+        overview.page("# Claims", [])
 
 
 def test_the_parts_of_every_claim_are_those_of_the_expectation_file():
