@@ -5,6 +5,7 @@
     constant      1
     power         1 / (k + 1 + k0)^q                                 q = 0.75, k0 = 10
     inverse_log   1 / log(k + 2)
+    linear        final + (1 - final) (1 - k / steps)                final = 0
     cosine        final + (1 - final) (1 + cos(pi k / steps)) / 2    final = 0
     step          gamma^floor(k / (step_size * steps))               gamma = 0.1, step_size = 0.5
 
@@ -41,9 +42,9 @@ class Schedule:
         ranges: parameter -> (smallest, largest) allowed value.
 
     Example:
-        >>> linear = Schedule("linear", {"end": 0.0}, lambda k, steps, end: 1 - (1 - end) * k / steps, {"end": (0, 1)})
-        >>> schedule_table(linear, [8.0], {}, 0, 4, steps=4)[:, 0].tolist()
-        [8.0, 6.0, 4.0, 2.0]
+        >>> root = Schedule("root", {"end": 0.0}, lambda k, steps, end: (1 - (1 - end) * k / steps) ** 0.5, {"end": (0, 1)})
+        >>> schedule_table(root, [8.0], {"end": 1.0}, 0, 4, steps=4)[:, 0].tolist()
+        [8.0, 8.0, 8.0, 8.0]
     """
 
     name: str
@@ -64,6 +65,10 @@ def _inverse_log(k: int, steps: int) -> float:
     return 1.0 / math.log(k + 2)
 
 
+def _linear(k: int, steps: int, final: float) -> float:
+    return final + (1 - final) * (1 - min(k, steps) / steps)
+
+
 def _cosine(k: int, steps: int, final: float) -> float:
     # after the end of the run the factor stays at `final` instead of rising again
     return final + (1 - final) * (1 + math.cos(math.pi * min(k, steps) / steps)) / 2
@@ -80,6 +85,7 @@ SCHEDULES: dict[str, Schedule] = {
         Schedule("constant", {}, _constant, {}),
         Schedule("power", {"q": 0.75, "k0": 10.0}, _power, {"q": (0.0, 100.0), "k0": (0.0, 1e12)}),
         Schedule("inverse_log", {}, _inverse_log, {}),
+        Schedule("linear", {"final": 0.0}, _linear, {"final": (0.0, 1.0)}),
         Schedule("cosine", {"final": 0.0}, _cosine, {"final": (0.0, 1.0)}),
         Schedule("step", {"gamma": 0.1, "step_size": 0.5}, _step, {"gamma": (0.0, 1.0), "step_size": (1e-6, 1.0)}),
     )
@@ -108,7 +114,7 @@ def schedule_table(
         base: [M], in the unit of the scheduled quantity.
         parameters: name -> [M] or scalar; defaults for the names left out.
         start, stop: 0 <= start <= stop.
-        steps: length of the run, >= 1; ``cosine`` and ``step`` are relative to it.
+        steps: length of the run, >= 1; ``linear``, ``cosine`` and ``step`` are relative to it.
 
     Returns:
         float64 [stop - start, M].

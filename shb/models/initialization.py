@@ -3,8 +3,11 @@
 With fan_in and fan_out of a weight (a bias has the fans of its weight):
 
     torch_default  weight and bias ~ U(-b, b),  b = 1 / sqrt(fan_in)      (torch.nn.Linear, ConvNd)
+    torch_zero_bias   weight as torch_default, bias = 0
     kaiming        weight ~ N(0, 2 / fan_in), bias = 0                    (He et al., arXiv 1502.01852)
     xavier         weight ~ U(-b, b),  b = sqrt(6 / (fan_in + fan_out)), bias = 0   (Glorot-Bengio 2010)
+    identity       weight 1 on its diagonal and 0 elsewhere (of a convolution at its centre), bias = 0: nothing is drawn
+                   (torch.nn.init.eye_, dirac_)
     normal         every entry ~ N(0, std^2)
     truncated_normal  weight ~ N(0, std^2) given |weight| <= 2 std, bias = `value`    (TensorFlow)
     zeros          every entry 0
@@ -14,7 +17,8 @@ Besides, "module" keeps what the module's own constructor draws (shb.models.modu
 torch's own layers have that rule (Linear, ConvNd), and module for any other.
 
 Only torch_default and normal are absolutely continuous in every coordinate, which the avoidance
-result needs (theory.md D4); kaiming, xavier and truncated_normal start the biases at one value.
+result needs (theory.md D4); kaiming, xavier, torch_zero_bias and truncated_normal start the biases at one value, and
+identity starts everything at one.
 """
 
 from __future__ import annotations
@@ -28,7 +32,9 @@ from scipy.special import ndtr, ndtri
 
 from shb.errors import ConfigurationError, choose
 
-INITIALIZATIONS = ("torch_default", "kaiming", "xavier", "normal", "truncated_normal", "zeros", "point")
+INITIALIZATIONS = (
+    *("torch_default", "torch_zero_bias", "kaiming", "xavier", "identity", "normal", "truncated_normal", "zeros", "point"),
+)
 MODULE = ("auto", "module")  # what draw_parameters does not know
 FAN_FREE = ("normal", "zeros", "point", "truncated_normal")  # defined for any vector, without the fans of a layer
 
@@ -39,6 +45,17 @@ def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
         raise ConfigurationError("init", name, f"{', '.join(FAN_FREE)} or module for parameters without fan")
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
+
+
+def _identity(shape: tuple[int, ...]) -> np.ndarray:
+    """[out, in, ...]: output i is input i, for as many as there are of both; a kernel is 1 at its centre."""
+    if len(shape) < 2:
+        raise ConfigurationError("init", "identity", f"{', '.join(FAN_FREE)} or module for parameters without fan")
+    drawn = np.zeros(shape)
+    centre = tuple(size // 2 for size in shape[2:])
+    for i in range(min(shape[:2])):
+        drawn[(i, i, *centre)] = 1.0
+    return drawn
 
 
 def check_initialization(init: str, std: float) -> None:
@@ -103,9 +120,11 @@ def draw_parameters(
         elif init == "truncated_normal":
             low, high = ndtr(-2.0), ndtr(2.0)
             drawn = np.full(shape, value) if bias else std * ndtri(generator.uniform(low, high, shape))
+        elif init == "identity":
+            drawn = np.zeros(shape) if bias else _identity(shape)
         else:
             fan_in, fan_out = _fans(name, shapes)
-            if init == "torch_default":
+            if init == "torch_default" or (init == "torch_zero_bias" and not bias):
                 drawn = generator.uniform(-1.0, 1.0, shape) / math.sqrt(fan_in)
             elif bias:
                 drawn = np.zeros(shape)

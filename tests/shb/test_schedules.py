@@ -16,6 +16,8 @@ FORMULAS = [
     ("power", {}, lambda k: (k + 11) ** -0.75),
     ("power", {"q": 2.0, "k0": 0.0}, lambda k: 1 / (k + 1) ** 2),
     ("inverse_log", {}, lambda k: 1 / math.log(k + 2)),
+    ("linear", {}, lambda k: 1 - k / STEPS),
+    ("linear", {"final": 0.1}, lambda k: 1 - 0.9 * k / STEPS),
     ("cosine", {}, lambda k: math.cos(math.pi * k / STEPS / 2) ** 2),
     ("cosine", {"final": 0.1}, lambda k: 0.1 + 0.9 * math.cos(math.pi * k / STEPS / 2) ** 2),
     ("step", {}, lambda k: 1.0 if k < 30 else 0.1),
@@ -33,7 +35,7 @@ def test_table_is_base_times_formula(name, parameters, formula):
 
 def test_every_schedule_has_a_formula_here():
     assert {name for name, _, _ in FORMULAS} == set(SCHEDULES)
-    assert len({schedule_table(name, [1.0], p, 7, 8, STEPS)[0, 0] for name, p, _ in FORMULAS if p == {}}) == 4
+    assert len({schedule_table(name, [1.0], p, 7, 8, STEPS)[0, 0] for name, p, _ in FORMULAS if p == {}}) == 5
 
 
 def test_a_chunk_is_a_slice():

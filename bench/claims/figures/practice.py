@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.practice import first_pass, step_control
+from bench.claims.practice import first_pass, rules, step_control
 from bench.claims.practice.grid import FACTORS
 from bench.plotting.style import COLOURS, make_figure
+from bench.statistics.estimates import Mean, PairedMean
 
 SERIES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 
@@ -24,6 +25,9 @@ def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) ->
         panels.append((_shares, *pair, ""))
     if "CL46" in results:
         panels.append((_passing, protocols["CL46"], results["CL46"], ""))
+    if "CL52" in results and any(name.endswith(" cosine") for name in results["CL52"]):
+        pair = protocols["CL52"], results["CL52"]
+        panels += [(_starts, *pair, ""), (_schedules, *pair, "")]
     if not panels:
         return None
     drawn, axes = make_figure(min(2, len(panels)), -(-len(panels) // 2), "Rules for practice")
@@ -75,4 +79,39 @@ def _passing(axis: Axes, protocol: Protocol, results: Results, name: str) -> Non
     axis.plot(at, stuck, "x-", color=COLOURS["neutral"], label="E1 from 0")
     axis.axhline(first_pass.SHARE, color=COLOURS["theory"], linestyle=":", linewidth=1)
     axis.set(xscale="log", xlabel="updates K", ylabel="share passing the test of CL5", title="Time to pass (CL46)")
+    axis.legend(fontsize=8)
+
+
+def _starts(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
+    """Test accuracy without a density of the start, minus that of torch's default, in points."""
+    for network, (colour, style) in zip(protocol["networks"], SERIES):
+        for row, arm in enumerate(("zero bias", "identity")):
+            one, other = (results[f"{network} {key}"]["test_accuracy"] for key in (arm, "random"))
+            estimate = PairedMean(one, other)
+            ends = 100 * np.array(estimate.interval())
+            axis.plot(ends, [row, row], color=colour)
+            axis.plot(100 * estimate.value, row, style[0], color=colour, label=network if row == 0 else None)
+    axis.axvspan(-100 * rules.MARGIN, 100 * rules.MARGIN, color=COLOURS["theory"], alpha=0.15, label="no difference")
+    axis.set_yticks((0, 1), ("zero biases", "identity,\nnothing random"))
+    axis.set(ylim=(-0.6, 1.8), xlabel="test accuracy minus that of torch's default [points]")
+    axis.set_title("Does the start have to be random? (CL52)", fontsize=11)
+    axis.legend(fontsize=8)
+
+
+def _schedules(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
+    """Training loss of every tuned schedule over that of the best power."""
+    arms = ("cosine", "linear", "constant", *(f"power {q}" for q in rules.POWERS))
+    for network, (colour, style) in zip(protocol["schedule_networks"], SERIES):
+        best = rules.log_loss(results[f"{network} power {rules.best_power(network, results)}"])
+        for row, arm in enumerate(arms):
+            difference = rules.log_loss(results[f"{network} {arm}"]) - best
+            if not difference.any():
+                axis.plot(1.0, row, style[0], color=colour)
+                continue
+            estimate = Mean(difference)
+            axis.plot(np.exp(estimate.interval()), [row, row], color=colour)
+            axis.plot(np.exp(estimate.value), row, style[0], color=colour, label=network if row == 0 else None)
+    axis.axvline(1.0, color=COLOURS["theory"], linestyle=":", linewidth=1)
+    axis.set_yticks(range(len(arms)), [arm.replace("power ", "power, q = ") for arm in arms])
+    axis.set(xlabel="final training loss / that of the best power", title="Which schedule, each tuned? (CL52)")
     axis.legend(fontsize=8)

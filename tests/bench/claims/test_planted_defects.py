@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import bench.cell.problem
+import bench.claims.practice.tuned
 import bench.claims.trajectories
 import shb.optimizers
 import shb.schedules
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 def forget():
     """Drop everything that a previous world left in caches."""
-    for cache in (build_problem, bench.claims.trajectories.cell_of):
+    for cache in (build_problem, bench.claims.trajectories.cell_of, bench.claims.practice.tuned.best):
         cache.cache_clear()
     forget_programs()
 
@@ -188,6 +189,11 @@ def momentum_ignored(world):
     rule(world, "shb", dataclasses.replace(right, update=update))
 
 
+def cosine_that_never_falls(world):
+    right = shb.schedules.SCHEDULES["cosine"]
+    world.setitem(shb.schedules.SCHEDULES, "cosine", dataclasses.replace(right, factor=lambda k, steps, final: 1.0))
+
+
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
     "CL1": {"seeds": 3, "steps": 100},
     "CL2": {"seeds": 3, "steps": 100},
@@ -208,6 +214,20 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
         "networks": {"digits": ["model.hidden=[4]", "dataset=digits"]},
         "seconds": 1e-4,
     },
+    "CL52": {
+        "seeds": 400,
+        "control_seeds": 20,
+        "schedule_seeds": 40,
+        "tuning_seeds": 2,
+        "lrs": {"low": 0.05, "high": 0.8, "count": 5},
+        "momentum": 0.9,
+        "engine": "compiled",
+        "chunk": 400,
+        "steps": 500,
+        "networks": {"digits": ["model.hidden=[32]", "dataset=digits"]},
+        "schedule_networks": {"mnist1d": ["model.hidden=[32]", "dataset=mnist1d"]},
+        "seconds": 1e-5,
+    },
 }
 DEFECTS = {
     momentum_sign: "CL1",
@@ -226,6 +246,7 @@ DEFECTS = {
     biased_sampler: "CL29",
     initialisation_not_random: "CL25",
     touching_sold_as_trapping: "CL25",
+    cosine_that_never_falls: "CL52",
 }
 
 

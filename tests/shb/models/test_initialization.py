@@ -57,6 +57,22 @@ def test_xavier_is_uniform_with_both_fans_and_zero_bias():
     assert not drawn["b.bias"].any()
 
 
+def test_torch_zero_bias_has_the_weights_of_torch_default_and_no_bias():
+    drawn = draw("torch_zero_bias")
+    for name, (fan_in, _) in FANS.items():
+        assert_uniform(drawn[name], 1 / math.sqrt(fan_in))
+    assert not drawn["a.bias"].any() and not drawn["b.bias"].any()
+
+
+def test_identity_draws_nothing_and_is_that_of_torch():
+    shapes = {"a.weight": (3, 5), "a.bias": (3,), "c.weight": (4, 2, 3, 3), "c.bias": (4,)}
+    first, second = (draw_parameters(shapes, "identity", stream(seed, "init"), dtype=torch.float64) for seed in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in shapes)
+    assert torch.equal(first["a.weight"], torch.nn.init.eye_(torch.empty(3, 5, dtype=torch.float64)))
+    assert torch.equal(first["c.weight"], torch.nn.init.dirac_(torch.empty(4, 2, 3, 3, dtype=torch.float64)))
+    assert not first["a.bias"].any() and not first["c.bias"].any()
+
+
 def test_normal_has_the_standard_deviation_in_every_entry():
     for tensor in draw("normal", std=0.3).values():
         assert_normal(tensor, 0.09)
@@ -90,7 +106,9 @@ def test_every_dtype_is_the_rounded_float64_draw(init):
             assert torch.equal(tensor, exact[name].to(dtype))
 
 
-@pytest.mark.parametrize("init", ["torch_default", "kaiming", "xavier", "normal", "truncated_normal"])
+@pytest.mark.parametrize(
+    "init", ["torch_default", "torch_zero_bias", "kaiming", "xavier", "normal", "truncated_normal"]
+)
 def test_seeds_differ_and_a_seed_repeats(init):
     first, again, other = draw(init, 0), draw(init, 0), draw(init, 1)
     assert torch.equal(first["a.weight"], again["a.weight"])
