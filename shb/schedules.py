@@ -42,9 +42,9 @@ class Schedule:
         ranges: parameter -> (smallest, largest) allowed value.
 
     Example:
-        >>> root = Schedule("root", {"end": 0.0}, lambda k, steps, end: (1 - (1 - end) * k / steps) ** 0.5, {"end": (0, 1)})
-        >>> schedule_table(root, [8.0], {"end": 1.0}, 0, 4, steps=4)[:, 0].tolist()
-        [8.0, 8.0, 8.0, 8.0]
+        >>> square = Schedule("square", {"end": 0.0}, lambda k, steps, end: max(end, (1 - k / steps) ** 2), {"end": (0, 1)})
+        >>> schedule_table(square, [16.0], {}, 0, 4, steps=4)[:, 0].tolist()
+        [16.0, 9.0, 4.0, 1.0]
     """
 
     name: str

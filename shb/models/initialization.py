@@ -33,7 +33,8 @@ from scipy.special import ndtr, ndtri
 from shb.errors import ConfigurationError, choose
 
 INITIALIZATIONS = (
-    *("torch_default", "torch_zero_bias", "kaiming", "xavier", "identity", "normal", "truncated_normal", "zeros", "point"),
+    *("torch_default", "torch_zero_bias", "kaiming", "xavier", "identity"),
+    *("normal", "truncated_normal", "zeros", "point"),
 )
 MODULE = ("auto", "module")  # what draw_parameters does not know
 FAN_FREE = ("normal", "zeros", "point", "truncated_normal")  # defined for any vector, without the fans of a layer
