@@ -42,7 +42,7 @@ class Schedule:
         ranges: parameter -> (smallest, largest) allowed value.
 
     Example:
-        >>> square = Schedule("square", {"end": 0.0}, lambda k, steps, end: max(end, (1 - k / steps) ** 2), {"end": (0, 1)})
+        >>> square = Schedule("square", {}, lambda k, steps: (1 - k / steps) ** 2, {})
         >>> schedule_table(square, [16.0], {}, 0, 4, steps=4)[:, 0].tolist()
         [16.0, 9.0, 4.0, 1.0]
     """
