@@ -233,9 +233,9 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
     "CL52": {
         "seeds": 400,
         "control_seeds": 20,
-        "schedule_seeds": 40,
-        "tuning_seeds": 2,
-        "lrs": {"low": 0.05, "high": 0.8, "count": 5},
+        "schedule_seeds": 100,
+        "tuning_seeds": 4,
+        "lrs": {"low": 0.0631, "high": 0.631, "count": 6},
         "momentum": 0.9,
         "engine": "compiled",
         "chunk": 400,
