@@ -64,6 +64,8 @@ BOUNDS = {
     "optimizer.beta1": Bound(0, 1, whole=False, below=True),
     "optimizer.beta2": Bound(0, 1, whole=False, below=True),
     "optimizer.eps": Bound(0, whole=False),
+    "optimizer.weight_decay": Bound(0, whole=False),
+    "clip.at": Bound(0, whole=False, open=True),
     "momentum_schedule.r": Bound(0, whole=False, hint=" (0 only with optimizer.allow_unstable=true)"),
     "velocity.std": Bound(0, whole=False, open=True, hint=" (velocity=zero for 0)"),
     "suite.version": Bound(1, LARGEST),

@@ -19,9 +19,10 @@ from bench.cell.grid import build_grid, check_schedule, is_unstable
 from bench.cell.memory import check_members
 from bench.cell.plugins import names_of, plugin_record
 from bench.cell.problem import build_problem, problem_spec, try_optimizer
+from bench.cell.rule import rule_of, rule_spec
 from bench.store.identity import canonical, identity
 from shb.errors import ConfigurationError, choose
-from shb.optimizers import Optimizer, get_optimizer
+from shb.optimizers import Optimizer
 from shb.problems import Problem
 from shb.training import ENGINES, Member, Plan, why_not
 
@@ -36,7 +37,7 @@ class Cell:
     Attributes:
         label: name of the problem in tables: "dataset/model", or the closed form's name.
         problem_spec: JSON-like description from which `build_problem` makes the problem.
-        optimizer: the update rule.
+        optimizer: the update rule, with weight decay and clipping where they are on.
         plan: steps, schedules, evaluations.
         members, ids: trajectories and their identities, in the same order.
         specs: what each identity is the hash of.
@@ -71,6 +72,10 @@ class Cell:
         specs = tuple({**spec, "engine": engine, "numerics": NUMERICS[engine]} for spec in self.specs)
         return replace(self, specs=specs, ids=_ids(specs), engine=engine, engine_open=engine_open)
 
+    def setting(self, index: int) -> dict[str, float]:
+        """Hyperparameters of a member as the store has them: without those that are off."""
+        return self.specs[index]["hyperparameters"]
+
     def spec_json(self, index: int) -> str:
         return canonical(self.specs[index])
 
@@ -94,7 +99,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         raise ConfigurationError("suite.optimizers", config.suite.optimizers, "given together with suite=NAME only")
     choose("engine", config.engine, ("auto", *ENGINES))
     spec, label, train_size = problem_spec(config)
-    optimizer = get_optimizer(config.optimizer.name)
+    optimizer = rule_of(config, trials)
     if config.velocity.std and not optimizer.takes_velocity:
         allowed = f"zero for optimizer={optimizer.name}; only shb has a velocity"
         raise ConfigurationError("velocity", config.velocity.name, allowed)
@@ -125,7 +130,7 @@ def build_cell(config: Config, trials: Sequence[Mapping[str, float]] | None = No
         "engine": "eager",
     }
     shared |= plugin_record(names_of(shared))
-    specs = tuple({**shared, "seed": m.seed, "hyperparameters": dict(m.hyperparameters)} for m in members)
+    specs = tuple({**shared, "seed": m.seed, **rule_spec(optimizer, m.hyperparameters)} for m in members)
     cell = Cell(
         label=label,
         problem_spec=spec,

@@ -23,6 +23,7 @@ from bench.cell.added import added, contents, plugin_list
 from bench.cell.bounds import check_numbers, check_sizes
 from bench.cell.groups import (
     ClaimConfig,
+    ClipConfig,
     DatasetConfig,
     Group,
     InitConfig,
@@ -58,6 +59,7 @@ class Config:
     model: ModelConfig
     dataset: DatasetConfig
     optimizer: OptimizerConfig
+    clip: ClipConfig
     schedule: ScheduleConfig
     momentum_schedule: MomentumScheduleConfig
     init: InitConfig

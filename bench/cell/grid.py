@@ -8,37 +8,37 @@ from collections.abc import Mapping, Sequence
 
 from bench.cell.bounds import check_numbers
 from bench.cell.config import Config
-from bench.cell.groups import SECOND_ORDER
+from bench.cell.groups import DECAY, SECOND_ORDER
 from bench.cell.memory import check_members
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
+from shb.optimizers.clipping import AT
 from shb.schedules import get_schedule, schedule_table
 
 
 def build_grid(
     config: Config, optimizer: Optimizer, trials: Sequence[Mapping[str, float]] | None
 ) -> list[dict[str, float]]:
-    """Every combination of the optimizer's hyperparameters (or the `trials`) with the schedules' parameters.
+    """Every combination of the optimizer's hyperparameters (or the `trials`) with parameters of schedules and clipping.
 
-    A list in the configuration is an axis. Names: lr, momentum, ..., "schedule.q", "momentum_schedule.r".
+    A list in the configuration is an axis. Names: lr, momentum, ..., "clip.at", "schedule.q", "momentum_schedule.r".
 
     Raises:
         ConfigurationError: hyperparameters and schedules that do not go together, or a trial that cannot be used.
     """
-    axes = {name: config.optimizer.hyperparameters[name] for name in optimizer.hyperparameters}
-    schedules = _schedule_axes(config, optimizer)
+    given = {DECAY: [0.0], **config.optimizer.hyperparameters}
+    axes = {name: given[name] for name in optimizer.hyperparameters if name != AT}
+    groups = _group_axes(config, optimizer)
     count = math.prod(map(len, axes.values())) if trials is None else len(trials)
-    check_members(config.seeds, count * math.prod(map(len, schedules.values())))
+    check_members(config.seeds, count * math.prod(map(len, groups.values())))
     if trials is not None:
         for trial in trials:
             check_numbers("optimizer", trial)
-        own = [{**{n: v[0] for n, v in axes.items()}, **trial} for trial in trials]
+        own = [{n: v for n, v in {**_first(axes), **trial}.items() if n in axes or n != DECAY} for trial in trials]
     else:
         own = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
     grid = [
-        {**setting, **dict(zip(schedules, values))}
-        for setting in own
-        for values in itertools.product(*schedules.values())
+        {**setting, **dict(zip(groups, values))} for setting in own for values in itertools.product(*groups.values())
     ]
     if not config.optimizer.allow_unstable:
         for setting in grid:
@@ -46,7 +46,12 @@ def build_grid(
     return grid
 
 
-def _schedule_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float]]:
+def _first(axes: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: values[0] for name, values in axes.items()}
+
+
+def _group_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float]]:
+    """Of the groups beside the optimizer: "group.parameter" -> numbers."""
     momentum = config.momentum_schedule
     if momentum.name != "constant" and "momentum" not in optimizer.hyperparameters:
         allowed = f"constant for optimizer={optimizer.name}, which has no momentum"
@@ -56,7 +61,7 @@ def _schedule_axes(config: Config, optimizer: Optimizer) -> dict[str, list[float
         raise ConfigurationError("momentum_schedule.r", 0, allowed)
     return {
         f"{chosen.group}.{name}": values
-        for chosen in (config.schedule, momentum)
+        for chosen in (config.clip, config.schedule, momentum)
         for name, values in chosen.parameters.items()
     }
 

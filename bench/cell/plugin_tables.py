@@ -21,6 +21,7 @@ from typing import Any
 
 from bench.cell.added import add_entry
 from bench.cell.config import entries
+from bench.cell.groups.optimizer import DECAY
 from bench.cell.groups.problem import model_parameters, problem_parameters
 from bench.cell.space import check_space
 from shb.datasets import Dataset, register_dataset
@@ -101,11 +102,15 @@ def _optimizers(rules: Any, spaces: Mapping[str, Any]) -> list[Offer]:
     offers = []
     for rule in rules:
         space = spaces.get(rule.name, {})
-        check_space(rule.name, space, rule.hyperparameters)
+        check_space(rule.name, space, {**rule.hyperparameters, DECAY: 0.0})
         unstable = {"allow_unstable": False} if "momentum" in rule.hyperparameters else {}
+        decay: dict[str, Any] = {}
+        if DECAY not in rule.hyperparameters:
+            decay = {DECAY: 0.0, **({"decoupled": False} if "lr" in rule.hyperparameters else {})}
         fields = {
             "name": rule.name,
             **rule.hyperparameters,
+            **decay,
             **unstable,
             "space": {n: dict(a) for n, a in space.items()},
         }

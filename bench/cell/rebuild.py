@@ -75,7 +75,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
 
     def group(name: str) -> dict[str, Any]:
         own = {n.removeprefix(f"{name}."): value for n, value in hyperparameters.items() if n.startswith(f"{name}.")}
-        return {"name": spec[name], **own}
+        return {"name": spec.get(name, "none"), **own}  # without a name only clipping, which is off then
 
     composed = {
         "problem": {n: v for n, v in problem.items() if n not in shared} if closed else {"name": "learning"},
@@ -85,7 +85,9 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
             "name": spec["optimizer"],
             **{n: v for n, v in hyperparameters.items() if "." not in n},
             **({"allow_unstable": True} if "allow_unstable" in fields("optimizer", spec["optimizer"]) else {}),
+            **({"decoupled": spec["decoupled"]} if "decoupled" in spec else {}),
         },
+        "clip": group("clip"),
         "schedule": group("schedule"),
         "momentum_schedule": group("momentum_schedule"),
         "init": problem["init"],

@@ -14,6 +14,7 @@ from typing import Any
 from bench.cell.added import added
 from bench.cell.bounds import MOST_EVALUATIONS, MOST_SIZE, SIZES
 from bench.cell.config import entries, fields, own_entries
+from bench.cell.groups import DECAY
 from bench.cell.plugins import check_record, names_of
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose, shown
@@ -38,6 +39,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "steps": int,
     "velocity_std": (int, float),
 }
+_OPTIONAL: dict[str, type | tuple[type, ...]] = {"plugins": dict, "clip": str, "decoupled": bool}
 PROBLEM_FIELDS: dict[str, type | tuple[type, ...]] = {
     "name": str,
     "init": dict,
@@ -64,21 +66,21 @@ def read_spec(text: str) -> dict[str, Any]:
         spec = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError("spec", shown(text), f"JSON ({str(error)[:100]})") from None
-    if isinstance(spec, dict) and "plugins" in spec:
-        _check_fields("spec", spec, {**_FIELDS, "plugins": dict})
-        _check_plain("spec", spec)
+    optional = {name: kind for name, kind in _OPTIONAL.items() if isinstance(spec, dict) and name in spec}
+    _check_fields("spec", spec, {**_FIELDS, **optional})
+    _check_plain("spec", spec)
+    if "plugins" in spec:
         _check_plugins(spec)
-    else:
-        _check_fields("spec", spec, _FIELDS)
-        _check_plain("spec", spec)
     _check_problem(spec["problem"])
     choose("spec.engine", spec["engine"], ENGINES)
     optimizer = get_optimizer(spec["optimizer"])
     for group in ("schedule", "momentum_schedule"):
         choose(f"spec.{group}", spec[group], entries(group))
+    clip = choose("spec.clip", spec.get("clip", "none"), entries("clip"))
+    groups = {"clip": clip, **{group: spec[group] for group in ("schedule", "momentum_schedule")}}
     for name, value in spec["hyperparameters"].items():
         group, _, parameter = name.rpartition(".")
-        known = fields(group, spec[group]) if group in ("schedule", "momentum_schedule") else optimizer.hyperparameters
+        known = fields(group, groups[group]) if group in groups else (*optimizer.hyperparameters, DECAY)
         choose("spec.hyperparameters", parameter if group else name, set(known) - {"name"})
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigurationError(f"spec.hyperparameters.{name}", shown(value), "a number")
@@ -125,8 +127,9 @@ def _check_fields(where: str, value: Any, types: Mapping[str, type | tuple[type,
     for name in value.keys() - types.keys() if exact else ():
         raise ConfigurationError(f"{where}.{shown(name)}", shown(value[name]), "nothing: no such field")
     for name, kind in types.items():
-        if not isinstance(value[name], kind) or isinstance(value[name], bool):
+        if not isinstance(value[name], kind) or (isinstance(value[name], bool) and kind is not bool):
             words: dict[Any, str] = {str: "a name", list: "a list", dict: "an object", int: "a whole number"}
+            words[bool] = "true or false"
             raise ConfigurationError(f"{where}.{name}", shown(value[name]), words.get(kind, "a number"))
 
 

@@ -19,6 +19,7 @@ from bench.cell.groups import InitConfig, OptimizerConfig
 from bench.check.fault import Fault
 from bench.check.subject import Subject
 from shb.errors import ConfigurationError
+from shb.optimizers import get_optimizer
 from shb.training import Trajectory
 
 _NONE = "none_of_them"  # as the value of a text field: the error lists what is allowed
@@ -65,13 +66,16 @@ def _used(subject: Subject, group: str, field: str, value: Any) -> bool:
 
 def _fields(config: Config, group: str) -> dict[str, Any]:
     """What a member may have of the chosen entry: hyperparameters of an optimizer, options of anything else."""
-    return config.optimizer.hyperparameters if group == "optimizer" else getattr(config, group).options
+    if group != "optimizer":
+        return getattr(config, group).options
+    own = get_optimizer(config.optimizer.name).hyperparameters  # weight decay, of any rule, is tested
+    return {name: value for name, value in config.optimizer.hyperparameters.items() if name in own}
 
 
 def _set(config: Config, group: str, field: str, value: Any) -> None:
     """Raises a ConfigurationError for a value that the entry itself refuses."""
     own, name = getattr(config, group), "hyperparameters" if group == "optimizer" else "options"
-    changed = replace(own, **{name: {**_fields(config, group), field: value}})
+    changed = replace(own, **{name: {**getattr(own, name), field: value}})
     changed.check()
     setattr(config, group, changed)
 

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.cell.problem import build_model
 from bench.check.fault import Fault
 from bench.check.subject import Subject
-from bench.reproduction.plain_loop import check_plain, plain_module, plain_optimizer, plain_squared, step_sizes
+from bench.reproduction.plain_loop import PlainUpdate, check_plain, plain_module, plain_squared, step_sizes
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
 from shb.optimizers import Optimizer
@@ -84,22 +84,10 @@ def _gradient(p: Tensor) -> Tensor:
     return torch.zeros_like(p) if p.grad is None else p.grad
 
 
-class _Torch:
-    """One of torch's own optimizers, with a step size for every step."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
-
-    def step(self, lr: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
-
-
 def _optimizer(subject: Subject, member: Member, parameters: Mapping[str, Tensor], module: nn.Module | None) -> Any:
     own = subject.optimizer.name in ("sgd", "nesterov", "adam", "shb") and subject.plan.schedule == "constant"
     if own and module is not None:
-        return _Torch(plain_optimizer(subject.optimizer.name, module, member.hyperparameters))
+        return PlainUpdate(subject.optimizer, module, member.hyperparameters)
     return _Rule(subject.optimizer, parameters, member.hyperparameters)
 
 

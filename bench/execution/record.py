@@ -16,7 +16,7 @@ from shb.training import Trajectory
 def described(cell: Cell, index: int) -> dict[str, Any]:
     """Columns of a member that follow from its spec."""
     member, problem = cell.members[index], cell.problem_spec
-    hyperparameters = dict(member.hyperparameters)
+    hyperparameters = cell.setting(index)
     return {
         "member_id": cell.ids[index],
         "problem": cell.label,

@@ -8,6 +8,7 @@ import polars as pl
 from rich.console import Console
 
 from bench.cell.cell import Cell
+from bench.cell.groups import DECAY
 from bench.statistics.bootstrap import median_interval
 from bench.statistics.medians import seed_values
 from bench.statistics.metric import Metric
@@ -32,8 +33,9 @@ def print_summary(cell: Cell, store: Store, console: Console) -> None:
     metrics = [name for name in METRICS if name not in _LEFT_OUT and members[name].is_not_null().any()]
     if "val_accuracy" in metrics:
         metrics.remove("val_loss")
-    settings = list(dict.fromkeys(json.dumps(dict(m.hyperparameters), sort_keys=True) for m in cell.members))
-    parsed = [json.loads(setting) for setting in settings]
+    settings = list(dict.fromkeys(json.dumps(cell.setting(i), sort_keys=True) for i in range(len(cell.ids))))
+    off = {DECAY: 0.0} if DECAY in cell.optimizer.hyperparameters else {}
+    parsed = [off | json.loads(setting) for setting in settings]
     varying = [name for name in parsed[0] if len({s[name] for s in parsed}) > 1]
     fixed = " ".join(f"{name}={value:g}" for name, value in parsed[0].items() if name not in varying)
     lines = []

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from bench.cell.cell import Cell
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
+from shb.optimizers import Optimizer
+from shb.optimizers.clipping import AT
 from shb.schedules import schedule_table
 from shb.training import Member, Plan
 
@@ -64,15 +66,43 @@ def plain_module(spec: Mapping[str, Any], feature_shape: Sequence[int], outputs:
     return features.append(nn.Linear(size, outputs))
 
 
-def plain_optimizer(name: str, model: nn.Module, numbers: Mapping[str, float]) -> torch.optim.Optimizer:
-    """torch.optim.SGD or Adam as most people would write the optimizer `name`."""
-    lr, parameters = numbers["lr"], model.parameters()
-    if name == "adam":
-        betas = numbers["beta1"], numbers["beta2"]
-        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=numbers["eps"])
-    if name == "sgd":
-        return torch.optim.SGD(parameters, lr=lr)
-    return torch.optim.SGD(parameters, lr=lr, momentum=numbers["momentum"], nesterov=name == "nesterov")
+class PlainUpdate:
+    """torch.optim.SGD, Adam or AdamW and torch's clipping as most people would write them in the place of `rule`.
+
+    Args:
+        rule: sgd, shb, nesterov or adam, with weight decay and clipping or without.
+        model: whose parameters are trained.
+        numbers: hyperparameters of the rule.
+    """
+
+    def __init__(self, rule: Optimizer, model: nn.Module, numbers: Mapping[str, float]) -> None:
+        self._rule, self._numbers, self._parameters = rule, numbers, list(model.parameters())
+        lr, decay = numbers["lr"], numbers.get("weight_decay", 0.0)
+        self._shrinks = rule.decay == "decoupled" and rule.name != "adam"  # torch.optim.SGD has no such weight decay
+        if rule.name == "adam":
+            kind = torch.optim.AdamW if rule.decay == "decoupled" else torch.optim.Adam
+            betas = numbers["beta1"], numbers["beta2"]
+            self._optimizer = kind(self._parameters, lr=lr, betas=betas, eps=numbers["eps"], weight_decay=decay)
+            return
+        moving = {} if rule.name == "sgd" else {"momentum": numbers["momentum"], "nesterov": rule.name == "nesterov"}
+        self._optimizer = torch.optim.SGD(self._parameters, lr, weight_decay=0 if self._shrinks else decay, **moving)
+
+    def step(self, lr: float) -> None:
+        """One update with the gradients that the parameters have."""
+        if self._rule.clip == "norm":
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._numbers[AT])
+        elif self._rule.clip == "value":
+            torch.nn.utils.clip_grad_value_(self._parameters, self._numbers[AT])
+        if self._shrinks:
+            with torch.no_grad():
+                for p in self._parameters:
+                    p.mul_(1 - lr * self._numbers["weight_decay"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad()
 
 
 def train_plain(cell: Cell, member: Member) -> PlainRun:
@@ -87,7 +117,7 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
         parts[name] = part.x.to(problem.device, problem.dtype), y
     model = plain_module(cell.problem_spec, dataset.feature_shape, dataset.outputs).to(problem.device, problem.dtype)
     model.load_state_dict(problem.initial_parameters(member.seed))
-    optimizer = plain_optimizer(cell.optimizer.name, model, member.hyperparameters)
+    optimizer = PlainUpdate(cell.optimizer, model, member.hyperparameters)
     x, y = parts["train_"]
     due, evaluations = {0, *plan.evaluate_at, plan.steps}, []
 
@@ -100,11 +130,9 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
             evaluations.append(_evaluate(model, criterion, now, problem.classification))
         if k == plan.steps:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = rates[k]
         optimizer.zero_grad()
         criterion(model(x[indices[k]]), y[indices[k]]).backward()
-        optimizer.step()
+        optimizer.step(rates[k])
     return PlainRun(time.perf_counter() - started, evaluations)
 
 

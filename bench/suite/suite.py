@@ -15,6 +15,7 @@ import polars as pl
 from bench.cell.bounds import BOUNDS, check_numbers, finite_number
 from bench.cell.cell import Cell, build_cell
 from bench.cell.config import CONF, Config, compose_config, entries
+from bench.cell.groups import DECAY
 from bench.cell.memory import check_bytes, check_members
 from bench.cell.plugins import use_plugins
 from bench.cell.space import Axis
@@ -89,8 +90,9 @@ class Suite:
         if key not in self._cells:
             config = self.config(problem, optimizer)
             seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
-            own = get_optimizer(optimizer).hyperparameters
-            cell = _settled(seeds, [{n: v for n, v in hyperparameters.items() if n in own}])
+            own = config.optimizer.hyperparameters
+            off = {DECAY: 0.0} if DECAY in own else {}  # what is off is not among the hyperparameters
+            cell = _settled(seeds, [off | {n: v for n, v in hyperparameters.items() if n in own}])
             if config.engine != "auto" or cell.engine_open:  # the engine that it was tuned under
                 tuning = self.tuning_cell(problem, optimizer)
                 cell = cell.under(tuning.engine, tuning.engine_open)
@@ -140,8 +142,8 @@ class Suite:
 
     def _pair(self, problem: str, optimizer: str, position: int, members: pl.DataFrame) -> Pair:
         tuning, trials = self.tuning_cell(problem, optimizer), dict[str, list[str]]()
-        for member, member_id in zip(tuning.members, tuning.ids):
-            trials.setdefault(setting_key(member.hyperparameters), []).append(member_id)
+        for index, member_id in enumerate(tuning.ids):
+            trials.setdefault(setting_key(tuning.setting(index)), []).append(member_id)
         pair = Pair(
             problem=problem,
             optimizer=optimizer,
@@ -271,6 +273,6 @@ def _check_settings(suite: Suite) -> None:
         if setting is None:
             raise ConfigurationError(where, "(missing)", f"a number for each of {', '.join(known)}")
         for name in setting:
-            choose(where, name, known)
-        for name in known:
+            choose(where, name, [*known, DECAY])
+        for name in {**dict.fromkeys(known), **setting}:
             finite_number(f"{where}.{name}", setting.get(name))

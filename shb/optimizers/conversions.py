@@ -9,6 +9,13 @@ coordinate), entry k belongs to step k; where a function says so a scalar stands
 numbers are float64, lr and alpha are in the unit of w per unit of gradient, momentum and beta have no unit.
 Wrong shapes, and step sizes <= 0 where they are divided by, raise ConfigurationError.
 
+Weight decay lambda (shb/optimizers/weight_decay.py). Coupled, it is a part of the gradient, g_k = v_k + lambda_k w_k,
+and every conversion here holds for any sequence of gradients: it is the same number in torch's, Keras's, the EMA,
+Nesterov's and Polyak's form. Decoupled, w_{k+1} = (1 - lr_k lambda_k) w_k + (what the form adds), the product
+lr_k lambda_k is the same in all: ``convert_decoupled``. Coupled and decoupled are one sequence only without momentum
+and without Adam; what a decoupled decay is in (P) says ``decoupled_to_polyak``, and which one is as strong in the long
+run ``coupled_to_decoupled``.
+
 torch's momentum is the heavy ball while lr is constant; where lr is halved, its beta is halved too:
 
     >>> alpha, beta = torch_to_polyak([0.5, 0.5, 0.25, 0.25], 0.5)
@@ -54,6 +61,17 @@ class Polyak(NamedTuple):
 
     alpha: Array
     beta: Array
+    previous: Array
+
+
+class Decay(NamedTuple):
+    """What decoupled weight decay adds to (P): - current_k w_k - previous_k w_{k-1}.
+
+    Attributes:
+        current, previous: [K], or [K, ...], no unit; ``previous`` is negative for a positive momentum.
+    """
+
+    current: Array
     previous: Array
 
 
@@ -194,6 +212,77 @@ def adam_to_polyak(lr: ArrayLike, beta1: float, eps: float, v_hat: ArrayLike) ->
     rate = lr / (1 - beta1 ** np.arange(1, len(lr) + 1))
     rate = rate.reshape(rate.shape + (1,) * (v_hat.ndim - 1)) / (np.sqrt(v_hat) + eps)
     return (1 - beta1) * rate, beta1 * _ratio(rate)
+
+
+def convert_decoupled(weight_decay: ArrayLike, lr: ArrayLike, other: ArrayLike) -> Array:
+    """The decoupled weight decay of a form with step sizes ``other`` that is that of a form with step sizes ``lr``.
+
+    weight_decay_k lr_k / other_k, for both shrink w_k by the same lr_k weight_decay_k. To Polyak's form, with ``alpha``
+    of the conversion as ``other``: the same number from Keras's form and torch's without dampening; divided by
+    1 - dampening from torch's (but for its first step), by 1 - momentum from the EMA form.
+
+    Args:
+        weight_decay: [K] or scalar.
+        lr, other: [K]; other > 0.
+
+    Raises:
+        ConfigurationError: a step size <= 0, or a wrong shape.
+
+    Example:
+        >>> lr, momentum = [0.5, 0.25], 0.75
+        >>> alpha, beta = ema_to_polyak(lr, momentum)
+        >>> convert_decoupled(0.125, lr, alpha).tolist()  # / (1 - momentum)
+        [0.5, 0.5]
+    """
+    lr, weight_decay, other = _sequences(lr=lr, weight_decay=weight_decay, other=other)
+    _positive("other", other)
+    return weight_decay * lr / other
+
+
+def decoupled_to_polyak(alpha: ArrayLike, beta: ArrayLike, weight_decay: ArrayLike) -> Decay:
+    """The heavy ball with decoupled weight decay, written with displacements: the decay of the step before comes back.
+
+    u_{k+1} = beta_k u_k - alpha_k g_k,  w_{k+1} = (1 - alpha_k lambda_k) w_k + u_{k+1}  (u_0 = w_0 - w_{-1})  is
+
+    w_{k+1} = w_k - alpha_k g_k + beta_k (w_k - w_{k-1}) - current_k w_k - previous_k w_{k-1}
+
+    with current_k = alpha_k lambda_k and previous_k = -beta_k alpha_{k-1} lambda_{k-1} (previous_0 = 0), because the
+    velocity is u_k = w_k - w_{k-1} + alpha_{k-1} lambda_{k-1} w_{k-1}. Coupled decay is current_k alone.
+
+    Args:
+        alpha: [K].
+        beta, weight_decay: [K] or scalar.
+
+    Raises:
+        ConfigurationError: a wrong shape.
+    """
+    alpha, beta, weight_decay = _sequences(alpha=alpha, beta=beta, weight_decay=weight_decay)
+    current, previous = alpha * weight_decay, np.zeros_like(alpha)
+    previous[1:] = -beta[1:] * current[:-1]
+    return Decay(current, previous)
+
+
+def coupled_to_decoupled(weight_decay: ArrayLike, beta: ArrayLike) -> Array:
+    """The decoupled weight decay of a heavy ball (P) that is as strong in the long run: weight_decay / (1 - beta).
+
+    Both then have the critical points of F + weight_decay |w|^2 / 2, at a constant momentum beta (theory.md 2.2). Their
+    paths differ, for coupled decay passes the velocity. For Nesterov's and torch's momentum the same.
+
+    Args:
+        weight_decay: coupled, >= 0.
+        beta: momentum in (-1, 1).
+
+    Raises:
+        ConfigurationError: beta is not in (-1, 1).
+
+    Example:
+        >>> coupled_to_decoupled(0.125, 0.75).item()
+        0.5
+    """
+    beta = np.asarray(beta, np.float64)
+    if not np.all(np.abs(beta) < 1):
+        raise ConfigurationError("beta", beta, "numbers in (-1, 1)")
+    return np.asarray(weight_decay, np.float64) / (1 - beta)
 
 
 def z_weights(beta: ArrayLike) -> Array:

@@ -50,6 +50,8 @@ class Optimizer:
             holds all names, already evaluated for step ``k`` (int, 0 first). New tensors are returned, none
             is modified.
         takes_velocity: True if the rule can start with a velocity.
+        decay: "none", "coupled" or "decoupled": what ``with_weight_decay`` made of it.
+        clip: "none", "norm" or "value": what ``with_clipping`` made of it.
 
     Example:
         >>> import torch
@@ -68,6 +70,8 @@ class Optimizer:
     init: Callable[..., State]
     update: Callable[[Params, Params, State, Hyperparameters, int | Tensor], tuple[Params, State]]
     takes_velocity: bool = False
+    decay: str = "none"
+    clip: str = "none"
 
     def complete(self, given: Mapping[str, Value]) -> dict[str, Value | float]:
         """Return ``given``, name -> value, with the defaults filled in, in the order of ``hyperparameters``.

@@ -14,7 +14,7 @@ from shb.errors import ConfigurationError
 
 NUMBERS = ("lr", "momentum", "weight_decay")  # of every step: floats or tensors of one element
 # what groups of an older state_dict may lack; lr and momentum were always there
-LATER = {"weight_decay": 0.0, "velocity_std": 0.0, "foreach": None, "allow_unstable": False}
+LATER = {"weight_decay": 0.0, "decoupled": False, "velocity_std": 0.0, "foreach": None, "allow_unstable": False}
 FOREIGN = ("dampening", "nesterov", "centered", "betas")  # options of other optimizers that SHB would ignore
 
 _ALLOWED = {
@@ -36,7 +36,8 @@ def check_group(group: Mapping[str, Any], *, started: bool) -> None:
     Raises:
         ConfigurationError: names the field, its value and what is allowed.
     """
-    for flag, allowed in (("foreach", (None, True, False)), ("allow_unstable", (True, False))):
+    flags = (("foreach", (None, True, False)), ("allow_unstable", (True, False)), ("decoupled", (True, False)))
+    for flag, allowed in flags:
         if not any(group[flag] is value for value in allowed):
             raise ConfigurationError(f"SHB.{flag}", repr(group[flag]), ", ".join(map(str, allowed)))
     number = host_number if started else float

@@ -2,6 +2,9 @@
 
 velocity <- momentum velocity - lr g            g = gradient + weight_decay w
 w        <- w + velocity                        (P), theory.md section 1
+
+With decoupled weight decay g is the gradient, and the decay is no part of the velocity: w <- (1 - lr weight_decay) w +
+velocity (shb/optimizers/weight_decay.py).
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class SHB(torch.optim.Optimizer):
             momentum and weight_decay may be tensors of one element; schedulers then write into the tensor.
         momentum: in (-1, 1).
         weight_decay: >= 0, added to the gradient as weight_decay * w, before the velocity.
+        decoupled: True: w <- (1 - lr * weight_decay) * w + velocity instead, as in AdamW and SGDW. Its decay is not
+            multiplied by 1 / (1 - momentum), as that of the gradient is: ``conversions.coupled_to_decoupled``.
         velocity_std: >= 0, standard deviation of the Gaussian initial velocity w_0 - w_{-1}, in the unit of
             w. 0 starts at rest, like torch. A positive value is the phase-space randomisation of theory.md
             D4(A).
@@ -78,6 +83,7 @@ class SHB(torch.optim.Optimizer):
         momentum: float | Tensor = 0.9,
         *,
         weight_decay: float | Tensor = 0.0,
+        decoupled: bool = False,
         velocity_std: float = 0.0,
         generator: torch.Generator | None = None,
         foreach: bool | None = None,
@@ -89,6 +95,7 @@ class SHB(torch.optim.Optimizer):
             "lr": lr,
             "momentum": momentum,
             "weight_decay": weight_decay,
+            "decoupled": decoupled,
             "velocity_std": velocity_std,
             "foreach": foreach,
             "allow_unstable": allow_unstable,
@@ -144,7 +151,7 @@ class SHB(torch.optim.Optimizer):
             params = [w for w in params if self._moves(w, group["velocity_std"], lr)]
             if compiling:  # inputs of the compiled step; a weight decay of 0 is left out of it
                 lr, momentum = _tensor(lr), _tensor(momentum)
-                if isinstance(weight_decay, Tensor) or weight_decay:
+                if _is_on(weight_decay):
                     weight_decay = _tensor(weight_decay)
             foreach = group["foreach"]
             if foreach is None:
@@ -152,7 +159,8 @@ class SHB(torch.optim.Optimizer):
             for same in _of_one_kind(params) if foreach else [params]:
                 velocities = [_real(self.state[w]["velocity"]) for w in same]
                 grads = [_real(w.grad) for w in same if w.grad is not None]
-                batches.append(_Batch([_real(w) for w in same], grads, velocities, lr, momentum, weight_decay, foreach))
+                numbers = lr, momentum, weight_decay, group["decoupled"]
+                batches.append(_Batch([_real(w) for w in same], grads, velocities, *numbers, foreach))
         return batches
 
     def _moves(self, w: Tensor, std: float, lr: float | Tensor) -> bool:
@@ -203,13 +211,16 @@ class _Batch(NamedTuple):
     lr: float | Tensor
     momentum: float | Tensor
     weight_decay: float | Tensor
+    decoupled: bool
     foreach: bool
 
 
 def _move_each(batch: _Batch) -> None:
     lr, weight_decay = batch.lr, batch.weight_decay
     for w, g, velocity in zip(batch.params, batch.grads, batch.velocities):
-        if isinstance(weight_decay, Tensor):
+        if batch.decoupled and _is_on(weight_decay):
+            w.mul_(1 - lr * weight_decay)
+        elif isinstance(weight_decay, Tensor):
             g = g + weight_decay * w
         elif weight_decay:
             g = g.add(w, alpha=weight_decay)
@@ -222,8 +233,10 @@ def _move_each(batch: _Batch) -> None:
 
 
 def _move_together(batch: _Batch) -> None:
-    params, grads, velocities, lr, momentum, weight_decay, _ = batch
-    if isinstance(weight_decay, Tensor):
+    params, grads, velocities, lr, momentum, weight_decay, decoupled, _ = batch
+    if decoupled and _is_on(weight_decay):
+        torch._foreach_mul_(params, 1 - lr * weight_decay)
+    elif isinstance(weight_decay, Tensor):
         grads = torch._foreach_add(grads, torch._foreach_mul(params, weight_decay))
     elif weight_decay:
         grads = torch._foreach_add(grads, params, alpha=weight_decay)
@@ -233,6 +246,11 @@ def _move_together(batch: _Batch) -> None:
     else:
         torch._foreach_add_(velocities, grads, alpha=-lr)
     torch._foreach_add_(params, velocities)
+
+
+def _is_on(weight_decay: float | Tensor) -> bool:
+    """Whether it is not known to be 0; a tensor is not read."""
+    return isinstance(weight_decay, Tensor) or weight_decay != 0
 
 
 def _of_one_kind(params: list[Tensor]) -> list[list[Tensor]]:

@@ -12,6 +12,8 @@ from torch import Tensor
 from shb.schedules import schedule_table, second_order_momentum
 from shb.training.member import Member, Plan
 
+_SCHEDULES = ("schedule.", "momentum_schedule.")  # prefixes of their parameters
+
 
 class Tables:
     """What `members` have under the schedules of `plan`.
@@ -31,7 +33,7 @@ class Tables:
     @property
     def names(self) -> Iterable[str]:
         """The hyperparameters of the optimizer."""
-        return (name for name in self._base if "." not in name)
+        return (name for name in self._base if not name.startswith(_SCHEDULES))
 
     def initial(self) -> dict[str, Tensor]:
         """What members begin with, parameters of schedules too: name -> [members]."""
@@ -64,7 +66,7 @@ class Tables:
         constant = {}
         for name, base in self._base.items():
             schedule, prefix = varying.get(name, ("constant", f"{name}."))
-            if "." not in name and schedule == "constant":
+            if not name.startswith(_SCHEDULES) and schedule == "constant":
                 (constant[name],) = self._table(schedule, prefix, base, self._base, 0, 1)
         return {name: torch.from_numpy(base).to(self._device) for name, base in constant.items()}
 

@@ -58,6 +58,7 @@ GROUPS = {  # group -> what its entries need beside them
     "optimizer": {},
     "schedule": {},
     "momentum_schedule": {},
+    "clip": {},
     "init": {"uniform": ["problem=e1"]},
     "velocity": {},
     "problem": {},

@@ -63,6 +63,9 @@ def test_identity_is_stable_across_versions(overrides, identity):
         "relu_derivative=1",
         "relu_rule=injected",
         "velocity=normal",
+        "optimizer.weight_decay=0.01",
+        "clip=norm",
+        "clip=value",
         "problem=e1",
         "problem=e1 dtype=float16",
     ],
@@ -83,6 +86,8 @@ def test_identity_depends_on(base, change):
         ("init=normal", "init.std=0.2"),
         ("init=point", "init.value=1"),
         ("velocity=normal", "velocity.std=0.3"),
+        ("clip=norm", "clip.at=2"),
+        ("optimizer.weight_decay=0.01", "optimizer.decoupled=true"),
     ],
 )
 def test_identity_depends_on_parameters_of_groups(group, parameter):
@@ -103,6 +108,9 @@ def test_identity_depends_on_parameters_of_groups(group, parameter):
         "loss=squared",  # what auto means here
         "init=torch_default",  # what auto means here
         "optimizer.allow_unstable=true",
+        "optimizer.weight_decay=0",
+        "optimizer.decoupled=true",  # of a weight decay of 0
+        "clip=none",
     ],
 )
 def test_identity_does_not_depend_on(base, other):
@@ -122,6 +130,23 @@ def test_lists_become_members():
     assert list(cell.members[0].hyperparameters) == ["lr", "momentum", "schedule.q", "schedule.k0"]
     assert settings == set(itertools.product(range(10), [0.1, 0.2], [0.5, 0.9], [0.6, 0.9], [10.0]))
     assert len(set(cell.ids)) == len(cell.ids) == 80
+
+
+def test_a_member_without_decay_is_the_same_beside_some_with_it(base):
+    """What is off is no part of a spec, and the stack gives such a member the bits that it has alone."""
+    cell = cell_of("seeds=2", "optimizer.weight_decay=[0,0.1]", "optimizer.decoupled=true")
+    assert cell.ids[:2] == base.ids and not set(cell.ids[2:]) & set(base.ids)
+    assert "weight_decay" not in cell.setting(0) and cell.setting(2)["weight_decay"] == 0.1
+    assert [("decoupled" in spec) for spec in cell.specs] == [False, False, True, True]
+    assert {tuple(member.hyperparameters) for member in cell.members} == {("lr", "momentum", "weight_decay")}
+
+
+def test_trials_may_have_weight_decay():
+    config = compose_config([*BASE, "seeds=1"])
+    trials = [{"lr": 0.1, "momentum": 0.5, "weight_decay": decay} for decay in (0.0, 0.2)]
+    cell = build_cell(config, trials)
+    assert cell.optimizer.decay == "coupled" and [cell.setting(i).get("weight_decay") for i in (0, 1)] == [None, 0.2]
+    assert build_cell(config, trials[:1]).ids == cell.ids[:1]
 
 
 def test_more_seeds_keep_the_members(base):

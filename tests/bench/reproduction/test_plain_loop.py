@@ -66,6 +66,21 @@ def test_a_plain_run_follows_the_schedule(optimizer):
     assert_same(build_cell(compose_config([*overrides, "schedule=step", "schedule.step_size=0.25"])))
 
 
+@pytest.mark.parametrize("clip", ["norm", "value"])
+@pytest.mark.parametrize("decoupled", ["false", "true"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_plain_run_decays_and_clips(optimizer, decoupled, clip):
+    level = {"norm": "0.5", "value": "0.02"}[clip]  # acts on some gradients
+    decay = [f"optimizer={optimizer}", "optimizer.weight_decay=[0,0.5]", f"optimizer.decoupled={decoupled}"]
+    overrides = [*PROBLEMS["digits/mlp"], *SHARED, *decay, "optimizer.lr=0.03", f"clip={clip}", f"clip.at={level}"]
+    cell = build_cell(compose_config([*overrides, "seeds=1"]))
+    assert_same(cell)
+    ends = [train_plain(cell, member).evaluations[-1]["train_loss"] for member in cell.members]
+    bare = build_cell(compose_config([*PROBLEMS["digits/mlp"], *SHARED, *decay, "optimizer.lr=0.03", "seeds=1"]))
+    ends += [train_plain(bare, bare.members[0]).evaluations[-1]["train_loss"]]
+    assert min(abs(a / b - 1) for a, b in zip(ends, [*ends[1:], ends[0]])) > 1e-4
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
