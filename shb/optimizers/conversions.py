@@ -269,8 +269,11 @@ def coupled_to_decoupled(weight_decay: ArrayLike, beta: ArrayLike) -> Array:
     paths differ, for coupled decay passes the velocity. For Nesterov's and torch's momentum the same.
 
     Args:
-        weight_decay: coupled, >= 0.
-        beta: momentum in (-1, 1).
+        weight_decay: coupled, >= 0, any shape.
+        beta: momentum in (-1, 1), a shape that broadcasts with it.
+
+    Returns:
+        float64, of the broadcast shape.
 
     Raises:
         ConfigurationError: beta is not in (-1, 1).

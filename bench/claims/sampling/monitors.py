@@ -86,6 +86,27 @@ class NetworkStationarity(_AtSteps):
         return {"stationarity": torch.tensor(found, dtype=torch.float64)}
 
 
+@observer("gradient_norms")
+class GradientNorms(_AtSteps):
+    """|grad F|, F the mean loss over all training samples, and the median over them of the norm of their own gradients:
+    columns gradient_norm and sample_gradient_norm [n, len(at)], float64.
+    """
+
+    def __init__(self, problem: LearningProblem, plan: Plan, at: Sequence[int]) -> None:
+        super().__init__(at)
+        self.x, self.y = (part.double() for part in training_data(problem, problem.train_size))
+        gradient = torch.func.grad(lambda params, x, y: problem.loss(params, x[None], y[None]))
+        self.gradients = torch.func.vmap(gradient, in_dims=(None, 0, 0))
+
+    def measured(self, params: Params, k: int) -> dict[str, Tensor]:
+        double = members({name: p.double() for name, p in params.items()})
+        each = [torch.cat([g.flatten(1) for g in self.gradients(one, self.x, self.y).values()], 1) for one in double]
+        return {
+            "gradient_norm": torch.stack([g.mean(0).norm() for g in each]),
+            "sample_gradient_norm": torch.stack([g.norm(dim=1).median() for g in each]),
+        }
+
+
 @observer("exact_zeros")
 class ExactZeros(_AtSteps):
     """Inputs of a ReLU that are exactly 0, over the first `rows` training samples: columns zeros and inputs

@@ -7,6 +7,7 @@
     mixture     an atom at 0 with probability 1/2, else U[-sqrt 6, sqrt 6]
     finite      `atoms` equidistant points of equal probability
     cantor      sqrt 8 (c - 1/2), c of the Cantor distribution: neither density nor atoms
+    skewed      sqrt 3 with probability 1/4, else -1 / sqrt 3: asymmetric, with sigma = sqrt 3 it is +3 or -1
     cauchy      standard Cauchy: no mean, scale 1 instead of a standard deviation
 
 Whose expectation is definable, hence covered by the Sard condition of theory.md 2.4: all but gaussian and cantor.
@@ -27,6 +28,10 @@ CANTOR_DIGITS = 40  # 3^-40 is below half an ulp of 1 in float64
 
 def _signs(words: np.ndarray, atoms: int) -> np.ndarray:
     return 2.0 * (words >> np.uint64(63)) - 1.0
+
+
+def _skewed(words: np.ndarray, atoms: int) -> np.ndarray:
+    return np.where(words >> np.uint64(62) == 0, math.sqrt(3), -1 / math.sqrt(3))
 
 
 def _triangular(words: np.ndarray, atoms: int) -> np.ndarray:
@@ -59,6 +64,7 @@ LAWS = {
     "mixture": _mixture,
     "finite": _finite,
     "cantor": _cantor,
+    "skewed": _skewed,
     "cauchy": lambda words, atoms: np.tan(math.pi * (uniform(words) - 0.5)),
 }
 

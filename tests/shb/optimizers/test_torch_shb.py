@@ -3,6 +3,7 @@
 import copy
 import doctest
 import io
+import itertools
 import pickle
 from fractions import Fraction
 
@@ -12,7 +13,7 @@ import torch
 import torch._dynamo.testing
 
 from shb.errors import ConfigurationError
-from shb.optimizers import SHB, get_optimizer, torch_shb
+from shb.optimizers import SHB, get_optimizer, torch_shb, with_weight_decay
 
 STEPS = 40
 
@@ -82,14 +83,31 @@ def test_weight_decay_changes_the_path_and_not_the_gradient(foreach):
     assert same(grads, [w.grad for w in decayed])
 
 
+def test_decoupled_weight_decay_is_that_of_the_pure_rule_with_varying_lr():
+    lr = [0.1 / (k + 1) ** 0.7 for k in range(STEPS)]
+    for decoupled in (False, True):
+        params, rule = parameters(), with_weight_decay(get_optimizer("shb"), decoupled)
+        w = {str(i): p.detach().clone() for i, p in enumerate(params)}
+        state = rule.init(w, {})
+        for k in range(STEPS):
+            numbers = {"lr": lr[k], "momentum": 0.8, "weight_decay": 0.3}
+            h = {name: torch.tensor(v, dtype=torch.float64) for name, v in numbers.items()}
+            w, state = rule.update(w, {name: gradient(t, k) for name, t in w.items()}, state, h, k)
+        optimizer = SHB(params, lr=1.0, momentum=0.8, weight_decay=0.3, decoupled=decoupled)
+        assert gap(steps(optimizer, params, lr=lr), list(w.values())) <= 1e-12
+        other = SHB(twins := parameters(), lr=1.0, momentum=0.8, weight_decay=0.3, decoupled=not decoupled)
+        assert gap(steps(other, twins, lr=lr), list(w.values())) > 1e-3
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-def test_foreach_equals_the_loop(dtype, weight_decay):
+def test_foreach_equals_the_loop(dtype, weight_decay, decoupled):
     ends = []
     for foreach in (False, True):
         params = parameters(dtype)
-        given = {"weight_decay": weight_decay, "velocity_std": 0.1, "foreach": foreach, **seeded()}
-        optimizer = SHB(params, lr=0.05, **given)
+        given = {"weight_decay": weight_decay, "decoupled": decoupled, "velocity_std": 0.1, **seeded()}
+        optimizer = SHB(params, lr=0.05, foreach=foreach, **given)
         ends.append(steps(optimizer, params))
     assert same(*ends)
 
@@ -233,6 +251,7 @@ def test_other_schedulers_run(scheduler):
         ({"lr": 0.1, "foreach": "no"}, "SHB.foreach='no': allowed is None, True, False"),
         ({"lr": 0.1, "foreach": 1}, "SHB.foreach=1"),
         ({"lr": 0.1, "allow_unstable": "yes"}, "SHB.allow_unstable='yes'"),
+        ({"lr": 0.1, "decoupled": 1}, "SHB.decoupled=1: allowed is True, False"),
     ],
 )
 def test_wrong_numbers_are_refused(given, field):
@@ -361,7 +380,7 @@ def test_an_older_state_dict_lacks_options():
     params, optimizer = stepped(velocity_std=0.1, **seeded())
     state_dict = copy.deepcopy(optimizer.state_dict())
     for group in state_dict["param_groups"]:
-        for name in ("foreach", "allow_unstable", "weight_decay", "velocity_std"):
+        for name in ("foreach", "allow_unstable", "weight_decay", "decoupled", "velocity_std"):
             del group[name]
     for state in state_dict["state"].values():
         del state["drawn"]
@@ -492,13 +511,14 @@ def test_a_warm_up_from_lr_0_draws_at_its_second_step():
 # tensors for numbers, compilation
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("foreach", [False, True])
 @pytest.mark.parametrize("shape", [(), (1,)])
-def test_numbers_may_be_tensors_and_give_the_same_bits(foreach, shape):
+def test_numbers_may_be_tensors_and_give_the_same_bits(foreach, shape, decoupled):
     ends = []
     for kind in (lambda x: x, lambda x: torch.full(shape, x, dtype=torch.float64)):
         params = parameters(torch.float32)
-        optimizer = SHB(params, kind(0.05), kind(0.8), weight_decay=kind(0.1), foreach=foreach)
+        optimizer = SHB(params, kind(0.05), kind(0.8), weight_decay=kind(0.1), decoupled=decoupled, foreach=foreach)
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
         for k in range(6):
             steps(optimizer, params, k, k + 1)
@@ -516,8 +536,8 @@ def test_numbers_may_be_tensors_and_give_the_same_bits(foreach, shape):
 def test_a_number_that_costs_a_wait_is_not_read():
     """A meta tensor stands for one on an accelerator: reading it raises."""
     params = [torch.ones(3, device="meta", requires_grad=True), torch.ones((), device="meta", requires_grad=True)]
-    for foreach in (False, True):
-        optimizer = SHB(params, lr=0.1, weight_decay=0.1, foreach=foreach)
+    for foreach, decoupled in itertools.product((False, True), repeat=2):
+        optimizer = SHB(params, lr=0.1, weight_decay=0.1, foreach=foreach, decoupled=decoupled)
         for name in ("lr", "momentum", "weight_decay"):
             optimizer.param_groups[0][name] = torch.tensor(0.1, device="meta")
         for w in params:
@@ -529,12 +549,14 @@ def test_a_number_that_costs_a_wait_is_not_read():
 @pytest.mark.parametrize("foreach", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("number", [float, torch.tensor])
-def test_a_compiled_step_is_compiled_once_under_a_scheduler(foreach, weight_decay, number):
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_compiled_step_is_compiled_once_under_a_scheduler(foreach, weight_decay, number, decoupled):
     """OneCycleLR moves lr and momentum in each of its steps."""
 
     def train(compiled):
         params = parameters(torch.float32)
-        optimizer = SHB(params, lr=number(0.1), weight_decay=weight_decay, foreach=foreach)
+        numbers = {"lr": number(0.1), "weight_decay": weight_decay, "decoupled": decoupled}
+        optimizer = SHB(params, **numbers, foreach=foreach)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=12)
         step = torch.compile(optimizer.step, backend=counter) if compiled else optimizer.step
         for k in range(11):

@@ -54,6 +54,13 @@ def test_finite_law_is_uniform_on_equidistant_points_with_exact_moments(atoms):
     assert np.abs(counts - expected).max() < 6 * np.sqrt(expected)
 
 
+def test_the_skewed_law_is_plus_three_or_minus_one_at_the_sigma_of_the_documents():
+    s = Noise("skewed", np.sqrt(3), 2).draw(DRAWN)
+    np.testing.assert_allclose(np.unique(s), [-1.0, 3.0], rtol=1e-15)
+    assert abs((s > 0).mean() - 0.25) < 5 * np.sqrt(3 / 16 / N)
+    assert np.mean(s**3) == pytest.approx(6, rel=0.05)  # the third moment, of a symmetric law 0
+
+
 def test_signs_and_mixture_have_their_atoms():
     assert set(Noise("signs", 2.0, 2).draw(DRAWN)) == {-2.0, 2.0}
     s = Noise("mixture", 1.0, 2).draw(DRAWN)
