@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.sampling import full_batch, matched_steps, networks_converge
+from bench.claims.sampling import biased_limits, full_batch, matched_steps, networks_converge
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -104,9 +104,35 @@ def _full_batch(axis: Axes, protocol: Protocol, results: Results) -> None:
     axis.legend(fontsize=8, loc="upper left")
 
 
+def _limits(axis: Axes, protocol: Protocol, results: Results) -> None:
+    """Where SHB with clipped gradients and Adam end on w^2/2: medians, and 90 % of the seeds (CL54)."""
+    rows = [
+        ("SHB, not clipped", results["skewed unclipped"]["w0"], "shb"),
+        ("SHB, clipped at 4", results["skewed at 4"]["w0"], "shb"),
+        ("SHB, clipped at 1", results["skewed value"]["w0"], "artificial"),
+        ("the same, symmetric noise", results["gaussian value"]["w0"], "shb"),
+        ("Adam, β₂ = 0.999", biased_limits.accumulated(results["adam slow"]), "adam"),
+        ("Adam, β₂ = 0.9", biased_limits.accumulated(results["adam fast"]), "artificial"),
+    ]
+    for row, (_, values, colour) in enumerate(rows):
+        low, middle, high = np.quantile(values, (0.05, 0.5, 0.95))
+        axis.plot((low, high), (row, row), color=COLOURS[colour], linewidth=4, alpha=0.5)
+        axis.plot(middle, row, "o", color=COLOURS[colour])
+    axis.axvline(0, color=COLOURS["theory"], linestyle=":", label="the only critical point")
+    axis.axvline(
+        biased_limits.LIMIT, color=COLOURS["neutral"], linestyle="--", label="predicted when clipped at 1: 2/3"
+    )
+    axis.axvline(results["field fast"]["zero"].mean(), color=COLOURS["neutral"], label="zero of Adam's mean field")
+    axis.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=9)
+    axis.set(ylim=(len(rows) + 1.2, -0.7), xlabel="w at the end (Adam: mean of the second half)")
+    axis.set_title("Biased limits on w²/2, noise +3 or −1 (CL54)")
+    axis.legend(fontsize=8, loc="lower right")
+
+
 PANELS: dict[str, Callable[[Axes, Protocol, Results], None]] = {
     "CL38": _full_batch,
     "CL39": _ratios,
     "CL41 oscillation": _oscillation,
     "CL41 stationarity": _stationarity,
+    "CL54": _limits,
 }

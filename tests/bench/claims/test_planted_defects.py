@@ -19,7 +19,7 @@ import shb.training.stack
 from bench.cell.groups import VelocityConfig
 from bench.cell.problem import DTYPES, build_problem
 from shb.models import MODELS
-from shb.optimizers import OPTIMIZERS, adam
+from shb.optimizers import OPTIMIZERS, adam, clipping
 from shb.problems import ClosedForm, closed_forms
 from shb.training.step import forget_programs
 from tests.bench.claims.synthetic import verdicts_of
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 def forget():
     """Drop everything that a previous world left in caches."""
-    for cache in (build_problem, bench.claims.trajectories.cell_of):
+    for cache in (build_problem, bench.claims.trajectories.cell_of, clipping.with_clipping):
         cache.cache_clear()
     forget_programs()
 
@@ -188,6 +188,17 @@ def momentum_ignored(world):
     rule(world, "shb", dataclasses.replace(right, update=update))
 
 
+def clipping_after_the_momentum(world):
+    """The step of the rule is clipped instead of the gradient: in the long run nothing is, for steps are small."""
+
+    def update(rule, by, params, grads, state, numbers, k):
+        new, state = rule.update(params, grads, state, numbers, k)
+        moved = clipping.CLIPS[by]({n: new[n] - w for n, w in params.items()}, numbers[clipping.AT])
+        return {n: w + moved[n] for n, w in params.items()}, state
+
+    world.setattr(clipping, "_clipped", update)
+
+
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
     "CL1": {"seeds": 3, "steps": 100},
     "CL2": {"seeds": 3, "steps": 100},
@@ -208,6 +219,24 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
         "networks": {"digits": ["model.hidden=[4]", "dataset=digits"]},
         "seconds": 1e-4,
     },
+    "CL54": {
+        "seeds": 1000,
+        "steps": 1024,
+        "lr": 0.1,
+        "adam_seeds": 2500,
+        "adam_steps": 8192,
+        "adam_lr": 1.0,
+        "field_seeds": 4000,
+        "field_steps": 4096,
+        "network_seeds": 24,
+        "chunk": 24,
+        "network_steps": 1024,
+        "network_lr": 0.05,
+        "network_at": 0.5,
+        "whole": 265,
+        "networks": {"net": ["model=mlp", "model.hidden=[16]", "dataset=diabetes"]},
+        "seconds": 1e-4,
+    },
 }
 DEFECTS = {
     momentum_sign: "CL1",
@@ -218,6 +247,7 @@ DEFECTS = {
     relu_derivative_one: "CL22",
     networks_with_another_relu_derivative: "CL47",
     injected_rule_sold_as_chain: "CL22",
+    clipping_after_the_momentum: "CL54",
     wrong_clock: "CL19",
     constant_step_sold_as_decaying: "CL14",
     seeds_reused: "CL29",
