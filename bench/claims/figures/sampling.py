@@ -119,13 +119,11 @@ def _limits(axis: Axes, protocol: Protocol, results: Results) -> None:
         axis.plot((low, high), (row, row), color=COLOURS[colour], linewidth=4, alpha=0.5)
         axis.plot(middle, row, "o", color=COLOURS[colour])
     axis.axvline(0, color=COLOURS["theory"], linestyle=":", label="the only critical point")
-    axis.axvline(
-        biased_limits.LIMIT, color=COLOURS["neutral"], linestyle="--", label="predicted when clipped at 1: 2/3"
-    )
+    axis.axvline(biased_limits.LIMIT, color=COLOURS["neutral"], linestyle="--", label="2/3, predicted")
     axis.axvline(results["field fast"]["zero"].mean(), color=COLOURS["neutral"], label="zero of Adam's mean field")
     axis.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=9)
-    axis.set(ylim=(len(rows) + 1.2, -0.7), xlabel="w at the end (Adam: mean of the second half)")
-    axis.set_title("Biased limits on w²/2, noise +3 or −1 (CL54)")
+    axis.set(ylim=(len(rows) + 1.2, -0.7), xlabel="w at the end (Adam: averaged)")
+    axis.set_title("Biased limits on w²/2 (CL54)")
     axis.legend(fontsize=8, loc="lower right")
 
 

@@ -1,7 +1,7 @@
 """CL40: Adam rests at the same artificial points (0 / (sqrt 0 + eps) = 0) and avoids them from a random start.
 
-The noise of these problems is symmetric. Adam's mean field E[g / sqrt(v)] is no gradient of F: under noise that is not,
-its limit may be another point, which this claim does not test.
+The noise of these problems is symmetric. Adam's mean field E[m / sqrt(v)] is no gradient of F: under noise that is not,
+its limit is another point, which CL54c-e test.
 Adam is not an SHB with deterministic parameters: D1 does not cover it, Xiao, Hu, Liu and Toh do (theory.md section 4).
 """
 

@@ -15,6 +15,7 @@ from shb.problems import Quadratic
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 from tests.shb.problems.tiny import mlp_problem
 
+N = 1000
 SIZES = {
     "seeds": 400,
     "steps": 64,
@@ -35,7 +36,7 @@ SIZES = {
 }
 
 
-def around(value, spread=0.02, n=400, seed=0):
+def around(value, spread=0.02, n=N, seed=0):
     return value + spread * np.random.default_rng(seed).standard_normal(n)
 
 
@@ -45,7 +46,7 @@ def end(value):
 
 def path(value):
     """129 points, of which the first half is far away."""
-    return {"w0": np.concatenate([np.full((400, 64), 9.0), np.tile(around(value, 0.005)[:, None], 65)], 1)}
+    return {"w0": np.concatenate([np.full((N, 64), 9.0), np.tile(around(value, 0.005)[:, None], 65)], 1)}
 
 
 def norms(value):
@@ -57,7 +58,10 @@ def world(**changes):
     right = {name: end(2 / 3) for name in ("skewed value", "skewed norm")}
     right |= {name: end(0.0) for name in ("skewed at 4", "skewed unclipped", "gaussian value")}
     right |= {"adam fast": path(0.058), "adam slow": path(0.001), "adam gaussian": path(0.0)}
-    right |= {"field fast": {"zero": around(0.058, 0.005, seed=1)}, "field slow": {"zero": around(0.001, 0.005, seed=1)}}
+    right |= {
+        "field fast": {"zero": around(0.058, 0.005, seed=1)},
+        "field slow": {"zero": around(0.001, 0.005, seed=1)},
+    }
     right |= {"net clipped": norms(0.3), "net unclipped": norms(0.1), "net high": norms(0.1)}
     right |= {f"net whole {how}": norms(0.05) for how in ("clipped", "unclipped")}
     return right | {name.replace("_", " "): columns for name, columns in changes.items()}
