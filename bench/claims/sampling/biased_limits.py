@@ -5,8 +5,8 @@ F = w^2/2, v = w + s, s = 3 with probability 1/4 and -1 with 3/4 (mean 0, varian
 Clipping at 1, by value or by norm, which is the same in one dimension. For w in (0, 2) the gradient w + 3 is clipped
 to 1 and w - 1 is not, so the mean field is 1/4 + 3/4 (w - 1): its only zero is w = 2/3. It is nondecreasing in w,
 hence the gradient of a convex function, the mean over s of Huber's function of w + s. D1 holds for that function in
-the place of F: SHB converges to 2/3, where F' = 2/3. At 4 nothing is clipped for |w| < 1, and the limit is 0. Under a
-symmetric law with mass in (-1, 1), such as gaussian, the only zero is 0, too. (Under symmetric *two-point* noise,
+the place of F: SHB converges to 2/3, where F' = 2/3. At 4 nothing is clipped for |w| <= 1, and the limit is 0. Under
+a symmetric law with mass in (-1, 1), such as gaussian, the only zero is 0, too. (Under symmetric *two-point* noise,
 +-sqrt 3, the clipped field is 0 for all |w| < sqrt 3 - 1: every such point is a limit. Symmetry alone does not repair
 clipping.)
 

@@ -31,9 +31,9 @@ pytestmark = pytest.mark.slow
 def forget():
     """Drop everything that a previous world left in caches."""
     for cache in (
-        build_problem,
-        bench.claims.trajectories.cell_of,
         bench.claims.practice.tuned.best,
+        bench.claims.trajectories.cell_of,
+        build_problem,
         clipping.with_clipping,
     ):
         cache.cache_clear()
