@@ -118,9 +118,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = out_of_scope(protocol, results)
     if scope is not None:
         return [CLAIM.out_of_scope(scope)]
-    runs = {(name, o): results[f"{name} {o}"] for name in protocol["networks"] for o in MOMENTUM}
-    full = {(name, o): results[f"{name} {o} full"] for name, o in runs}
-    lost = int(sum(one["diverged"].sum() for one in (*runs.values(), *full.values())))
+    runs, full = (_runs(protocol, results, suffix) for suffix in ("", " full"))
+    lost = int(sum(one["diverged"].sum() for one in results.values()))
     scope = f"{lost} runs diverged" if lost else None
 
     def share(key: tuple[str, str], branch: str) -> Mean:
@@ -141,14 +140,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     names = tuple(protocol["networks"])
     known = [key for key in runs if key[0] in protocol["spectrum"]]
     falls = ", ".join(f"{case(k)} {fall(c, 'cut').mean():.3g} of {c['before'].mean():.3g}" for k, c in runs.items())
-    exact = ", ".join(
-        f"{case(k)} {linear(protocol, k[0], runs[k], k[1]).mean() / floor(protocol, k[0], runs[k]).mean():.2f}"
-        for k in known
-    )
     raw = ", ".join(f"{shown(n)} {share((n, 'shb'), 'cut').value / (1 - MOMENTUM['shb']):.3g}" for n in names)
     last = ", ".join(str(protocol["last"][name]) for name in names)
     silent = {"uncut": "no cut", "full": "full batch"}
-    return [
+    parts = [
         Part(
             "On a plateau, cutting the step by 10 lowers a network's loss by the noise floor of L3.",
             "L3",
@@ -168,20 +163,37 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             out_of_scope=scope,
             note="exact second moments predict a smaller share for SHB, whose velocity is kept at the cut",
         ),
-        Part(
-            "Where the Hessian is known, exact second moments give the share itself, for SGD and for SHB.",
-            "L1, L9",
-            inside(
-                f"fall of F over that of second order within {100 * LINEAR:g} % of 1",
-                Region(1 - LINEAR, 1 + LINEAR),
-                "ratio",
-            ),
-            Cases({case(key): to_linear(key, "cut") for key in known}),
-            tuple(Control(f"no cut, {case(key)}", to_linear(key, "uncut")) for key in known),
-            out_of_scope=scope,
-            note=f"predicted shares: {exact}",
-        ),
     ]
+    if not known:
+        return parts
+    exact = ", ".join(
+        f"{case(k)} {linear(protocol, k[0], runs[k], k[1]).mean() / floor(protocol, k[0], runs[k]).mean():.2f}"
+        for k in known
+    )
+    last_part = Part(
+        "Where the Hessian is known, exact second moments give the share itself, for SGD and for SHB.",
+        "L9",
+        inside(
+            f"fall of F over that of second order within {100 * LINEAR:g} % of 1",
+            Region(1 - LINEAR, 1 + LINEAR),
+            "ratio",
+        ),
+        Cases({case(key): to_linear(key, "cut") for key in known}),
+        tuple(Control(f"no cut, {case(key)}", to_linear(key, "uncut")) for key in known),
+        out_of_scope=scope,
+        note=f"predicted shares: {exact}",
+    )
+    return [*parts, last_part]
+
+
+def _runs(protocol: Protocol, results: Results, suffix: str) -> dict[tuple[str, str], Columns]:
+    """Columns by network and optimizer, of the seeds that diverge under neither."""
+    runs = {}
+    for name in protocol["networks"]:
+        pair = {o: results[f"{name} {o}{suffix}"] for o in MOMENTUM}
+        alive = np.all([one["diverged"] == 0 for one in pair.values()], axis=0)
+        runs |= {(name, o): {key: values[alive] for key, values in one.items()} for o, one in pair.items()}
+    return runs
 
 
 def shown(name: str) -> str:

@@ -6,7 +6,7 @@ f_i(w) = (w - c_i)^2 / 2 with n samples, x = a lambda n, a = alpha / (1 - beta),
     end of an epoch           1 - tanh(x/2) / (x/2) = x^2 / 12 - ...    (SGD; 1 - 2/x for large x)
     mean over an epoch        x / 3 - x^2 / 12 + ...
     momentum, at the end      adds a m lambda `memory(x, beta)`, m = 1 / (1 - beta): about a m lambda for small x only,
-                              and less than 0 from x = 0.75 on (beta = 0.9)
+                              and less than 0 from x = 0.72 on (beta = 0.9)
     one order in all epochs   a limit cycle, at the end of an epoch at the distance a n sigma / sqrt 12 (increasing c_i)
 
 The first version of the third law was "momentum adds about a m"; the exact moments say when that holds.
