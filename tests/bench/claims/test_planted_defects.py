@@ -246,7 +246,7 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
             size: {"diabetes": value}
             for size, value in (
                 ("step", 0.05),
-                ("steps", 1880),
+                ("steps", 3760),
                 ("before", 84),
                 ("settling", 376),
                 ("last", 376),
