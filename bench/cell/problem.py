@@ -71,6 +71,8 @@ def problem_spec(config: Config) -> tuple[dict[str, Any], str, int | None]:
 def _closed_form_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any], str, None]:
     spec |= config.problem.options
     spec |= {name: float(spec[name]) for name in config.problem.numeric}
+    if config.sampling != "iid":  # the default is no part of an identity
+        spec["sampling"] = config.sampling
     if spec.get("data") == "diabetes":
         spec["checksum"] = load_dataset("diabetes").checksum
     build_problem(json.dumps(spec, sort_keys=True), None)  # its own checks

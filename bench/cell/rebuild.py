@@ -70,7 +70,7 @@ def _config(spec: Mapping[str, Any], data_root: str | None) -> Config:
     """The configuration from which `bench.run` made the spec."""
     problem, hyperparameters = spec["problem"], spec["hyperparameters"]
     closed = problem["name"] != "learning"
-    shared = {*PROBLEM_FIELDS, "checksum"} - {"name"}
+    shared = {*PROBLEM_FIELDS, "checksum", "sampling"} - {"name"}
     std = spec["velocity_std"]
 
     def group(name: str) -> dict[str, Any]:

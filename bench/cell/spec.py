@@ -169,7 +169,7 @@ def _check_problem(problem: Mapping[str, Any]) -> None:
         _choose_all("spec.problem.model", problem["model"], fields("model", model))
         choose("spec.problem.dataset", problem["dataset"], DATASETS)
     else:
-        _choose_all("spec.problem", problem, [*PROBLEM_FIELDS, *fields("problem", kind), "checksum"])
+        _choose_all("spec.problem", problem, [*PROBLEM_FIELDS, *fields("problem", kind), "checksum", "sampling"])
         for name, value in problem.items():  # a list of names would reach the problem's own checks as something else
             if isinstance(value, dict) and name != "init":
                 raise ConfigurationError(f"spec.problem.{name}", shown(value), "a name, a number or a list of numbers")

@@ -89,6 +89,30 @@ class Windows:
         return {name: torch.stack([v[name] for v in self.values], 1) for name in self.values[0]}
 
 
+@observer("epochs")
+class Epochs:
+    """F(w_k) - F* by the place in an epoch of `updates` updates, mean over the epochs from `first` on, closed forms.
+
+    Column gap: [n, updates], the end of an epoch first.
+    """
+
+    def __init__(self, problem: ClosedForm, plan: Plan, updates: int, first: int) -> None:
+        self.problem, self.updates, self.first = problem, updates, first
+        self.epochs = plan.steps // updates - first
+
+    def start(self, params: Params) -> None:
+        self.sums = torch.zeros(len(params["w"]), self.updates, dtype=torch.float64)
+
+    def __call__(self, step: StackStep) -> None:
+        epoch, place = divmod(step.k, self.updates)
+        if self.first <= epoch < self.first + self.epochs:
+            gap = self.problem.objective(step.new_params["w"].double()) - self.problem.minimum
+            self.sums[:, (place + 1) % self.updates] += gap.cpu()
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"gap": self.sums / self.epochs}
+
+
 @observer("path")
 class Path:
     """w_k at the steps `at` (or every `every` steps, 0 and the last included): columns w0, w1, ...: [n, points]."""

@@ -37,8 +37,9 @@ from shb.problems.closed_forms import (
     Quartic,
     Valley,
 )
-from shb.problems.learning import LOSSES, SAMPLINGS, LearningProblem, check_loss
+from shb.problems.learning import LOSSES, LearningProblem, check_loss
 from shb.problems.problem import BufferedProblem, EvaluationBatch, Params, Problem, may_have_buffers
+from shb.problems.sampling import SAMPLINGS
 
 __all__ = [
     "CLOSED_FORMS",

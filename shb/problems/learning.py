@@ -3,8 +3,7 @@
     cross_entropy   -log softmax(model(w, x))_y                      (classification)
     squared         |model(w, x) - y|^2 / 2, y one-hot for classes   (regression or classification)
 
-Samples are indices into the training part: `iid` draws every index independently and uniformly, as the theory
-assumes (theory.md A2); `reshuffle` walks through a fresh permutation per epoch, without dropping samples.
+Samples are indices into the training part, drawn as `shb.problems.sampling` says; an epoch drops no samples.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from shb.models import (
     unknown_to_torch_default,
 )
 from shb.problems.problem import EvaluationBatch, Params, PerSeed
+from shb.problems.sampling import SAMPLINGS, in_epochs
 from shb.streams import BLOCK, blocked, stream
 
 
@@ -48,7 +48,6 @@ def squared(output: Tensor, y: Tensor) -> Tensor:
 # name -> function (output, y) -> loss of every sample, [..., outputs] -> [...]; y is one-hot for classes
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "squared": squared}
 FOR_CLASSES = ("cross_entropy",)  # losses that regression data cannot have
-SAMPLINGS = ("iid", "reshuffle")
 
 
 def check_loss(loss: str, task: str) -> str:
@@ -108,7 +107,7 @@ class LearningProblem(PerSeed):
         dataset: a `Dataset`; its tensors go to `device` once.
         loss: a name of `LOSSES`.
         batch_size: samples per mini-batch, 1 .. size of the training part.
-        sampling: "iid" or "reshuffle".
+        sampling: "iid", "reshuffle" or "cyclic" (shb.problems.sampling).
         init, std, value: see `shb.models.initialization`. Of parameters that are trained: frozen ones
             (`requires_grad_(False)`) and buffers have the values that the module gives them, for every seed its own.
         dtype, device: of parameters and data.
@@ -220,10 +219,14 @@ class LearningProblem(PerSeed):
         if self.sampling == "iid":
             draw = blocked(seed, "sampling", start, stop, lambda g: g.integers(0, size, (BLOCK, batch_size)))
             return torch.from_numpy(draw)
-        first, last = start * batch_size // size, max(stop * batch_size - 1, 0) // size
-        order = np.concatenate([stream(seed, "reshuffle", e).permutation(size) for e in range(first, last + 1)])
-        begin = start * batch_size - first * size
-        return torch.from_numpy(order[begin : begin + (stop - start) * batch_size]).view(-1, batch_size)
+
+        def order(epoch: int) -> np.ndarray:
+            if self.sampling == "cyclic":
+                return np.arange(size)
+            return stream(seed, "reshuffle", epoch).permutation(size)
+
+        indices = in_epochs(start * batch_size, stop * batch_size, size, order)
+        return torch.from_numpy(indices).view(-1, batch_size)
 
     def batch(self, samples: Tensor) -> tuple[Tensor, ...]:
         """Inputs and targets of the training samples [members, batch], and the keys of a step that draws."""

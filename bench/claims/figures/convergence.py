@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.convergence import mean_gap, oscillation, sharpness
+from bench.claims.convergence import mean_gap, noise_floor, oscillation, sharpness
 from bench.claims.convergence.gap import effective_steps, problem_of, recorded_steps, stationary_moment
 from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
@@ -18,8 +18,8 @@ from bench.statistics.estimates import Mean
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
-    """One panel for each of CL4, CL6, CL7 and CL8 that was run; None without them."""
-    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima}
+    """One panel for each of CL4, CL6, CL7, CL8 and CL51 that was run; None without them."""
+    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL51": _floor}
     shown = [claim for claim in panels if claim in results]
     if not shown:
         return None
@@ -130,3 +130,28 @@ def _minima(axis: Axes, protocol: Protocol, results: Results) -> None:
             )
     axis.set(xlabel="$\\alpha_k$ / (1 - $\\beta$)", ylabel="mean distance to w*", title="Sharp and smooth minima")
     axis.legend(fontsize=8)
+
+
+def _floor(axis: Axes, protocol: Protocol, results: Results) -> None:
+    """Loss of the last network after the cut, relative to that before, in units of the fall that L3 predicts."""
+    name = list(protocol["networks"])[-1]
+    if f"{name} sgd" not in results:  # its data are absent
+        axis.set_axis_off()
+        return
+    at = noise_floor.after(protocol, name)
+    for run, branch, label, colour, style in (
+        (f"{name} sgd", "uncut", "step kept, SGD", "neutral", "--"),
+        (f"{name} sgd full", "full", "step / 10, full batch", "artificial", "-."),
+        (f"{name} sgd", "cut", "step / 10, SGD", "sgd", "-"),
+        (f"{name} shb", "cut", "step / 10, SHB", "shb", "-"),
+    ):
+        columns = results[run]
+        before = columns["full"][:, 0] if branch == "full" else columns["before"].mean(1)
+        unit = noise_floor.floor(protocol, name, columns).mean()
+        change = (columns[branch] - before[:, None]).mean(0) / unit
+        marker = MARKERS.get(colour, "")
+        axis.plot(at, change, style, marker=marker, color=COLOURS[colour], linewidth=2, label=label)
+    axis.axhline(-1, color=COLOURS["theory"], linestyle=":", label="L3: 0.9 a tr C / 4 lower")
+    axis.set(xlabel="updates since the cut", ylabel="change of the loss, in units of L3", ylim=(-1.3, 0.9))
+    axis.set_title(f"Noise floor, {name.replace('_', ' ')} (CL51)")
+    axis.legend(fontsize=8, loc="upper right", ncols=2)

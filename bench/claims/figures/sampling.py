@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.sampling import biased_limits, full_batch, matched_steps, networks_converge
+from bench.claims.sampling import biased_limits, full_batch, matched_steps, networks_converge, reshuffling
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -127,10 +127,35 @@ def _limits(axis: Axes, protocol: Protocol, results: Results) -> None:
     axis.legend(fontsize=8, loc="lower right")
 
 
+def _reshuffling(axis: Axes, protocol: Protocol, results: Results) -> None:
+    """Mean gap by the place in the epoch, in units of L3 (CL50)."""
+    n, x = protocol["samples"], reshuffling.CYCLE
+    floor = x / n / 4  # sigma = 1
+    places = np.arange(1, n + 1) / n
+
+    def shown(values: np.ndarray) -> np.ndarray:
+        return np.roll(values, -1) / floor  # the end of the epoch last
+
+    for name, label, colour, style in (
+        (f"sgd {x:g} iid", "i.i.d., SGD", "neutral", "-"),
+        (f"sgd {x:g} reshuffle", "reshuffled, SGD", "sgd", "-"),
+        (f"shb {x:g} reshuffle", "reshuffled, SHB", "shb", "-"),
+    ):
+        axis.plot(places, shown(results[name]["gap"].mean(0)), style, color=COLOURS[colour], linewidth=2.5, label=label)
+    for optimizer, label in (("sgd", "L9, exact"), ("shb", None)):
+        law = reshuffling.law(protocol, x, optimizer) / 2
+        axis.plot(places, shown(law), ":", color=COLOURS["theory"], linewidth=2, label=label)
+    axis.axhline(1.0, color=COLOURS["theory"], linestyle="--", label="L3")
+    axis.set(xlim=(0, 1), ylim=(0, 1.5), xlabel="place in the epoch (1: its end)", ylabel="F − F*, in units of L3")
+    axis.set_title("Reshuffling within an epoch (CL50)")
+    axis.legend(fontsize=8, loc="upper center", ncols=2)
+
+
 PANELS: dict[str, Callable[[Axes, Protocol, Results], None]] = {
     "CL38": _full_batch,
     "CL39": _ratios,
     "CL41 oscillation": _oscillation,
     "CL41 stationarity": _stationarity,
     "CL54": _limits,
+    "CL50": _reshuffling,
 }

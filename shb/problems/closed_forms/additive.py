@@ -5,7 +5,9 @@
     valley     F = (w_1 - 1)^2 / 2        noise along w_2 only, where F is flat: F(w_k) converges, w_2 may wander (CL10)
     quartic    F = w^4 / 4                unbounded curvature: runs away from a large start (CL18)
 
-The laws of s are in `shb.problems.closed_forms.noise`. No artificial points: f(., s) is C^1, or convex.
+The laws of s are in `shb.problems.closed_forms.noise`. With noise=finite and one coordinate F is the mean of `atoms`
+functions f(., s_i), s_i equidistant and increasing, which can also be drawn without replacement (`sampling`).
+No artificial points: f(., s) is C^1, or convex.
 Source: theory.md 2.6, CL8, CL10, CL11, CL13, CL18 (derived).
 """
 
@@ -24,9 +26,10 @@ from shb.nonsmooth import PiecewiseField
 from shb.nonsmooth.piecewise import Pieces
 from shb.problems.closed_forms.closed_form import ClosedForm, distance_to
 from shb.problems.closed_forms.fields import SmoothPieces, diagonal_stationarity, smooth_field
-from shb.problems.closed_forms.noise import Noise
+from shb.problems.closed_forms.noise import Noise, finite_points
 from shb.problems.problem import Params
-from shb.streams import blocked_words
+from shb.problems.sampling import in_epochs
+from shb.streams import blocked_words, words
 
 
 class AdditiveNoise(ClosedForm):
@@ -46,6 +49,7 @@ class AdditiveNoise(ClosedForm):
 
     def __init__(self, *, noise: str = "gaussian", sigma: float = 1.0, atoms: int = 2, **options: Any) -> None:
         self.noise = Noise(noise, sigma, atoms)
+        self.finite = noise == "finite" and self.size == 1
         super().__init__(**options)
 
     def clarke_distance(self, w: Tensor) -> Tensor:
@@ -56,8 +60,19 @@ class AdditiveNoise(ClosedForm):
         return torch.diag(torch.full((self.size,), self.noise.variance, dtype=torch.float64))
 
     def samples_of(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        if self.sampling != "iid":
+            return self._in_epochs(seeds, start, stop)
         drawn = self.noise.draw(blocked_words(seeds, "sampling", start, stop, self.size))
         return torch.from_numpy(drawn.transpose(0, 2, 1).copy()).to(self.dtype)
+
+    def _in_epochs(self, seeds: np.ndarray, start: int, stop: int) -> Tensor:
+        points, shuffled = self.noise.sigma * finite_points(self.noise.atoms), self.sampling == "reshuffle"
+
+        def order(epoch: int) -> np.ndarray:
+            drawn = words(seeds, "reshuffle", epoch, len(points))
+            return drawn.argsort(0, kind="stable") if shuffled else np.indices(drawn.shape)[0]
+
+        return torch.from_numpy(points[in_epochs(start, stop, len(points), order)][:, :, None]).to(self.dtype)
 
     def loss(self, params: Params, s: Tensor) -> Tensor:
         return self.objective(params["w"]) + (s * params["w"]).sum()

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shb.errors import ConfigurationError
+from shb.errors import ConfigurationError, choose
 from shb.nonsmooth.relu import check_derivative, check_rule
 from shb.problems.problem import EvaluationBatch, Params
+from shb.problems.sampling import SAMPLINGS
 from shb.streams import BLOCK, normal, sign_bits, signs, uniform, words
 
 INITIALIZATIONS = ("normal", "uniform", "point", "zeros")
@@ -32,13 +33,14 @@ class ClosedForm:
         init: law of w_0, absolutely continuous for `normal` (N(0, std^2) per coordinate) and `uniform`
             (U(low, high)); `point` is `value` (a number, or one per coordinate), `zeros` is 0.
         std, value, low, high: in units of w.
+        sampling: "iid"; where the samples are a finite set also another of `shb.problems.sampling`.
         relu_derivative: t = ReLU'(0) in [0, 1].
         relu_rule: "chain" or "injected" (shb.nonsmooth.relu).
         dtype, device: of the trajectories.
 
     Raises:
         ConfigurationError: an unknown law or rule, a std <= 0, low >= high, a value of another shape, a derivative
-            outside [0, 1].
+            outside [0, 1], a sampling that the problem does not have.
 
     Example:
         >>> class Well(ClosedForm):
@@ -58,6 +60,7 @@ class ClosedForm:
     name: str
     size: int = 1
     minimum: float  # F* = min F, or -inf
+    finite: bool = False  # whether samples can be drawn without replacement
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class ClosedForm:
         value: float | Sequence[float] = 0.0,
         low: float = -1.0,
         high: float = 1.0,
+        sampling: str = "iid",
         relu_derivative: float = 0.0,
         relu_rule: str = "chain",
         dtype: torch.dtype = torch.float64,
@@ -83,7 +87,12 @@ class ClosedForm:
             raise ConfigurationError(
                 "init.value", value, f"a number or a list of {self.size}, one for each coordinate of {self.name}"
             )
+        if choose("sampling", sampling, SAMPLINGS) != "iid" and not self.finite:
+            raise ConfigurationError(
+                "sampling", sampling, f"iid: problem={self.name} has no finite set of samples here"
+            )
         self.init, self._std, self._low, self._high = init, std, low, high
+        self.sampling = sampling
         self.relu_derivative, self.relu_rule = check_derivative(relu_derivative), check_rule(relu_rule)
         self.dtype, self.device = dtype, torch.device(device)
 

@@ -41,6 +41,7 @@ CELLS = (
     "problem=e11 problem.kind=rotation",
     "problem=max_affine problem.noise=finite problem.atoms=3",
     "problem=quadratic problem.curvature=[1,10] problem.noise=cauchy schedule=step",
+    "problem=quadratic problem.noise=finite problem.atoms=8 sampling=reshuffle",
     "problem=valley",
 )
 

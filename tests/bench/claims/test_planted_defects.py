@@ -22,6 +22,7 @@ from bench.cell.problem import DTYPES, build_problem
 from shb.models import MODELS
 from shb.optimizers import OPTIMIZERS, adam, clipping
 from shb.problems import ClosedForm, closed_forms
+from shb.problems.closed_forms import additive
 from shb.training.step import forget_programs
 from tests.bench.claims.synthetic import verdicts_of
 
@@ -210,6 +211,16 @@ def clipping_after_the_momentum(world):
     world.setattr(clipping, "_clipped", update)
 
 
+def one_permutation_for_all_epochs(world):
+    """The epoch does not reach the sampler, which shuffles once (as without DistributedSampler.set_epoch)."""
+    right = additive.words
+    world.setattr(additive, "words", lambda seeds, name, epoch, count: right(seeds, name, 0, count))
+
+
+def averaged_gradients_sold_as_shb(world):
+    rule(world, "shb", OPTIMIZERS["ema_momentum"])
+
+
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
     "CL1": {"seeds": 3, "steps": 100},
     "CL2": {"seeds": 3, "steps": 100},
@@ -262,6 +273,43 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
         "networks": {"net": ["model=mlp", "model.hidden=[16]", "dataset=diabetes"]},
         "seconds": 1e-4,
     },
+    "CL50": {
+        "samples": 32,
+        "seeds": 4000,
+        "epochs": 16,
+        "engine": "compiled",
+        "network_seeds": 80,
+        "chunk": 80,
+        "networks": {"diabetes": ["model=mlp", "model.hidden=[8]", "dataset=diabetes", "batch_size=6"]},
+        "step": 0.05,
+        "updates": 47,
+        "epochs_before": 20,
+        "horizon": 4,
+        "skipped": 1,
+        "around": [-18, -9, 0, 9, 18],
+        "seconds": 1e-5,
+    },
+    "CL51": {
+        "seeds": 100,
+        "full_seeds": 4,
+        "engine": "compiled",
+        "batches": 50,
+        "networks": {"diabetes": ["model=mlp", "model.hidden=[8]", "dataset=diabetes", "batch_size=6"]},
+        "spectrum": [],
+        **{
+            size: {"diabetes": value}
+            for size, value in (
+                ("step", 0.05),
+                ("steps", 3760),
+                ("before", 84),
+                ("settling", 376),
+                ("last", 376),
+                ("chunk", 100),
+                ("seconds", 1e-5),
+                ("full_seconds", 1e-5),
+            )
+        },
+    },
 }
 DEFECTS = {
     momentum_sign: "CL1",
@@ -282,6 +330,8 @@ DEFECTS = {
     initialisation_not_random: "CL25",
     touching_sold_as_trapping: "CL25",
     cosine_that_never_falls: "CL52",
+    one_permutation_for_all_epochs: "CL50",
+    averaged_gradients_sold_as_shb: "CL51",
 }
 
 

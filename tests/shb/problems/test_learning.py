@@ -79,9 +79,14 @@ def test_reshuffle_shows_every_sample_once_per_epoch(batch_size):
     assert len(rest.unique()) == len(rest)
 
 
+def test_cyclic_keeps_the_order_of_the_data():
+    order = problem(batch_size=3, sampling="cyclic").sample(1, 0, SIZE).flatten()
+    assert torch.equal(order, torch.arange(SIZE).repeat(3))
+
+
 @settings(max_examples=50)
 @given(
-    st.sampled_from(["iid", "reshuffle"]),
+    st.sampled_from(["iid", "reshuffle", "cyclic"]),
     st.integers(1, SIZE),
     st.lists(st.integers(0, 3 * BLOCK), min_size=2, max_size=5, unique=True),
 )
@@ -162,7 +167,7 @@ def test_initial_parameters_depend_on_the_seed_alone():
         assert not torch.equal(tensor, a.initial_parameters(5)[name])
 
 
-@pytest.mark.parametrize("sampling", ["iid", "reshuffle"])
+@pytest.mark.parametrize("sampling", ["iid", "reshuffle", "cyclic"])
 def test_many_seeds_at_once_have_the_bits_of_each_alone(sampling):
     p, seeds = problem(batch_size=9, sampling=sampling), np.array([5, 0, 12])
     parameters, samples = p.initial_parameters_of(seeds), p.samples_of(seeds, 60, 70)

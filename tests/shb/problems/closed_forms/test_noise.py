@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import cauchy, kstest, norm, triang, uniform
 
+from shb.errors import ConfigurationError
 from shb.problems import E1, E2, E6, E7, E8, E10, E12, Absolute, Quadratic, Valley
 from shb.problems.closed_forms import LAWS, Noise
 from shb.problems.closed_forms.noise import CANTOR_DIGITS, finite_points
@@ -116,3 +117,28 @@ def test_sampling_laws_of_the_examples():
     counts = torch.bincount(E6(*regression_pairs()).samples_of(seeds, 0, 64).ravel(), minlength=40)
     assert len(counts) == 40
     assert (counts - 800).abs().max() < 6 * np.sqrt(800)
+
+
+@pytest.mark.parametrize("atoms", [2, 5, 64, 100])
+def test_a_finite_noise_is_reshuffled_or_cycled_epoch_by_epoch(atoms):
+    seeds, points = np.array([4, 0, 9]), torch.from_numpy(0.5 * finite_points(atoms))
+
+    def drawn(sampling, start, stop):
+        problem = Quadratic(noise="finite", atoms=atoms, sigma=0.5, sampling=sampling)
+        return problem.samples_of(seeds, start, stop)[..., 0]
+
+    assert torch.equal(drawn("cyclic", 0, 3 * atoms), points.repeat(3)[:, None].expand(-1, 3))
+    whole = drawn("reshuffle", 0, 4 * atoms)
+    epochs = whole.view(4, atoms, 3)
+    assert torch.equal(epochs.sort(1).values, points[:, None].expand(4, -1, 3))
+    assert torch.equal(drawn("reshuffle", atoms - 1, 2 * atoms + 1), whole[atoms - 1 : 2 * atoms + 1])
+    if atoms > 2:
+        assert not torch.equal(epochs[0], epochs[1])
+        assert not torch.equal(epochs[..., 0], epochs[..., 1])
+        assert not torch.equal(drawn("iid", 0, 4 * atoms), whole)
+
+
+@pytest.mark.parametrize("options", [{"noise": "gaussian"}, {"noise": "finite", "curvature": [1.0, 2.0]}])
+def test_only_a_finite_set_of_samples_can_be_reshuffled(options):
+    with pytest.raises(ConfigurationError, match="sampling=reshuffle: allowed is iid: problem=quadratic has no finite"):
+        Quadratic(sampling="reshuffle", **options)
