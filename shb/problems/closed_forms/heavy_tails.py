@@ -4,7 +4,7 @@
     tails=gaussian  N(0, sigma^2), the world in which the laws of heavy tails must fail
 
 F = w^2 / 2 for every p > 1. SGD and SHB with steps alpha_k converge iff sum alpha_k^p < inf, which for p < 2 asks more
-than sum alpha_k^2 < inf; over [K/2, K] the largest |w_k| is that of the largest single jump (theory.md 2.6, L9).
+than sum alpha_k^2 < inf; over [K/2, K] the largest |w_k| is that of the largest single jump (theory.md 2.6).
 Source: theory.md section 4 (derived).
 """
 

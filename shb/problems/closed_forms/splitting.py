@@ -79,11 +79,13 @@ class E15(ClosedForm):
 
     def subgradient(self, w: Tensor) -> Tensor:
         """v(w): [..., 2] -> [..., 2]."""
+        return self._value_and_subgradient(w)[1]
+
+    def _value_and_subgradient(self, w: Tensor) -> tuple[Tensor, Tensor]:
         psi, sign = splitting(spiral_coordinate(w), self.levels)
-        x, y, radial = w[..., 0], w[..., 1], 1 + 2 * psi
-        chosen = self.oracle == "clarke" and self.levels == LEVELS
-        c = radial if chosen else SLOPE * sign
-        return torch.stack([(radial - c) * x - c * y, (radial - c) * y + c * x], -1)
+        radial = 1 + 2 * psi
+        c = radial if self.oracle == "clarke" and self.levels == LEVELS else SLOPE * sign
+        return (w * w).sum(-1) * radial / 2, _element(w, radial, c)
 
     def field(self, *, conservative: bool = False) -> Pieces:
         """dF as the hull of its ends; nothing is added by `conservative`: dF itself is not conservative."""
@@ -99,7 +101,14 @@ class E15(ClosedForm):
     def loss(self, params: Params, s: Tensor) -> Tensor:
         w = params["w"]
         constant = w.detach()
-        return self.objective(constant) + (self.subgradient(constant) * (w - constant)).sum()
+        value, slope = self._value_and_subgradient(constant)
+        return value + (slope * (w - constant)).sum()
+
+
+def _element(w: Tensor, radial: Tensor, c: Tensor) -> Tensor:
+    """(radial - c) w + c J w: the element c of dF(w), [..., 2]."""
+    x, y = w[..., 0], w[..., 1]
+    return torch.stack([(radial - c) * x - c * y, (radial - c) * y + c * x], -1)
 
 
 @dataclass(frozen=True)
@@ -109,11 +118,10 @@ class _Ends:
     problem: E15
 
     def pieces(self, w: np.ndarray, radius: float) -> np.ndarray:
-        x, y = w
-        psi, sign = splitting(spiral_coordinate(torch.from_numpy(np.asarray(w, np.float64))), self.problem.levels)
-        radial = 1 + 2 * psi.item()
-        ends = (-SLOPE, SLOPE) if self.problem.levels == LEVELS else (SLOPE * sign.item(),)
-        return np.array([((radial - c) * x - c * y, (radial - c) * y + c * x) for c in ends])
+        point = torch.from_numpy(np.asarray(w, np.float64))
+        psi, sign = splitting(spiral_coordinate(point), self.problem.levels)
+        ends = (-1.0, 1.0) if self.problem.levels == LEVELS else (sign.item(),)
+        return np.array([_element(point, 1 + 2 * psi, torch.tensor(SLOPE * end)).numpy() for end in ends])
 
 
 def spiral_coordinate(w: Tensor) -> Tensor:
