@@ -1,19 +1,20 @@
 """CL59: values converge and iterates do not, for a C^infinity function that is not definable (E14, a spiral valley).
 
-D1 (ii) gives convergence of F(w_k), critical accumulation points and a connected accumulation set, here for a smooth F
-with deterministic steps a / (k + 11)^0.1, which tend to 0 and sum up to infinity. It gives no limit of w_k, and there is
-none: the accumulation set is a circle. (For definable F and gradient descent there is one; Kurdyka, recalled.)
+D1 (ii) gives convergence of F(w_k), critical accumulation points and a connected accumulation set, here for a smooth
+F with deterministic steps a / (k + 11)^0.1, which tend to 0 and sum up to infinity. It gives no limit of w_k, and
+there is none: the accumulation set is a circle. (For definable F and gradient descent there is one; Kurdyka,
+recalled.)
 
-Along the valley of E14 (theory.md section 4), where the flow stays at the angle phi(r) at which it moves along the spiral
-phi = theta - k u = const,
+Along the valley of E14 (theory.md section 4), where the flow stays at the angle phi(r) at which it moves along the
+spiral phi = theta - k u = const,
 
     du/dt = e^{-u} A cos(phi) / (k r^2)   =>   angle swept = k (u(t') - u(t)),   F ~ k^2 / t,   sweep -> k log(t' / t)
 
-`valley_sweep` solves that differential equation from the radius at K/2; the clock t is the sum of the effective steps.
-The prediction is that sweep, within 3 %, over [K/2, K]. Controls: without the sine (F = e^{-u}, definable) w_k converges
-radially, and with summable steps F(w_k) does not reach 0. Pilots (seeds from 10,000) chose winding 4, the step sizes and
-the box of starts: with steps 2.0, or beta = 0.9 and an effective step of 1.2, runs overshoot the valley and end in the
-flat disc, where F = 0. SHB therefore has beta = 0.5.
+`valley_sweep` solves that differential equation from the radius at K/2; the clock t is the sum of the effective
+steps. The prediction is that sweep, within 3 %, over [K/2, K]. Controls: without the sine (F = e^{-u}, definable) w_k
+converges radially, and with summable steps F(w_k) does not reach 0. Pilots (seeds from 10,000) chose winding 4, the
+step sizes and the box of starts: with steps 2.0, or beta = 0.9 and an effective step of 1.2, runs overshoot the
+valley and end in the flat disc, where F = 0. SHB therefore has beta = 0.5.
 """
 
 from __future__ import annotations

@@ -1,20 +1,21 @@
 """CL60: outside the class the oracle finds nothing: a Lipschitz F that is not path differentiable (E15).
 
-E15 (theory.md section 4): F = r^2 (1/2 + psi(theta - log r)), d psi = [-2, 2] everywhere, so that dF(w) = {r (1 + 2 psi -
-c) e_r + r c e_theta : |c| <= 2}. The only critical point is the minimum 0, dist(0, dF(w)) = r (1 + 2 psi) / sqrt 2 >= 0.15 r,
-yet the selection c = 1 + 2 psi is v(w) = (1 + 2 psi) J w, orthogonal to w. SGD has |w_{k+1}|^2 = |w_k|^2 (1 + alpha_k^2 (1 +
-2 psi)^2): |w_k| grows to a finite limit if sum alpha_k^2 < inf, w_k turns by sum alpha_k (1 + 2 psi) = inf, and F(w_k)
-oscillates for ever as psi does. SHB likewise: by the z-transform its radius grows by second-order terms only.
-All but path differentiability holds: F is Lipschitz near the orbit, v(w) in dF(w), steps, momentum, boundedness.
+E15 (theory.md section 4): F = r^2 (1/2 + psi(theta - log r)), d psi = [-2, 2] everywhere, so that dF(w) = {r (1 + 2
+psi - c) e_r + r c e_theta : |c| <= 2}. The only critical point is the minimum 0, dist(0, dF(w)) = r (1 + 2 psi) /
+sqrt 2 >= 0.15 r, yet the selection c = 1 + 2 psi is v(w) = (1 + 2 psi) J w, orthogonal to w. SGD has |w_{k+1}|^2 =
+|w_k|^2 (1 + alpha_k^2 (1 + 2 psi)^2): |w_k| grows to a finite limit if sum alpha_k^2 < inf, w_k turns by sum alpha_k
+(1 + 2 psi) = inf, and F(w_k) oscillates for ever as psi does. SHB likewise: by the z-transform its radius grows by
+second-order terms only. All but path differentiability holds: F is Lipschitz near the orbit, v(w) in dF(w), steps,
+momentum, boundedness.
 
 What can be computed: psi and v to rounding (their values, not psi', decide). That v(w) is in dF(w) is proved in
 theory.md; the measurement is its finite shadow: the distance of v(w) to the hull of gradients of F at points within
-RADIUS |w|. In floating-point numbers psi has 55 bits of x and is a zigzag of slopes +-2 beyond; grad F at a random point
-is that of the zigzag. It descends: with oracle=gradient the same runs go to 0. The failure needs a choice on a null set
-of directions that no sampling of gradients makes; what it shows is that "an element of the Clarke subdifferential at every
-step" is no sufficient hypothesis for Lipschitz functions.
-Controls: grad F almost everywhere, of the same F; the tame zigzag (levels=0), where dF(w) is the gradient off the kinks.
-Pilots (seeds from 10,000) chose a = 0.3.
+RADIUS |w|. In floating-point numbers psi has 55 bits of x and is a zigzag of slopes +-2 beyond; grad F at a random
+point is that of the zigzag. It descends: with oracle=gradient the same runs go to 0. The failure needs a choice on a
+null set of directions that no sampling of gradients makes; what it shows is that "an element of the Clarke
+subdifferential at every step" is no sufficient hypothesis for Lipschitz functions. Controls: grad F almost
+everywhere, of the same F; the tame zigzag (levels=0), where dF(w) is the gradient off the kinks. Pilots (seeds from
+10,000) chose a = 0.3.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ FIRST = 256  # K of the first window of a slope
 FAR = 0.1  # least dist(0, dF(w)) / |w_0| of a run that finds nothing; it is at least 0.15 |w|
 MOST = 0.95  # of the runs
 RADIUS, NEAR, CLOSE = 1e-6, 2000, 1e-3  # of the points for the hull, in units of |w|; their number; largest distance
-WORLDS = {"gradient": {"oracle": "gradient"}, "zigzag": {"levels": 0}}  # options of E15
+WORLDS: dict[str, dict[str, Any]] = {"gradient": {"oracle": "gradient"}, "zigzag": {"levels": 0}}  # options of E15
 
 
 @measure("subgradient_hull")
@@ -129,7 +130,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always(f"of the runs with dist(0, dF(w_k)) > {FAR:g} |w_0| for all k", MOST),
             Cases({method: finds_nothing(results[method], {}) for method in METHODS}),
             controls(finds_nothing),
-            note="|w_K| / |w_0|: " + ", ".join(f"{m} {np.mean(r[:, -1] / r[:, 0]):.3f}" for m, r in grown.items()) + ".",
+            note="|w_K| / |w_0|: "
+            + ", ".join(f"{m} {np.mean(r[:, -1] / r[:, 0]):.3f}" for m, r in grown.items())
+            + ".",
             of=tuple(METHODS),
         ),
         Part(

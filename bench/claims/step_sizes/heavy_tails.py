@@ -3,15 +3,15 @@
 E13: F = w^2 / 2, v = w + s, P(|s| > x) = x^{-p} for x >= 1, steps alpha_k ~ k^{-q}, SGD and SHB.
 
 Converges iff sum alpha_k^p < inf, that is q > 1/p: then sum alpha_k s_k converges almost surely by Kolmogorov's three
-series (truncated at |alpha_k s_k| = 1: sum P = sum alpha_k^p, sum of variances = O(sum alpha_k^p), means 0 by symmetry),
-and a linear recursion driven by a convergent sum goes to 0. Otherwise |alpha_k s_k| > x infinitely often for every x
-(Borel-Cantelli), and so does |w_{k+1} - w_k|, or |w_k|.
+series (truncated at |alpha_k s_k| = 1: sum P = sum alpha_k^p, sum of variances = O(sum alpha_k^p), means 0 by
+symmetry), and a linear recursion driven by a convergent sum goes to 0. Otherwise |alpha_k s_k| > x infinitely often
+for every x (Borel-Cantelli), and so does |w_{k+1} - w_k|, or |w_k|.
 
-The largest |w_k| over [K/2, K] is that of one jump, of order (sum a_k^p)^{1/p}: the slope of its logarithm against log K
-is 1/p - q, for SHB as for SGD. At a finite K many smaller jumps and the memory of SHB change it, by amounts that
-`single_jump` computes; the tolerance of each level leaves room for them. p = 1.2, q = 0.75 has sum alpha_k^2 < inf and
-does not converge. Pilots (seeds from 10,000) chose a_k = 2 / (k + 11)^q and the first window; their slopes at K = 16,384
-were those of `single_jump` within 0.02.
+The largest |w_k| over [K/2, K] is that of one jump, of order (sum a_k^p)^{1/p}: the slope of its logarithm against
+log K is 1/p - q, for SHB as for SGD. At a finite K many smaller jumps and the memory of SHB change it, by amounts
+that `single_jump` computes; the tolerance of each level leaves room for them. p = 1.2, q = 0.75 has sum alpha_k^2 <
+inf and does not converge. Pilots (seeds from 10,000) chose a_k = 2 / (k + 11)^q and the first window; their slopes at
+K = 16,384 were those of `single_jump` within 0.02.
 """
 
 from __future__ import annotations

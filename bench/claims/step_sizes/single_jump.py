@@ -1,8 +1,9 @@
 """The single-jump law: the largest |w_k| over a window under noise of tail index p in (1, 2) (CL55).
 
-F = w^2 / 2, noise s with P(|s| > x) ~ x^{-p}, steps alpha_k, momentum beta, a_k = alpha_k / (1 - beta). A jump s_k moves
-w by up to g_k |s_k|, g_k the largest value of the response of the recursion to one unit of noise: alpha_k for SGD, nearly
-a_k for the heavy ball once its memory is short against 1 / a_k. The largest of the jumps decides, so that for large x
+F = w^2 / 2, noise s with P(|s| > x) ~ x^{-p}, steps alpha_k, momentum beta, a_k = alpha_k / (1 - beta). A jump s_k
+moves w by up to g_k |s_k|, g_k the largest value of the response of the recursion to one unit of noise: alpha_k for
+SGD, nearly a_k for the heavy ball once its memory is short against 1 / a_k. The largest of the jumps decides, so that
+for large x
 
     P(max |w| <= x) = exp(-S x^{-p}),   S = sum over the window of g_k^p (1 + C / N),   C = p (p + 1) / (2 (2 - p))
 

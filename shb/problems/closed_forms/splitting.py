@@ -11,10 +11,10 @@ minimum 0. Yet c = 1 + 2 psi gives the Clarke subgradient v(w) = (1 + 2 psi(x)) 
 is not path differentiable, so that dF is not conservative (A2 fails).
 
 The set A. Write the fractional part of 16 x / (2 pi) in bits: one bit, then blocks of 2, 3, 4, ... bits. The sign is
-that of the last block whose bits are all 1 (+) or all 0 (-); without such a block, + for a first bit 0 and - for 1. Such
-a block exists infinitely often with probability 0 only, as block n is one with probability 2^-n, and in every interval
-either sign has the last word on a set of positive measure. The mean of the sign over a cell of n blocks is (present
-sign) prod_{m > n} (1 - 2^-m), from which psi is computed, exactly but for rounding: 9 blocks are 55 bits.
+that of the last block whose bits are all 1 (+) or all 0 (-); without such a block, + for a first bit 0 and - for 1.
+Such a block exists infinitely often with probability 0 only, as block n is one with probability 2^-n, and in every
+interval either sign has the last word on a set of positive measure. The mean of the sign over a cell of n blocks is
+(present sign) prod_{m > n} (1 - 2^-m), from which psi is computed, exactly but for rounding: 9 blocks are 55 bits.
 
 levels=0 leaves the first bit only: a zigzag, tame, with dF(w) a singleton off its kinks. oracle=gradient is grad F,
 which exists almost everywhere (c = +-2), at the resolution of the floating-point numbers.
