@@ -58,5 +58,5 @@ class _Sides:
     """grad F on each side of {x = 0} that is within the radius."""
 
     def pieces(self, w: np.ndarray, radius: float) -> np.ndarray:
-        slopes = [1.0] * (w[0] > -radius) + [-1.0] * (w[0] < radius)
+        slopes = [s for s in (1.0, -1.0) if s * w[0] > -radius or w[0] == 0]
         return np.array([(slope, -2 * w[1] + 4 * w[1] ** 3) for slope in slopes])

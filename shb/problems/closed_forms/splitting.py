@@ -130,7 +130,7 @@ def spiral_coordinate(w: Tensor) -> Tensor:
     square = (x * x + y * y).clamp(min=torch.finfo(w.dtype).tiny)
     r = square.sqrt()
     half = 2 * torch.atan(y / (r + x.abs()))  # no atan2: its last bit depends on the place in a stack
-    theta = torch.where(x < 0, torch.where(y < 0, -math.pi, math.pi) - half, half)
+    theta = torch.where(x < 0, torch.where(y < 0, -math.pi - half, math.pi - half), half)
     return theta - torch.log(r)
 
 
