@@ -54,12 +54,12 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             "init=point",
             "init.value=0.0",
             *power(q),
-            lr=_lr(beta),
+            lr=step_size(beta),
             beta=beta,
             observe={"windows": {}},
         )
 
-    runs = {_name(p, q, beta): run("pareto", p, q, beta) for p, q in LAWS for beta in BETAS}
+    runs = {case(p, q, beta): run("pareto", p, q, beta) for p, q in LAWS for beta in BETAS}
     return runs | {f"gaussian beta {beta:g}": run("gaussian", *CONVERGING, beta) for beta in BETAS}
 
 
@@ -71,7 +71,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     slope = {name: late_slopes(columns["distance_max"], steps, first) for name, columns in results.items()}
 
     def of(law: tuple[float, float]) -> dict[str, Mean]:
-        return {_name(*law, beta): Mean(slope[_name(*law, beta)]) for beta in BETAS}
+        return {case(*law, beta): Mean(slope[case(*law, beta)]) for beta in BETAS}
 
     def controls(law: tuple[float, float]) -> tuple[Control, ...]:
         return tuple(Control(name, one) for name, one in of(law).items())
@@ -82,8 +82,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             for b in BETAS
         )
 
-    laws = {_name(p, q, b): Mean(slope[_name(p, q, b)] - (1 / p - q)) for p, q in LAWS for b in BETAS}
-    finite = {_name(p, q, b): finite_slope(p, q, b, steps, first) - (1 / p - q) for p, q in LAWS for b in BETAS}
+    laws = {case(p, q, b): Mean(slope[case(p, q, b)] - (1 / p - q)) for p, q in LAWS for b in BETAS}
+    finite = {case(p, q, b): finite_slope(p, q, b, steps, first) - (1 / p - q) for p, q in LAWS for b in BETAS}
     return [
         Part(
             "Under noise of tail index p the largest distance to the minimum over [K/2, K] goes like K^(1/p - q).",
@@ -123,15 +123,17 @@ def finite_slope(p: float, q: float, beta: float, steps: int, first: int) -> flo
     """The slope that `single_jump` derives for the windows of a run."""
     ends = window_ends(steps)
     late = ends >= first
-    scales = log_scales(power_steps(_lr(beta), q, steps), beta, p)
+    scales = log_scales(power_steps(step_size(beta), q, steps), beta, p)
     return float(slopes(scales[None, late], np.log(ends[late]))[0])
 
 
-def _lr(beta: float) -> float:
+def step_size(beta: float) -> float:
+    """a (1 - beta): alpha_k (k + 11)^q."""
     return round(EFFECTIVE * (1 - beta), 12)
 
 
-def _name(p: float, q: float, beta: float) -> str:
+def case(p: float, q: float, beta: float) -> str:
+    """Name of an experiment."""
     return f"p = {p:g}, q = {q:g}, beta = {beta:g}"
 
 

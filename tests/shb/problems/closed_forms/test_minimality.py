@@ -93,7 +93,9 @@ def test_the_splitting_function_is_the_integral_of_its_signs():
         psi, _ = splitting(vector(end * PERIOD))
         assert psi.item() == pytest.approx(SLOPE * mean * end * PERIOD, abs=4 * SLOPE * PERIOD * end / 100_000**0.5)
     x = torch.from_numpy(PERIOD * random.rand(2000))
-    assert (splitting(x)[1].numpy() == signs_by_definition((x / PERIOD).numpy())).mean() > 0.99  # the last bits are rounded
+    assert (
+        splitting(x)[1].numpy() == signs_by_definition((x / PERIOD).numpy())
+    ).mean() > 0.99  # the last bits are rounded
     assert abs(splitting(vector(PERIOD * (1 - 1e-12)))[0].item()) < 1e-11
     torch.testing.assert_close(splitting(x + 3 * PERIOD)[0], splitting(x)[0], rtol=0, atol=1e-12)
 
