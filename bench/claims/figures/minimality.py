@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from bench.claims.claim import Protocol, Results
 from bench.claims.minimality import smooth_spiral, splitting_set, strict_saddle

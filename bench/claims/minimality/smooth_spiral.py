@@ -32,6 +32,7 @@ from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, s
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
+from shb.errors import ConfigurationError
 
 WINDING, WIDTH, Q = 4.0, 4.0, 0.1
 METHODS = {"SGD": (1.0, 0.0), "SHB": (0.5, 0.5)}  # name -> (a, beta): equal effective steps
@@ -47,7 +48,10 @@ LEAST, MOST_U = 1.0, 100.0  # range of u in which it is solved
 def recorded(steps: int) -> list[int]:
     """Steps at which w_k is recorded: PER_OCTAVE to each of the last OCTAVES doublings."""
     points = np.arange(OCTAVES * PER_OCTAVE, -1, -1)
-    return sorted({int(k) for k in np.rint(steps * 2.0 ** (-points / PER_OCTAVE))})
+    found = sorted({int(k) for k in np.rint(steps * 2.0 ** (-points / PER_OCTAVE))})
+    if len(found) < len(points):
+        raise ConfigurationError("claim.steps", steps, f"at least {32 * PER_OCTAVE}, for distinct points to record")
+    return found
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:

@@ -1,4 +1,4 @@
-"""CL59-CL61 and CL55: their laws against independent computations, verdicts on made-up columns, tiny runs, the figures."""
+"""CL55, CL59-CL61: their laws against independent computations, verdicts on made-up columns, tiny runs, the figures."""
 
 import math
 
@@ -11,12 +11,13 @@ from bench.claims.figures import step_sizes
 from bench.claims.minimality import smooth_spiral, strict_saddle
 from bench.claims.step_sizes import heavy_tails, single_jump
 from bench.claims.step_sizes.heavy_ball import power_steps, window_ends
+from shb.errors import ConfigurationError
 from shb.problems import E14
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 
 TINY = {
     "CL55": {"seeds": 20, "engine": "eager", "steps": 256, "first": 32, "tolerance": 0.1},
-    "CL59": {"seeds": 5, "steps": 1024, "control_steps": 256},
+    "CL59": {"seeds": 5, "steps": 1024, "control_steps": 512},
     "CL60": {"seeds": 5, "steps": 512, "hulls": 5},
     "CL61": {"seeds": 20, "engine": "eager", "steps": 64, "exit_seeds": 20},
 }
@@ -103,6 +104,12 @@ def test_the_speed_tends_to_its_limit():
     assert smooth_spiral.valley_speed(60.0) * math.exp(60.0) * (1 + 4 / 60) ** 2 == pytest.approx(limit, rel=0.02)
 
 
+def test_too_few_steps_to_record_are_refused():
+    assert len(smooth_spiral.recorded(512)) == 65 and smooth_spiral.recorded(512)[-17] == 256
+    with pytest.raises(ConfigurationError, match=r"claim\.steps=100: allowed is at least 512"):
+        smooth_spiral.recorded(100)
+
+
 # -- CL61 ---------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +141,7 @@ def tiny():
     return {claim: run_tiny(claim, sizes) for claim, sizes in TINY.items()}
 
 
+@pytest.mark.slow
 def test_a_tiny_run_of_each(tiny):
     for claim, (_, parts) in tiny.items():
         assert [part.id for part in parts] == [f"{claim}{letter}" for letter in "abc"]
@@ -143,6 +151,7 @@ def test_a_tiny_run_of_each(tiny):
     assert [part.shown.value for part in tiny["CL60"][1]] == pytest.approx([1, 0, 1], abs=0.2)
 
 
+@pytest.mark.slow
 def test_the_figures(tiny):
     protocols = {claim: Protocol("quick", sizes) for claim, sizes in TINY.items()}
     results = {claim: columns for claim, (columns, _) in tiny.items()}
