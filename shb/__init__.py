@@ -15,7 +15,7 @@ leading underscore. A change of these is in CHANGELOG.md. Everything else may ch
 | `shb.streams` | named random streams of a seed, drawn on the CPU |
 | `shb.nonsmooth` | ReLU'(0) rules, stationarity, the differential inclusion |
 | `shb.problems` | objectives: closed forms and networks on data, one protocol |
-| `shb.problems.closed_forms` | the examples E1 .. E12, the test functions, laws of noise |
+| `shb.problems.closed_forms` | the examples E1 .. E16, the test functions, laws of noise |
 | `shb.problems.closed_forms.closed_form` | the base of a closed form, and what helps to write one |
 | `shb.models` | networks as torch modules, and their initialisation |
 | `shb.datasets` | data with fixed splits and checksums, by name |

@@ -32,6 +32,7 @@ FAMILIES = {  # name -> title in the report
     "precision": "Finite precision, ReLU'(0), max-pooling",
     "sampling": "Subgradient sampling and optimizers",
     "practice": "Rules for practice",
+    "minimality": "Why the conditions are needed",
 }
 
 

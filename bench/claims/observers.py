@@ -162,6 +162,26 @@ class Occupation:
         return {"occupation": torch.stack(self.rows, 1)}
 
 
+@observer("exit")
+class Exit:
+    """The first k with |w_k[coordinate]| > level, closed forms only: column exit [n], -1 where there is none."""
+
+    def __init__(self, problem: ClosedForm, plan: Plan, coordinate: int, level: float) -> None:
+        self.coordinate, self.level = coordinate, level
+
+    def start(self, params: Params) -> None:
+        self.first = torch.where(self._beyond(params), 0, -1)
+
+    def _beyond(self, params: Params) -> Tensor:
+        return params["w"][:, self.coordinate].abs() > self.level
+
+    def __call__(self, step: StackStep) -> None:
+        self.first = torch.where(self._beyond(step.new_params) & (self.first < 0), step.k + 1, self.first)
+
+    def columns(self) -> dict[str, Tensor]:
+        return {"exit": self.first}
+
+
 @observer("objective")
 class Objective:
     """F(w_k), exact, at the steps `at`: column objective_at [n, len(at)]; networks: the mean loss over all training

@@ -33,7 +33,10 @@ class Example:
 
     Attributes:
         clarke, artificial: points to mark; `kinks`: further kinks of the samples in one variable.
+        low, high: range of the axes.
         names: of the axes.
+        log: level lines of log F.
+        points: of the grid of the level lines, in each direction.
     """
 
     problem: str
@@ -46,6 +49,8 @@ class Example:
     low: float = -2.5
     high: float = 2.0
     names: tuple[str, ...] = ("w",)
+    log: bool = False
+    points: int = 441
 
     def make(self) -> ClosedForm:
         """The closed form."""
@@ -53,10 +58,11 @@ class Example:
 
 
 PAIR = [(-1.0,), (1.0,)]
+SADDLE = 0.5**0.5  # |y| of the minima of E16
 EXAMPLES = {
     "e1": Example("e1", "E1: two samples cancel at 0", PAIR, [[-1.0]], [[0.0]]),
     "e2": Example("e2", "E2: relu(w) - relu(-w) + w²/2", [(1.0,)], [[-1.0]], [[0.0]]),
-    "e3": Example("e3", "E3: a line of traps (b = 1)", [], [[-1.0, 1.0]], [[0.0, 1.0]], names=("w₁", "w₂")),
+    "e3": Example("e3", "E3: a line of traps (b = 1)", [], [[-1.0, 1.0]], [[0.0, 1.0]], names=("w₁", "w₂"), high=3.0),
     "e4": Example("e4", "E4: s|w|, F = 0, every point critical", PAIR, kinks=[0.0]),
     "e5": Example("e5", "E5: a linear model through two ReLUs", [(1.0, 1.0)], [[1.0]], [[0.0]], low=-1.0),
     "e6": Example("e6", "E6: one ReLU neuron", [(1.0, 1.0), (-1.0, -1.0)], [[1.0]], [[0.0]], low=-1.0),
@@ -66,10 +72,24 @@ EXAMPLES = {
                   [[1.625], [2.0], [2.25], [4.5], [5.0]], kinks=[1.0, 2.0, 4.5], options={"law": "discrete"},
                   low=-0.5, high=5.5, names=("l",)),
     "e9": Example("e9", "E9: E2 by max-pooling of [0, w]", [(1.0,)], [[-1.0]], [[0.0]]),
-    "e10": Example("e10", "E10: a bias that starts at 0", [], [[1.0, 1.0]], names=("v", "b")),
+    "e10": Example("e10", "E10: a bias that starts at 0", [], [[1.0, 1.0]], names=("v", "b"), high=3.0),
     "e11": Example("e11", "E11: detached target, g = 0.9", [(0.0,)], [[0.0]]),
     "e12": Example("e12", "E12: Cauchy features x = 0.3, 1, 3", [(0.3,), (1.0,), (3.0,)]),
+    "e13": Example("e13", "E13: Pareto noise s = -5, -1, 1, 5", [(-5.0,), (-1.0,), (1.0,), (5.0,)], [[0.0]], low=-2.0),
+    "e14": Example("e14", "E14: a valley around a disc, log F (k = 4)", [], options={"winding": 4.0},
+                   names=("w₁", "w₂"), low=-4.0, high=4.0, log=True, points=221),
+    "e15": Example("e15", "E15: a splitting set along spirals", [], [[0.0, 0.0]], names=("w₁", "w₂"),
+                   low=-1.0, high=1.0, points=181),
+    "e16": Example("e16", "E16: a sharp saddle", [], [[0.0, 0.0], [0.0, SADDLE], [0.0, -SADDLE]], names=("x", "y"),
+                   low=-1.2, high=1.2, points=221),
 }  # fmt: skip
+
+
+PATHS = {  # problem -> start, step size and number of steps of a run to draw
+    "e14": ((2.5, 2.5), 0.9, 6000),
+    "e15": ((0.7, 0.0), 0.01, 500),
+    "e16": ((0.8, 0.02), 0.02, 200),
+}
 
 
 def draw(example: Example) -> Figure:
@@ -162,19 +182,41 @@ def _clarke(axes: Axes, problem: ClosedForm, w: torch.Tensor, label: str) -> Non
 
 
 def _levels(axes: Axes, problem: ClosedForm, example: Example) -> None:
-    grid = torch.linspace(-2.5, 3.0, 441, dtype=torch.float64)
+    grid = torch.linspace(example.low, example.high, example.points, dtype=torch.float64)
     w = torch.stack(torch.meshgrid(grid, grid, indexing="xy"), -1)
-    axes.contour(grid, grid, problem.objective(w), 18, cmap="Greys_r", linewidths=0.9)
+    values = problem.objective(w)
+    if example.log:
+        values = values.clamp(min=1e-6).log()
+    axes.contour(grid, grid, values, 18, cmap="Greys_r", linewidths=0.9)
     if example.problem == "e3":
         axes.axvline(0, color=COLOURS["artificial"], linewidth=2, label="leads to the artificial point")
     if example.problem == "e10":
         critical = problem.clarke_distance(w) < 0.03
         axes.contourf(grid, grid, critical.double(), [0.5, 1.5], colors=[COLOURS["clarke"]], alpha=0.5)
         axes.axhline(0, color=COLOURS["artificial"], linewidth=2, label="kink b = 0 of the empty patch")
+    if example.problem in PATHS:
+        _paths(axes, problem, example)
     for point, marker, colour, label in _points(example):
         axes.plot(*point, marker, color=colour, markersize=10, markeredgecolor="black", label=label)
     axes.set(xlabel=example.names[0], ylabel=example.names[1])
     axes.legend(loc="lower left", **FRAME)
+
+
+def _paths(axes: Axes, problem: ClosedForm, example: Example) -> None:
+    """Iterates of SGD with the oracle of the problem, and the critical disc of E14."""
+    start, step, count = PATHS[example.problem]
+    w = torch.tensor(start, dtype=torch.float64)
+    oracle = torch.func.grad(lambda w: problem.loss({"w": w}, torch.zeros_like(w)))
+    path = [w]
+    for _ in range(count):
+        path.append(path[-1] - step * oracle(path[-1]))
+    x, y = torch.stack(path)[:: max(1, count // 500)].T
+    axes.plot(x, y, color=COLOURS["sgd"], linewidth=1.8, label="SGD")
+    axes.plot(x[0], y[0], "o", color=COLOURS["sgd"], markersize=5)
+    if example.problem == "e14":
+        angle = torch.linspace(0, 2 * torch.pi, 200, dtype=torch.float64)
+        axes.fill(angle.cos(), angle.sin(), color=COLOURS["clarke"], alpha=0.5, label="critical: F = 0")
+    axes.set_aspect("equal")
 
 
 def main(arguments: Sequence[str]) -> None:

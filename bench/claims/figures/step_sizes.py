@@ -1,4 +1,5 @@
-"""Step sizes: window maxima (CL15), stationary spread (CL16), the stopping point (CL14), too short a run (CL17)."""
+"""Step sizes: window maxima (CL15), stationary spread (CL16), the stopping point (CL14), too short a run (CL17), heavy
+tails (CL55)."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.step_sizes import constant_step, logarithmic_steps, slow_horizon, summable_steps
-from bench.claims.step_sizes.heavy_ball import window_ends
+from bench.claims.step_sizes import constant_step, heavy_tails, logarithmic_steps, slow_horizon, summable_steps
+from bench.claims.step_sizes.heavy_ball import power_steps, window_ends
+from bench.claims.step_sizes.single_jump import log_scales
 from bench.claims.verdict import alone
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
@@ -23,7 +25,7 @@ FEW = 16  # windows up to this K hold too few iterates to show
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
     """A panel for each of the claims that ran; None if none of them did."""
-    panels = {"CL15": _window_maxima, "CL16": _spread, "CL14": _stopping, "CL17": _short_run}
+    panels = {"CL15": _window_maxima, "CL16": _spread, "CL14": _stopping, "CL17": _short_run, "CL55": _heavy_tails}
     shown = [claim for claim in panels if claim in results]
     if not shown:
         return None
@@ -109,3 +111,30 @@ def _short_run(panel: Axes, protocol: Protocol, results: Results) -> None:
         xlabel="K (steps)", ylabel=DISTANCE, title=r"E1, $\beta$ = 0.9: converges? Too short a run", ylim=(0.02, 20)
     )
     panel.legend(fontsize=8, loc="upper right")
+
+
+def _heavy_tails(panel: Axes, protocol: Protocol, results: Results) -> None:
+    """Medians over the runs, and those of the single-jump law, S^(1/p) (log 2)^(-1/p)."""
+    ends = window_ends(protocol["steps"])
+    late = ends >= protocol["first"]
+    for (p, q), line in zip(heavy_tails.LAWS, ("--", "-", ":")):
+        for beta, method in METHODS.items():
+            far = results[heavy_tails.case(p, q, beta)]["distance_max"]
+            scale = log_scales(power_steps(heavy_tails.step_size(beta), q, protocol["steps"]), beta, p)
+            style = {"color": COLOURS[method], "linestyle": line, "marker": MARKERS[method], "linewidth": 1}
+            _medians(panel, far, **style)
+            law = np.exp(scale) * np.log(2) ** (-1 / p)
+            panel.loglog(ends[late], law[late], color=COLOURS["theory"], linestyle=line, linewidth=2, alpha=0.6)
+    grey = {"color": COLOURS["neutral"]}
+    handles = [
+        Line2D([], [], linestyle=line, label=f"p = {p:g}, q = {q:g}: slope {1 / p - q:.2f}", **grey)
+        for (p, q), line in zip(heavy_tails.LAWS, ("--", "-", ":"))
+    ]
+    handles += [
+        Line2D([], [], color=COLOURS[m], marker=MARKERS[m], label=rf"{NAMES[m]}, $\beta$ = {b:g}")
+        for b, m in METHODS.items()
+    ]
+    handles.append(Line2D([], [], color=COLOURS["theory"], linewidth=2, label="single-jump law"))
+    panel.legend(handles=handles, fontsize=8, loc="lower left")
+    panel.set_ylim(bottom=panel.get_ylim()[0] / 3)
+    panel.set(xlabel="K (steps)", ylabel=DISTANCE, title="E13: tails of index p, steps $k^{-q}$")

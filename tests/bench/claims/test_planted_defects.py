@@ -221,6 +221,37 @@ def averaged_gradients_sold_as_shb(world):
     rule(world, "shb", OPTIMIZERS["ema_momentum"])
 
 
+def gaussian_noise_sold_as_pareto(world):
+    from shb.problems.closed_forms import heavy_tails
+    from shb.streams import normal
+
+    world.setattr(heavy_tails, "pareto", lambda words, index: normal(words))
+
+
+def spiral_without_its_sine(world):
+    right = closed_forms.E14.__init__
+
+    @functools.wraps(right)
+    def init(self, *, wave=1.0, **options):
+        right(self, wave=0.0 * wave, **options)
+
+    world.setattr(closed_forms.E14, "__init__", init)
+
+
+def gradient_sold_as_clarke_subgradient(world):
+    right = closed_forms.E15.__init__
+
+    @functools.wraps(right)
+    def init(self, *, oracle="clarke", **options):
+        right(self, oracle="gradient", **options)
+
+    world.setattr(closed_forms.E15, "__init__", init)
+
+
+def saddle_without_negative_curvature(world):
+    world.setattr(closed_forms.E16, "objective", lambda self, w: w[..., 0].abs() + w[..., 1] * w[..., 1])
+
+
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
     "CL1": {"seeds": 3, "steps": 100},
     "CL2": {"seeds": 3, "steps": 100},
@@ -310,6 +341,10 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
             )
         },
     },
+    "CL55": {"seeds": 2500, "engine": "compiled", "steps": 4096, "first": 128, "tolerance": 0.1},
+    "CL59": {"seeds": 100, "steps": 8192, "control_steps": 512},
+    "CL60": {"seeds": 150, "steps": 1024, "hulls": 150},
+    "CL61": {"seeds": 6000, "engine": "compiled", "steps": 768, "exit_seeds": 6000},
 }
 DEFECTS = {
     momentum_sign: "CL1",
@@ -332,6 +367,10 @@ DEFECTS = {
     cosine_that_never_falls: "CL52",
     one_permutation_for_all_epochs: "CL50",
     averaged_gradients_sold_as_shb: "CL51",
+    gaussian_noise_sold_as_pareto: "CL55",
+    spiral_without_its_sine: "CL59",
+    gradient_sold_as_clarke_subgradient: "CL60",
+    saddle_without_negative_curvature: "CL61",
 }
 
 

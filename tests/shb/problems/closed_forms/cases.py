@@ -19,6 +19,10 @@ from shb.problems import (
     E10,
     E11,
     E12,
+    E13,
+    E14,
+    E15,
+    E16,
     Absolute,
     ClosedForm,
     MaxAffinePlane,
@@ -65,6 +69,12 @@ CASES = [
     Case("e10", E10(zero_share=0.3), [1.0, 1.0]),
     Case("e11", E11(), [0.0]),
     Case("e11-rotation", E11(kind="rotation"), [0.0, 0.0]),
+    Case("e13-gaussian", E13(tails="gaussian", sigma=0.5), [0.0]),
+    Case("e14", E14(), [0.6, 0.5]),
+    Case("e14-straight", E14(wave=0.0), [0.0, 0.0]),
+    Case("e15-zigzag", E15(levels=0), [0.0, 0.0]),
+    Case("e15-three-levels", E15(levels=3), [0.0, 0.0]),
+    Case("e16", E16(sigma=0.5), [0.0, -np.sqrt(0.5)]),
     Case("quadratic", Quadratic(sigma=0.5), [0.0]),
     Case("quadratic-three", Quadratic(curvature=(0.5, 1.0, 4.0), sigma=2.0), [0.0, 0.0, 0.0]),
     Case("absolute", Absolute(sigma=0.5), [0.0]),
@@ -74,6 +84,8 @@ CASES = [
     Case("quartic", Quartic(sigma=0.5), [0.0]),
 ]
 HEAVY = Case("e12", E12(), [1.0])
+PARETO = Case("e13", E13(), [0.0])
+ROTATING = Case("e15", E15(), [0.0, 0.0])  # whose oracle is no gradient
 
 
 def parametrize(select=lambda case: True, cases=CASES):
@@ -125,8 +137,10 @@ def law(problem, w):
     elif problem.name in ("e2", "e9"):
         spread = 0.0 if problem.noise == "none" else 1 / np.sqrt(12)
         samples, weights = [1 - spread, 1 + spread], [0.5, 0.5]  # f is affine in s: two moments decide
-    elif problem.name == "e11":
+    elif problem.name in ("e11", "e14", "e15"):
         samples, weights = [0.0], [1.0]
+    elif problem.name == "e13":
+        samples, weights = [-problem.sigma, problem.sigma], [0.5, 0.5]
     elif problem.name in ("e1", "e3", "e4", "e7"):
         samples, weights = [-1.0, 1.0], [0.5, 0.5]
     else:  # additive noise, affine in s as well

@@ -10,7 +10,7 @@ from tests.shb.problems.closed_forms.cases import CASES, critical, law, oracles,
 
 GRID = torch.linspace(-6, 6, 481, dtype=torch.float64)[:, None]  # holds 0 and every kink
 HAS_STATIONARITY = {
-    *("e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9", "e11"),
+    *("e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9", "e11", "e13"),
     *("quadratic", "absolute", "valley", "quartic"),
 }
 

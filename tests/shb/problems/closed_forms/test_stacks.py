@@ -12,12 +12,27 @@ import yaml
 import shb
 from shb.errors import ConfigurationError
 from shb.optimizers import OPTIMIZERS
-from shb.problems import CLOSED_FORMS, E2, E5, E8, E9, E10, E11, E12, ClosedForm, MaxAffinePlane, Quadratic
+from shb.problems import (
+    CLOSED_FORMS,
+    E2,
+    E5,
+    E8,
+    E9,
+    E10,
+    E11,
+    E12,
+    E13,
+    E14,
+    E15,
+    ClosedForm,
+    MaxAffinePlane,
+    Quadratic,
+)
 from shb.training import Member, Plan, Stack
-from tests.shb.problems.closed_forms.cases import CASES, HEAVY, parametrize
+from tests.shb.problems.closed_forms.cases import CASES, HEAVY, PARETO, ROTATING, parametrize
 
 CONF = Path(shb.__file__).resolve().parents[1] / "conf" / "problem"
-ALL = [*CASES, HEAVY]
+ALL = [*CASES, HEAVY, PARETO, ROTATING]
 ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 
@@ -30,7 +45,11 @@ def test_samples_do_not_depend_on_where_the_range_is_cut_nor_on_the_other_seeds(
         assert torch.equal(case.problem.samples_of(seeds, a, b), whole[a:b])
     for column, seed in enumerate(seeds):
         assert torch.equal(case.problem.sample(int(seed), 60, 130), whole[60:130, column])
-    if case.label not in ("e5", "e11", "e11-rotation") and getattr(case.problem, "noise", "") != "none":
+    if (
+        case.label not in ("e5", "e11", "e11-rotation")
+        and case.problem.name not in ("e14", "e15")
+        and getattr(case.problem, "noise", "") != "none"
+    ):
         assert not torch.equal(whole[:, 0], whole[:, 1])
 
 
@@ -99,6 +118,14 @@ WRONG = [
     (lambda: E11(kind="detach"), r"problem\.kind=detach.*did you mean detached"),
     (lambda: E11(g=0.5), r"problem\.g=0\.5"),
     (lambda: E12(target=float("inf")), r"problem\.target=inf"),
+    (lambda: E13(tails="paretto"), r"problem\.tails=paretto.*did you mean pareto"),
+    (lambda: E13(index=1.0), r"problem\.index=1\.0.*> 1"),
+    (lambda: E13(sigma=-1.0), r"problem\.sigma=-1\.0.*>= 0"),
+    (lambda: E14(winding=0.5), r"problem\.winding=0\.5.*>= 1"),
+    (lambda: E14(width=0.0), r"problem\.width=0\.0.*> 0"),
+    (lambda: E14(wave=1.5), r"problem\.wave=1\.5.*\[0, 1\]"),
+    (lambda: E15(oracle="clark"), r"problem\.oracle=clark.*did you mean clarke"),
+    (lambda: E15(levels=10), r"problem\.levels=10.*0 to 9"),
     (lambda: Quadratic(curvature=(1.0, -1.0)), r"problem\.curvature=.*> 0"),
     (lambda: Quadratic(curvature=()), r"problem\.curvature=\(\)"),
     (lambda: Quadratic(noise="cantorr"), r"problem\.noise=cantorr.*did you mean cantor"),
