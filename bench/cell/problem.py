@@ -88,7 +88,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
         allowed = f"1..{facts.train_size}, the training part of {dataset}"
         raise ConfigurationError("batch_size", config.batch_size, allowed)
     spec |= {
-        "model": {"name": config.model.name, **config.model.options},
+        "model": _model_spec(config),
         "dataset": dataset,
         "loss": loss,
         "batch_size": config.batch_size,
@@ -103,6 +103,16 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     if build_model(spec).func not in _TESTED or LOSSES[loss] not in _TESTED:
         _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
     return spec, f"{dataset}/{config.model.name}", facts.train_size
+
+
+def _model_spec(config: Config) -> dict[str, Any]:
+    """The model's name and options, without `norm: none`: members from before that field keep their identity."""
+    spec = {"name": config.model.name, **config.model.options}
+    if MODELS[config.model.name] in _TESTED and spec.get("norm") == "none":
+        del spec["norm"]
+    if spec.get("norm") == "batch" and config.batch_size == 1:
+        raise ConfigurationError("batch_size", 1, "at least 2 with model.norm=batch: one sample has no variance")
+    return spec
 
 
 def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:

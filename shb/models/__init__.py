@@ -28,6 +28,7 @@ from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initializ
 from shb.models.lenet import lenet
 from shb.models.mlp import mlp
 from shb.models.module import built, check_module, evaluating, unknown_to_torch_default
+from shb.models.normalization import NORMS, LayerNorm, normalization
 from shb.models.vgg import vgg
 
 MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg, "adapter": adapter}
@@ -36,7 +37,9 @@ __all__ = [
     "FAN_FREE",
     "INITIALIZATIONS",
     "MODELS",
+    "NORMS",
     "Conv",
+    "LayerNorm",
     "MaxPool",
     "MemberwiseBatchNorm",
     "adapter",
@@ -48,6 +51,7 @@ __all__ = [
     "evaluating",
     "lenet",
     "mlp",
+    "normalization",
     "unknown_to_torch_default",
     "vgg",
 ]

@@ -94,6 +94,8 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("optimizer=null", "optimizer=null", "one of adam"),
     ("optimizer=", "optimizer=", "one of adam"),
     ("model=3", "model=3", "one of adapter, cnn"),
+    ("model.norm=bach", "model.norm=bach", "(did you mean batch?)"),
+    ("model.norm=batch batch_size=1", "batch_size=1", "at least 2 with model.norm=batch"),
     ("seeds=range(1,3)", "seeds=range(1,3)", "one value, or a matrix with -m"),
     ("batch_size=1e30", "batch_size=1e+30", "a whole number"),
     ("suite=smoke +model.foo=1", "model.foo=1", "model.hidden: this field does not apply for model=mlp"),

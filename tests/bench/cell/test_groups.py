@@ -129,6 +129,7 @@ REFUSED = [  # group, fields of an entry, field of the error, part of what is al
     (ModelConfig, {"name": "mlp", "hidden": 3}, "model.hidden", "a list of whole numbers"),
     (ModelConfig, {"name": "mlp", "hidden": [True]}, "model.hidden", "a list of whole numbers"),
     (ModelConfig, {"name": "mlp", "hidden": [10**7]}, "model.hidden", "<= 10^6"),
+    (ModelConfig, {"name": "lenet", "norm": "layer"}, "model.norm", "model.hidden: lenet has no such field"),
     (ModelConfig, {"name": "cnn", "kernel": [3]}, "model.kernel", "a whole number"),
     (ModelConfig, {"name": "cnn", "pool_beta": [1]}, "model.pool_beta", "a finite number"),
     (DatasetConfig, {"name": "digit"}, "dataset", "did you mean digits?"),
