@@ -15,7 +15,7 @@ from torch import nn
 from bench.cell.config import Config
 from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
-from shb.models import MODELS, adapter, check_initialization, check_module, cnn, lenet, mlp, vgg
+from shb.models import MODELS, adapter, check_initialization, check_module, cnn, lenet, mlp, transformer, vgg
 from shb.nonsmooth.relu import check_derivative, check_rule
 from shb.optimizers import OPTIMIZERS, Optimizer
 from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
@@ -24,7 +24,7 @@ from shb.training import check_optimizer, check_trainable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
-_TESTED = (adapter, cnn, lenet, mlp, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
+_TESTED = (adapter, cnn, lenet, mlp, transformer, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
 
 
 def resolve_device(device: str) -> str:

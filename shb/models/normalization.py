@@ -1,8 +1,8 @@
 """Normalisation between a layer and its ReLU: none, of a sample (LayerNorm) or of a mini-batch (BatchNorm).
 
-    LayerNorm   y = (x - mean) / sqrt(var + eps) weight + bias, mean and var (biased) of one sample, over its features
-                (Ba, Kiros and Hinton, arXiv 1607.06450)
-    BatchNorm   shb/models/batch_norm.py
+LayerNorm   y = (x - mean) / sqrt(var + eps) weight + bias, mean and var (biased) of one sample, over its features
+            (Ba, Kiros and Hinton, arXiv 1607.06450)
+BatchNorm   shb/models/batch_norm.py
 """
 
 from __future__ import annotations

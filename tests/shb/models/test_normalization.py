@@ -49,7 +49,9 @@ def test_one_norm_before_every_relu(build, kinds):
         module = build(norm)
         layers = [type(layer).__name__ for layer in module]
         assert [layers[i + 1] for i, layer in enumerate(module) if type(layer) is kind] == ["ReLU", "ReLU"]
-        plain = [tuple(p.shape) for n, p in module.named_parameters() if not isinstance(module[int(n.split(".")[0])], kind)]
+        plain = [
+            tuple(p.shape) for n, p in module.named_parameters() if not isinstance(module[int(n.split(".")[0])], kind)
+        ]
         assert plain == shapes
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from shb.datasets.dataset import Dataset, Split
-from shb.models import cnn, mlp
+from shb.models import cnn, mlp, transformer
 from shb.optimizers import OPTIMIZERS
 from shb.problems import LearningProblem
 from shb.streams import stream
@@ -112,6 +112,10 @@ MODELS = {
     "frozen": (frozen, tiny_dataset),
     "dropout": (dropout, tiny_dataset),
     "tied": (Tied, tiny_dataset),
+    "transformer": (
+        functools.partial(transformer, patch=2, width=6, depth=1, heads=2),
+        functools.partial(tiny_dataset, (2, 4, 6)),
+    ),
     "mlp, layer": (functools.partial(mlp, hidden=[6, 4], norm="layer"), tiny_dataset),
     "mlp, batch": (functools.partial(mlp, hidden=[6, 4], norm="batch"), tiny_dataset),
     "cnn, layer": (functools.partial(cnn, channels=[4, 3], norm="layer"), functools.partial(tiny_dataset, (2, 5, 6))),
