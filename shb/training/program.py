@@ -105,10 +105,10 @@ def _without_writes(graph: fx.Graph) -> None:
 
 def _may_replace(source: fx.Node, copy: fx.Node) -> bool:
     """Whether a copy of `source` can be `source` itself: of its shape and dtype, no view, and never written."""
-    values = [node.meta.get("val") for node in (source, copy)]
-    if not all(isinstance(value, Tensor) for value in values) or _owner(source) is not source:
+    value, other = source.meta.get("val"), copy.meta.get("val")
+    if not isinstance(value, Tensor) or not isinstance(other, Tensor) or _owner(source) is not source:
         return False
-    same = values[0].shape == values[1].shape and values[0].dtype == values[1].dtype
+    same = value.shape == other.shape and value.dtype == other.dtype
     return same and source.op == "call_function" and all(_reads(user, source) for user in source.users)
 
 

@@ -1,6 +1,7 @@
 """A user's own module in a stack: the trajectory of torch's own loop, and bits of its own, also after a resume."""
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -199,7 +200,7 @@ def test_buffers_of_a_diverged_member_are_those_of_its_last_iterate():
 def test_running_statistics_are_of_a_member_and_used_in_evaluation(name):
     problem, trajectories = problem_of(name), seven(name, "eager")
     means = [next(b for n, b in one.buffers.items() if n.endswith("running_mean")) for one in trajectories]
-    assert not any(torch.equal(a, b) for a, b in zip(means, means[1:]))
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(means))
     assert all(int(b) == STEPS for n, b in trajectories[0].buffers.items() if n.endswith("num_batches_tracked"))
     one = trajectories[0]
     batches = [b for b in problem.evaluation(full=True) if b.part == "test_"]
