@@ -21,8 +21,8 @@ class LayerNorm(nn.LayerNorm):
 
     Example:
         >>> import torch
-        >>> LayerNorm(3)(torch.tensor([[1.0, 2.0, 3.0]])).round(decimals=3).tolist()
-        [[-1.225, 0.0, 1.225]]
+        >>> LayerNorm(3)(torch.tensor([[1.0, 2.0, 3.0]])).detach()
+        tensor([[-1.2247,  0.0000,  1.2247]])
     """
 
     def forward(self, input: Tensor) -> Tensor:

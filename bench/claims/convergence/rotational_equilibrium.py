@@ -76,6 +76,11 @@ def momentum_of(arm: str) -> float:
     return HIGH if arm in (FREE, PLAIN, DECOUPLED) else float(arm)
 
 
+def momenta(protocol: Protocol, name: str) -> list[str]:
+    """The arms of a network with coupled decay that differ in their momentum."""
+    return [arm for arm in protocol["arms"][name] if arm not in (FREE, PLAIN, DECOUPLED)]
+
+
 def label(arm: str) -> str:
     """The arm in words."""
     return arm if arm in (FREE, PLAIN, DECOUPLED) else f"momentum {arm}"
@@ -143,8 +148,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def arms(*wanted: str) -> list[tuple[str, str]]:
         return [(name, arm) for name in names for arm in protocol["arms"][name] if arm in wanted]
 
-    def momenta() -> list[tuple[str, str]]:
-        return [(n, a) for n in names for a in protocol["arms"][n] if a not in (FREE, PLAIN, DECOUPLED)]
+    coupled = [(name, arm) for name in names for arm in momenta(protocol, name)]
 
     def cases(statistic: Statistic, where: list[tuple[str, str]]) -> Cases:
         made = {
@@ -181,10 +185,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "With coupled weight decay, scale-invariant blocks turn by sqrt(2 eta lambda / (1 + beta)) per step.",
             SOURCE,
             _band("root mean square angle / predicted"),
-            cases(angle, momenta()),
-            controls(angle, momenta(), FREE, PLAIN),
+            cases(angle, coupled),
+            controls(angle, coupled, FREE, PLAIN),
             alternatives=(Alternative("without 1 + beta", f"{1 / root:.3f} of it at beta = {HIGH:g}"),),
-            of=_of(momenta()),
+            of=_of(coupled),
         ),
         Part(
             "Without momentum their |w|^2 is eta E|g|^2 / (2 lambda).",
