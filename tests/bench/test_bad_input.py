@@ -43,7 +43,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     (
         "model=cnn model.hidden=[3]",
         "model.hidden=[3]",
-        "model.channels model.kernel model.downsample model.pool_beta: this field",
+        "model.channels model.kernel model.downsample model.pool_beta model.norm: this field",
     ),
     ("init.std=1", "init.std=1", "nothing: this field does not apply for init=auto"),
     ("init=normal init.std=[1,2]", "init.std=[1.0, 2.0]", "one number"),
@@ -102,7 +102,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("model=transformer dataset=diabetes", "model=transformer", "mlp for data without a spatial dimension"),
     ("seeds=range(1,3)", "seeds=range(1,3)", "one value, or a matrix with -m"),
     ("batch_size=1e30", "batch_size=1e+30", "a whole number"),
-    ("suite=smoke +model.foo=1", "model.foo=1", "model.hidden: this field does not apply for model=mlp"),
+    ("suite=smoke +model.foo=1", "model.foo=1", "model.hidden model.norm: this field does not apply for model=mlp"),
     ("suite=smoke +suite.x=1", "suite.x=1", "suite.optimizers"),
     ("-m optimizer=sgd +optimizer.momentum=0.9", "optimizer.momentum=0.9", "does not apply for optimizer=sgd"),
     ("optimizer.allow_unstable=maybe", "optimizer.allow_unstable=maybe", "true or false"),
