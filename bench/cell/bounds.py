@@ -81,7 +81,9 @@ BOUNDS = {
     "show": Bound(0, LARGEST),
     "sample": Bound(1, LARGEST),
 }
-SIZES = ("hidden", "channels", "kernel", "atoms")  # fields of models and problems, whatever group they are in
+SIZES = (  # fields of models and problems, whatever group they are in
+    *("hidden", "channels", "kernel", "atoms", "width", "patch", "depth", "heads"),
+)
 _SIZE = Bound(-(2**63), MOST_SIZE)  # whose least value the model says
 _WHOLE = Bound(-(2**63), LARGEST)
 

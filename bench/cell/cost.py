@@ -95,7 +95,7 @@ def forward_pass(
     A network that cannot run without its numbers counts two operations per parameter.
     """
     with torch.device("meta"):
-        network = model(feature_shape, outputs).to(dtype)
+        network = model(feature_shape, outputs).to(dtype).eval()  # batch statistics need two samples
     parameters = sum(p.numel() for p in network.parameters())
     for inputs in (dtype, torch.int64):  # whole numbers are for an embedding, which takes no others
         counter, made = FlopCounterMode(display=False), _Bytes()

@@ -15,7 +15,7 @@ from torch import nn
 from bench.cell.config import Config
 from shb.datasets import DATASETS, Dataset, Split, check_files, load_dataset
 from shb.errors import ConfigurationError, choose
-from shb.models import MODELS, adapter, check_initialization, check_module, cnn, lenet, mlp, vgg
+from shb.models import MODELS, adapter, check_initialization, check_module, cnn, lenet, mlp, transformer, vgg
 from shb.nonsmooth.relu import check_derivative, check_rule
 from shb.optimizers import OPTIMIZERS, Optimizer
 from shb.problems import CLOSED_FORMS, LOSSES, SAMPLINGS, LearningProblem, Problem, check_loss
@@ -24,7 +24,7 @@ from shb.training import check_optimizer, check_trainable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cpu", "cuda")
-_TESTED = (adapter, cnn, lenet, mlp, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
+_TESTED = (adapter, cnn, lenet, mlp, transformer, vgg, *OPTIMIZERS.values(), *LOSSES.values())  # need no trial
 
 
 def resolve_device(device: str) -> str:
@@ -90,7 +90,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
         allowed = f"1..{facts.train_size}, the training part of {dataset}"
         raise ConfigurationError("batch_size", config.batch_size, allowed)
     spec |= {
-        "model": {"name": config.model.name, **config.model.options},
+        "model": _model_spec(config),
         "dataset": dataset,
         "loss": loss,
         "batch_size": config.batch_size,
@@ -105,6 +105,16 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     if build_model(spec).func not in _TESTED or LOSSES[loss] not in _TESTED:
         _check_trainable(json.dumps(spec, sort_keys=True), config.data_root)
     return spec, f"{dataset}/{config.model.name}", facts.train_size
+
+
+def _model_spec(config: Config) -> dict[str, Any]:
+    """The model's name and options, without `norm: none`: members from before that field keep their identity."""
+    spec = {"name": config.model.name, **config.model.options}
+    if MODELS[config.model.name] in _TESTED and spec.get("norm") == "none":
+        del spec["norm"]
+    if spec.get("norm") == "batch" and config.batch_size == 1:
+        raise ConfigurationError("batch_size", 1, "at least 2 with model.norm=batch: one sample has no variance")
+    return spec
 
 
 def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from bench.cell.cell import Cell
 from shb.datasets import load_dataset
 from shb.errors import ConfigurationError
+from shb.models import evaluating
 from shb.optimizers import Optimizer
 from shb.optimizers.clipping import AT
 from shb.schedules import schedule_table
@@ -53,17 +54,32 @@ def plain_module(spec: Mapping[str, Any], feature_shape: Sequence[int], outputs:
     model = spec["model"]
     if model["name"] == "mlp":
         widths = [math.prod(feature_shape), *model["hidden"]]
-        hidden = [layer for pair in itertools.pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
+        hidden: list[nn.Module] = []
+        for pair in itertools.pairwise(widths):
+            hidden += [nn.Linear(*pair), *_norm(model, [pair[1]]), nn.ReLU()]
         return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(widths[-1], outputs))
     two, pool = len(feature_shape) == 3, model["downsample"] == "maxpool"
     conv, max_pool = (nn.Conv2d, nn.MaxPool2d) if two else (nn.Conv1d, nn.MaxPool1d)
     layers: list[nn.Module] = []
     for channels in itertools.pairwise([feature_shape[0], *model["channels"]]):
-        layers += [conv(*channels, model["kernel"], 1 if pool else 2, padding=model["kernel"] // 2), nn.ReLU()]
-        layers += [max_pool(2)] if pool else []
-    features = nn.Sequential(*layers, nn.Flatten())
-    size = features(torch.zeros(1, *feature_shape)).shape[1]
-    return features.append(nn.Linear(size, outputs))
+        layers.append(conv(*channels, model["kernel"], 1 if pool else 2, padding=model["kernel"] // 2))
+        layers += [*_norm(model, _shape(layers, feature_shape)), nn.ReLU(), *([max_pool(2)] if pool else [])]
+    features = [*layers, nn.Flatten()]
+    return nn.Sequential(*features, nn.Linear(_shape(features, feature_shape)[0], outputs))
+
+
+def _shape(layers: Sequence[nn.Module], feature_shape: Sequence[int]) -> list[int]:
+    """Of one sample behind `layers`."""
+    with torch.no_grad(), evaluating(nn.Sequential(*layers)) as module:
+        return list(module(torch.zeros(1, *feature_shape)).shape[1:])
+
+
+def _norm(model: Mapping[str, Any], shape: Sequence[int]) -> list[nn.Module]:
+    """torch's own layer for `model.norm`, if any."""
+    norm = model.get("norm", "none")
+    if norm == "batch":
+        return [(nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d)[len(shape) - 1](shape[0])]
+    return [nn.LayerNorm(list(shape))] if norm == "layer" else []
 
 
 class PlainUpdate:
@@ -116,7 +132,7 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
         y = y.to(problem.device, None if criterion is F.cross_entropy else problem.dtype)
         parts[name] = part.x.to(problem.device, problem.dtype), y
     model = plain_module(cell.problem_spec, dataset.feature_shape, dataset.outputs).to(problem.device, problem.dtype)
-    model.load_state_dict(problem.initial_parameters(member.seed))
+    model.load_state_dict({**problem.initial_parameters(member.seed), **problem.initial_buffers(member.seed)})
     optimizer = PlainUpdate(cell.optimizer, model, member.hyperparameters)
     x, y = parts["train_"]
     due, evaluations = {0, *plan.evaluate_at, plan.steps}, []
@@ -127,7 +143,8 @@ def train_plain(cell: Cell, member: Member) -> PlainRun:
     for k in range(plan.steps + 1):
         if k in due:
             now = parts if k == plan.steps else {"val_": parts["val_"]}
-            evaluations.append(_evaluate(model, criterion, now, problem.classification))
+            with evaluating(model):
+                evaluations.append(_evaluate(model, criterion, now, problem.classification))
         if k == plan.steps:
             break
         optimizer.zero_grad()

@@ -8,7 +8,7 @@ from `Conv` and `MaxPool`, which are fast in a stack. To add one: write the func
     >>> import torch
     >>> from shb.models import MODELS
     >>> sorted(MODELS)
-    ['adapter', 'cnn', 'lenet', 'mlp', 'vgg']
+    ['adapter', 'cnn', 'lenet', 'mlp', 'transformer', 'vgg']
     >>> network = MODELS["cnn"](feature_shape=(1, 8, 8), outputs=10, channels=[4, 8])
     >>> network(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
@@ -28,15 +28,26 @@ from shb.models.initialization import FAN_FREE, INITIALIZATIONS, check_initializ
 from shb.models.lenet import lenet
 from shb.models.mlp import mlp
 from shb.models.module import built, check_module, evaluating, unknown_to_torch_default
+from shb.models.normalization import NORMS, LayerNorm, normalization
+from shb.models.transformer import stream_writers, transformer
 from shb.models.vgg import vgg
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "lenet": lenet, "vgg": vgg, "adapter": adapter}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "lenet": lenet,
+    "vgg": vgg,
+    "transformer": transformer,
+    "adapter": adapter,
+}
 
 __all__ = [
     "FAN_FREE",
     "INITIALIZATIONS",
     "MODELS",
+    "NORMS",
     "Conv",
+    "LayerNorm",
     "MaxPool",
     "MemberwiseBatchNorm",
     "adapter",
@@ -48,6 +59,9 @@ __all__ = [
     "evaluating",
     "lenet",
     "mlp",
+    "normalization",
+    "stream_writers",
+    "transformer",
     "unknown_to_torch_default",
     "vgg",
 ]

@@ -9,6 +9,7 @@ from torch import nn
 
 from shb.errors import ConfigurationError, choose
 from shb.models.convolution import Conv, MaxPool
+from shb.models.normalization import normalization
 from shb.nonsmooth.max_pool import BetaMaxPool2d
 from shb.nonsmooth.relu import ReLU
 
@@ -20,6 +21,7 @@ def cnn(
     channels: Sequence[int] = (16, 32),
     kernel: int = 3,
     downsample: str = "maxpool",
+    norm: str = "none",
     pool_beta: float = 0.0,
     relu_derivative: float = 0.0,
     relu_rule: str = "chain",
@@ -32,6 +34,7 @@ def cnn(
         channels: of each convolution, a non-empty list; each halves the resolution.
         kernel: odd side of every kernel.
         downsample: "maxpool" (window 2 after each ReLU) or "stride" (the convolutions have stride 2).
+        norm: "none", "layer" or "batch", between each convolution and its ReLU (`shb.models.normalization`).
         pool_beta: Jacobian-norm parameter of 2-D max-pooling (`shb.nonsmooth.max_pool`), 0 the ordinary one.
         relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
 
@@ -54,10 +57,11 @@ def cnn(
     fan_in, size = feature_shape[0], list(feature_shape[1:])
     for fan_out in channels:
         layers.append(Conv(fan_in, fan_out, kernel, stride=1 if pool else 2, dims=dims))
-        layers.append(ReLU(relu_derivative, relu_rule))
+        convolved = size if pool else [(side + 1) // 2 for side in size]
+        layers += [*normalization(norm, [fan_out, *convolved]), ReLU(relu_derivative, relu_rule)]
         if pool:
             layers.append(BetaMaxPool2d(2, pool_beta) if dims == 2 else MaxPool(2, dims))
-        fan_in, size = fan_out, [side // 2 if pool else (side + 1) // 2 for side in size]
+        fan_in, size = fan_out, [side // 2 for side in size] if pool else convolved
     if 0 in size:
         limit = int(math.log2(min(feature_shape[1:])))
         raise ConfigurationError("model.channels", list(channels), f"at most {limit} entries for this data")

@@ -1,4 +1,7 @@
-"""Multilayer perceptron with ReLU: x -> W_L relu(... relu(W_1 x + b_1) ...) + b_L."""
+"""Multilayer perceptron with ReLU: x -> W_L relu(... relu(W_1 x + b_1) ...) + b_L.
+
+With a normalisation N, relu(N(W x + b)) in place of relu(W x + b).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from shb.errors import ConfigurationError
+from shb.models.normalization import normalization
 from shb.nonsmooth.relu import ReLU
 
 
@@ -17,6 +21,7 @@ def mlp(
     outputs: int,
     *,
     hidden: Sequence[int] = (64, 64),
+    norm: str = "none",
     relu_derivative: float = 0.0,
     relu_rule: str = "chain",
 ) -> nn.Module:
@@ -26,10 +31,11 @@ def mlp(
         feature_shape: of one input, without n.
         outputs: numbers per sample, of classes or targets.
         hidden: width of each hidden layer; [] is a linear model.
+        norm: "none", "layer" or "batch", before each ReLU (`shb.models.normalization`).
         relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
 
     Raises:
-        ConfigurationError: a width < 1, or as `shb.nonsmooth.ReLU`.
+        ConfigurationError: a width < 1, an unknown norm, or as `shb.nonsmooth.ReLU`.
 
     Example:
         >>> [tuple(p.shape) for p in mlp((1, 8, 8), 10, hidden=[16]).parameters()]
@@ -37,8 +43,9 @@ def mlp(
     """
     if any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a list of widths >= 1")
+    normalization(norm, [1])  # its check, also where there is no hidden layer
     widths = [math.prod(feature_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in itertools.pairwise(widths):
-        layers += [nn.Linear(fan_in, fan_out), ReLU(relu_derivative, relu_rule)]
+        layers += [nn.Linear(fan_in, fan_out), *normalization(norm, [fan_out]), ReLU(relu_derivative, relu_rule)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))

@@ -24,6 +24,7 @@ from shb.training.compiler import compile_module
 from shb.training.opaque import leave_inexact
 
 _aten = torch.ops.aten
+_WRITES = {_aten.add_.Tensor, _aten.copy_.default}
 _VIEWS = {_aten.view.default, _aten._unsafe_view.default, _aten.permute.default, _aten.expand.default}
 
 
@@ -35,6 +36,7 @@ def trace(function: Callable[..., Sequence[Tensor]], *examples: Tensor, rounded:
     """
     with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):  # else torch makes one for every result
         module = make_fx(function, decomposition_table=_products_and_sums() if rounded else None)(*examples)
+    _without_writes(module.graph)
     _without_effect(module.graph)
     _do_once(module.graph)
     module.recompile()
@@ -77,6 +79,43 @@ class Program:
             if self._to_compile is not None:
                 self._call, self._to_compile = compile_module(self._to_compile, tensors), None
             return self._call(*tensors)
+
+
+def _without_writes(graph: fx.Graph) -> None:
+    """Let a sum into a clone, or a copy into one, be a new tensor: so a module moves its running statistics."""
+    for node in graph.nodes:
+        if node.op != "call_function" or node.target not in _WRITES or node.kwargs:
+            continue
+        old, source = operand(node, 0), node.args[1]
+        if old.target is not _aten.clone.default or any(_owner(user) is old for user in old.users if user is not node):
+            continue
+        if node.target is _aten.add_.Tensor:
+            with graph.inserting_before(node):
+                new = graph.call_function(_aten.add.Tensor, (old, source))
+            new.meta = node.meta
+        elif isinstance(source, fx.Node) and _may_replace(source, node):
+            new = source
+        else:
+            continue
+        later = {user for user in old.users if user > node}
+        old.replace_all_uses_with(new, delete_user_cb=later.__contains__)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+
+
+def _may_replace(source: fx.Node, copy: fx.Node) -> bool:
+    """Whether a copy of `source` can be `source` itself: of its shape and dtype, no view, and never written."""
+    value, other = source.meta.get("val"), copy.meta.get("val")
+    if not isinstance(value, Tensor) or not isinstance(other, Tensor) or _owner(source) is not source:
+        return False
+    same = value.shape == other.shape and value.dtype == other.dtype
+    return same and source.op == "call_function" and all(_reads(user, source) for user in source.users)
+
+
+def _reads(user: fx.Node, source: fx.Node) -> bool:
+    if user.op == "output" or (user.target is _aten.copy_.default and operand(user, 0) is not source):
+        return True
+    return not _changes_or_draws(user.target) and _owner(user) is user
 
 
 def _without_effect(graph: fx.Graph) -> None:

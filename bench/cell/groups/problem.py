@@ -16,7 +16,15 @@ from shb.problems import CLOSED_FORMS, ClosedForm
 
 DATA = ("pair", "diabetes")  # of the closed forms that have samples
 RELU = ("relu_derivative", "relu_rule")  # fields of conf/config.yaml, which every model and problem gets
-_WHOLE = ("hidden", "channels", "kernel")  # options of models: a whole number, or a list of them
+_WHOLE = (
+    "hidden",
+    "channels",
+    "kernel",
+    "width",
+    "patch",
+    "depth",
+    "heads",
+)  # options of models: a whole number, or a list of them
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Convergence of the objective, of the iterates, its laws and limits: CL4-CL13."""
+"""Convergence of the objective, of the iterates, its laws and limits: CL4-CL13, CL53."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.convergence import mean_gap, noise_floor, oscillation, sharpness
+from bench.claims.convergence import mean_gap, noise_floor, oscillation, rotational_equilibrium, sharpness
 from bench.claims.convergence.gap import effective_steps, problem_of, recorded_steps, stationary_moment
 from bench.claims.convergence.weighted_chi2 import weighted_chi2_cdf
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
@@ -21,6 +21,9 @@ def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) ->
     """One panel for each of CL4, CL6, CL7, CL8 and CL51 that was run; None without them."""
     panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL51": _floor}
     shown = [claim for claim in panels if claim in results]
+    """One panel for each of CL4, CL6, CL7, CL8 and CL53 that was run; None without them."""
+    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL53": _rotation}
+    shown = [claim for claim in panels if results.get(claim)]
     if not shown:
         return None
     columns = min(2, len(shown))
@@ -155,3 +158,36 @@ def _floor(axis: Axes, protocol: Protocol, results: Results) -> None:
     axis.set(xlabel="updates since the cut", ylabel="change of the loss, in units of L3", ylim=(-1.3, 0.9))
     axis.set_title(f"Noise floor, {name.replace('_', ' ')} (CL51)")
     axis.legend(fontsize=8, loc="upper right", ncols=2)
+
+
+def _rotation(axis: Axes, protocol: Protocol, results: Results) -> None:
+    """The angle per step of every block in units of a step without momentum, against the momentum."""
+    for name, key, marker in zip(protocol["networks"], ("shb", "adam", "nesterov"), ("s", "^", "D")):
+        if name not in {experiment.split()[0] for experiment in results}:
+            continue
+        for block in rotational_equilibrium.blocks(tuple(protocol["networks"][name])):
+            arms = rotational_equilibrium.momenta(protocol, name)
+            last = block == rotational_equilibrium.LAST
+            columns = [results[f"{name} {arm}"][f"{block}_turn"] for arm in arms]
+            unit = [rotational_equilibrium.turn(protocol, float(arm)) * (1 + float(arm)) for arm in arms]
+            values = [Mean(np.sqrt(turn / one)) for turn, one in zip(columns, unit)]
+            axis.errorbar(
+                [float(arm) for arm in arms],
+                [one.value for one in values],
+                np.transpose([(one.value - one.interval()[0], one.interval()[1] - one.value) for one in values]),
+                color=COLOURS["neutral" if last else key],
+                marker=marker,
+                markerfacecolor="none",
+                linestyle="none",
+                label=f"{name.replace('_', ' ')}, {block}",
+            )
+    momenta = np.linspace(0, 1, 101)
+    label = "$1/\\sqrt{1+\\beta}$"
+    axis.plot(momenta, (1 + momenta) ** -0.5, color=COLOURS["theory"], linestyle="--", label=label)
+    axis.set(
+        xlabel="momentum $\\beta$",
+        ylabel="angle per step / $\\sqrt{2\\eta\\lambda}$",
+        ylim=(0, 1.15),
+        title="Weight decay: blocks turn at a fixed rate",
+    )
+    axis.legend(fontsize=8)

@@ -54,7 +54,13 @@ def sixteen_gibibytes(monkeypatch):
 
 
 GROUPS = {  # group -> what its entries need beside them
-    "model": {"cnn": ["dataset=digits"], "lenet": ["dataset=digits"], "vgg": ["dataset=digits"], "adapter": []},
+    "model": {
+        "cnn": ["dataset=digits"],
+        "lenet": ["dataset=digits"],
+        "vgg": ["dataset=digits"],
+        "transformer": ["dataset=digits"],
+        "adapter": [],
+    },
     "optimizer": {},
     "schedule": {},
     "momentum_schedule": {},

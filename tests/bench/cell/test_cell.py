@@ -28,6 +28,10 @@ def base():
     [
         (["problem=e1", "optimizer=shb", "steps=5", "evaluations=2", "device=cpu"], "1045c1161c477b6c"),
         (["dataset=digits", "model.hidden=[4]", "optimizer=adam", "steps=5", "device=cpu"], "997555df1708e4ce"),
+        (
+            ["dataset=digits", "model.hidden=[4]", "model.norm=none", "optimizer=adam", "steps=5", "device=cpu"],
+            "997555df1708e4ce",
+        ),
     ],
 )
 def test_identity_is_stable_across_versions(overrides, identity):
@@ -53,6 +57,8 @@ def test_identity_is_stable_across_versions(overrides, identity):
         "dtype=float64",
         "dtype=bfloat16",
         "model.hidden=[5]",
+        "model.norm=layer",
+        "model.norm=batch",
         "model.hidden=[4,4]",
         "model=cnn dataset=digits",
         "dataset=breast_cancer",

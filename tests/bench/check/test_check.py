@@ -285,7 +285,7 @@ def test_data_that_are_not_what_their_facts_say(checked, own_data):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["model=nmlp"], "model=nmlp: allowed is one of adapter, cnn, lenet, mlp, vgg (did you mean mlp?)"),
+        (["model=nmlp"], "model=nmlp: allowed is one of adapter, cnn, lenet, mlp, transformer, vgg (did you"),
         (["seeds=3"], "seeds=3: allowed is left out: a check has members of its own"),
         (["logger.dir=x"], "logger.dir=x: allowed is left out"),
         (["-m"], "option=-m: allowed is name=value"),

@@ -441,7 +441,7 @@ def set_field(*path, value):
     [
         (set_field("optimizer", value="__import__('os').system('touch /x')"), "letters, digits"),
         (set_field("optimizer", value="lion"), "one of adam"),
-        (set_field("problem", "model", "name", value="resnet"), "one of adapter, cnn, lenet, mlp, vgg"),
+        (set_field("problem", "model", "name", value="resnet"), "one of adapter, cnn, lenet, mlp, transformer, vgg"),
         (set_field("problem", "dataset", value="../../etc/passwd"), "letters, digits"),
         (set_field("steps", value=10**12), "as its other fields say"),
         (set_field("extra", value=1), "no such field"),

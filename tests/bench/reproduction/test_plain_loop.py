@@ -26,6 +26,10 @@ PROBLEMS = {
     "diabetes/mlp": ["model=mlp", "dataset=diabetes", "model.hidden=[6]", "sampling=reshuffle"],
     "digits/cnn": ["model=cnn", "dataset=digits", "model.channels=[3,4]"],
     "mnist1d/cnn": ["model=cnn", "dataset=mnist1d", "model.channels=[3,4]", "model.kernel=5"],
+    "digits/mlp, batch": ["model=mlp", "dataset=digits", "model.hidden=[6,5]", "model.norm=batch"],
+    "digits/mlp, layer": ["model=mlp", "dataset=digits", "model.hidden=[6,5]", "model.norm=layer"],
+    "digits/cnn, batch": ["model=cnn", "dataset=digits", "model.channels=[3,4]", "model.norm=batch"],
+    "mnist1d/cnn, layer": ["model=cnn", "dataset=mnist1d", "model.channels=[3,4]", "model.norm=layer"],
     "digits/squared": ["model=cnn", "dataset=digits", "model.channels=[3]", "loss=squared", "model.downsample=stride"],
 }
 OPTIMIZERS = ["sgd", "shb", "nesterov", "adam"]

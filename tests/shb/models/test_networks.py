@@ -89,7 +89,7 @@ def test_vgg_output_shape(shape):
     assert sum(isinstance(layer, Conv) for layer in model) == 6
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"transformer"}))
 def test_derivative_and_rule_reach_every_relu(name):
     for rule in RULES:
         model = MODELS[name]((1, 8, 8), 3, relu_derivative=0.25, relu_rule=rule)

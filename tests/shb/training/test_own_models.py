@@ -1,6 +1,7 @@
 """A user's own module in a stack: the trajectory of torch's own loop, and bits of its own, also after a resume."""
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from shb.datasets.dataset import Dataset, Split
+from shb.models import cnn, mlp, transformer
 from shb.optimizers import OPTIMIZERS
 from shb.problems import LearningProblem
 from shb.streams import stream
 from shb.training import Checkpoint, Member, Plan, Stack, why_not
 from shb.training.drawing import drawn, kept
+from shb.training.step import step_of
 from tests.shb.problems.tiny import same_bits, tiny_dataset
 from tests.shb.training.interruption import Interrupted, interrupt_after
 from tests.shb.training.plain_loop import Masks, check_against_torch
@@ -110,6 +113,14 @@ MODELS = {
     "frozen": (frozen, tiny_dataset),
     "dropout": (dropout, tiny_dataset),
     "tied": (Tied, tiny_dataset),
+    "transformer": (
+        functools.partial(transformer, patch=2, width=6, depth=1, heads=2),
+        functools.partial(tiny_dataset, (2, 4, 6)),
+    ),
+    "mlp, layer": (functools.partial(mlp, hidden=[6, 4], norm="layer"), tiny_dataset),
+    "mlp, batch": (functools.partial(mlp, hidden=[6, 4], norm="batch"), tiny_dataset),
+    "cnn, layer": (functools.partial(cnn, channels=[4, 3], norm="layer"), functools.partial(tiny_dataset, (2, 5, 6))),
+    "cnn, batch": (functools.partial(cnn, channels=[4, 3], norm="batch"), functools.partial(tiny_dataset, (2, 5, 6))),
 }
 
 
@@ -183,6 +194,31 @@ def test_buffers_of_a_diverged_member_are_those_of_its_last_iterate():
     assert dead.status == "diverged"
     assert all(b.isfinite().all() for b in dead.buffers.values())
     assert dead.buffers["1.num_batches_tracked"] == dead.diverged_step
+
+
+@pytest.mark.parametrize("name", ["mlp, batch", "cnn, batch"])
+def test_running_statistics_are_of_a_member_and_used_in_evaluation(name):
+    problem, trajectories = problem_of(name), seven(name, "eager")
+    means = [next(b for n, b in one.buffers.items() if n.endswith("running_mean")) for one in trajectories]
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(means))
+    assert all(int(b) == STEPS for n, b in trajectories[0].buffers.items() if n.endswith("num_batches_tracked"))
+    one = trajectories[0]
+    batches = [b for b in problem.evaluation(full=True) if b.part == "test_"]
+
+    def test_loss(buffers):
+        sums = [problem.metrics({**one.parameters, **buffers}, *b.tensors)["loss"] for b in batches]
+        return float(sum(sums)) / sum(b.weight for b in batches)
+
+    assert test_loss(one.buffers) == pytest.approx(one.metrics["test_loss"], rel=1e-12)
+    assert abs(test_loss(problem.initial_buffers(0)) / one.metrics["test_loss"] - 1) > 1e-3
+
+
+@can_compile
+@pytest.mark.parametrize("name", ["mlp, layer", "mlp, batch", "cnn, layer"])
+def test_normalised_steps_are_tapes(name):
+    model, data = MODELS[name]
+    problem = LearningProblem(model, data(), batch_size=7)
+    assert step_of(problem, OPTIMIZERS["shb"], 5, ("lr", "momentum"), "compiled", False).taped
 
 
 def test_kept_has_its_probability_and_no_neighbour():

@@ -1,0 +1,54 @@
+"""Normalisation between a layer and its ReLU: none, of a sample (LayerNorm) or of a mini-batch (BatchNorm).
+
+LayerNorm   y = (x - mean) / sqrt(var + eps) weight + bias, mean and var (biased) of one sample, over its features
+            (Ba, Kiros and Hinton, arXiv 1607.06450)
+BatchNorm   shb/models/batch_norm.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from shb.errors import choose
+
+NORMS = ("none", "layer", "batch")
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch.nn.LayerNorm in operations that a tape knows, and whose bits are a member's own in a stack.
+
+    Example:
+        >>> import torch
+        >>> LayerNorm(3)(torch.tensor([[1.0, 2.0, 3.0]])).detach()
+        tensor([[-1.2247,  0.0000,  1.2247]])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        centred = input - self._mean(input)
+        scale = 1 / (self._mean(centred * centred) + self.eps).sqrt()
+        return centred * scale * self.weight + self.bias
+
+    def _mean(self, x: Tensor) -> Tensor:
+        """Of each sample, in the shape of `x` with ones; the layout of images in memory is not changed by it."""
+        count = len(self.normalized_shape)
+        mean = x.flatten(-count).mean(-1)
+        return mean.view(*mean.shape, *(1,) * count)
+
+
+def normalization(norm: str, shape: Sequence[int]) -> list[nn.Module]:
+    """The layers, one or none, that normalise samples of a `shape`, with weight and bias as in torch.
+
+    Args:
+        norm: "none"; "layer" over all of a sample; "batch" over the samples of the mini-batch, for each channel.
+        shape: [features], [channels, length] or [channels, height, width].
+
+    Raises:
+        ConfigurationError: an unknown `norm`.
+    """
+    if choose("model.norm", norm, NORMS) == "none":
+        return []
+    if norm == "layer":
+        return [LayerNorm(list(shape))]
+    return [nn.BatchNorm2d(shape[0]) if len(shape) == 3 else nn.BatchNorm1d(shape[0])]
