@@ -17,7 +17,7 @@ passes them. Polygons inside a stratum see what it returns there and nothing els
     detached   (u - c u)^2 / 2 is added to F for that coordinate u, and c u, c = 3/2, is taken as a constant (E11 a)
 
 The integrand is a piecewise polynomial of degree 5 at most: see `chain_rule`. Here the paths of all seeds are refined
-together, and to `SMALLEST` = 2^-36, so that a jump leaves 1.5e-11 of its size. Both F and v are divided by the largest F
+together, and to `SMALLEST` = 2^-36, so that a jump leaves 1.5e-11 of its size. F and v are divided by the largest F
 at a corner, if that is more than 1.
 """
 
