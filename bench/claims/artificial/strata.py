@@ -21,6 +21,7 @@ from bench.claims.artificial import kink_strata  # registers the measure
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.share import never
+from bench.statistics.cases import Cases
 from bench.statistics.estimates import Proportion
 
 TOLERANCE, MOST = 1e-9, 0.05
@@ -46,61 +47,55 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned | {f"{kind} across": polygons(kind, 0.0, "chain", "garbage", inside=False) for kind in CLOSED}
 
 
-def broken(columns: Iterable[Columns]) -> Proportion:
+def broken(*columns: Columns) -> Proportion:
     """Share of the polygons whose defect is above TOLERANCE."""
     defects = np.concatenate([one["defect"] for one in columns])
     return Proportion(int((defects > TOLERANCE).sum()), len(defects))
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
-    def inside(kinds: Iterable[str]) -> list[Columns]:
-        return [results[f"{kind} {rule} {t:g}"] for kind in kinds for t, rule in CONVENTIONS]
+    def of(kind: str) -> list[str]:
+        return [f"{kind} {rule} {t:g}" for t, rule in CONVENTIONS]
 
     def controls(kinds: Iterable[str], wrongs: Iterable[str] = WRONG) -> tuple[Control, ...]:
-        return tuple(Control(f"{PLACES[k]}: {WRONG[w]}", broken([results[f"{k} {w}"]])) for k in kinds for w in wrongs)
+        return tuple(Control(WRONG[w], broken(results[f"{k} {w}"]), PLACES[k]) for k in kinds for w in wrongs)
 
-    def part(letter: str, title: str, columns: list[Columns], against: tuple[Control, ...], note: str) -> Part:
-        share = broken(columns)
-        worst = max(float(one["defect"].max()) for one in columns)
-        return never(
-            f"CL56{letter}",
+    def part(title: str, cases: Mapping[str, list[str]], against: tuple[Control, ...], note: str) -> Part:
+        names = [name for one in cases.values() for name in one]
+        largest = max(float(results[name]["defect"].max()) for name in names)
+        return Part(
             title,
             "paper C-b, C-d; theory.md section 3",
-            share.hits,
-            share.n,
+            never(f"with a chain-rule defect above {TOLERANCE:g}", MOST),
+            Cases({PLACES[kind]: broken(*(results[name] for name in one)) for kind, one in cases.items()}),
             against,
-            what=f"with a chain-rule defect above {TOLERANCE:g}",
-            most=MOST,
-            note=f"Largest defect {worst:.1e}. {note}",
+            note=f"Largest defect {largest:.1e}. {note}",
+            of=tuple(names),
         )
 
     def values(kinds: Iterable[str]) -> str:
         """How long the oracle's values are under the conventions that differ most."""
-        shown = {
-            name: [results[f"{kind} {name}"]["oracle"] for kind in kinds]
-            for name in ("chain 0", "chain 1", "injected 1")
-        }
-        return "mean |v| there " + ", ".join(f"{np.concatenate(v).mean():.2f} ({name})" for name, v in shown.items())
+        conventions = ("chain 0", "chain 1", "injected 1")
+        shown = {c: np.concatenate([results[f"{kind} {c}"]["oracle"] for kind in kinds]).mean() for c in conventions}
+        words = ", ".join(f"{value:.2f} ({c})" for c, value in shown.items())
+        return f"Chain and injected rule, t in {{0, 1/4, 1/2, 1}}; mean |v| there {words}."
 
-    across = [results[f"{kind} across"] for kind in CLOSED]
-    crossings = int(sum(one["crossings"].sum() for one in across))
+    across = {kind: [f"{kind} across"] for kind in CLOSED}
+    crossings = int(sum(results[name]["crossings"].sum() for names in across.values() for name in names))
     return [
         part(
-            "a",
             "Along polygons inside a line of kinks (E3, E10) backpropagation obeys the chain rule, for every ReLU'(0).",
-            inside(CLOSED),
+            {kind: of(kind) for kind in CLOSED},
             controls(CLOSED),
-            f"Both rules, t in {{0, 1/4, 1/2, 1}}; {values(CLOSED)}.",
+            values(CLOSED),
         ),
         part(
-            "b",
             "The same inside the kinks of networks, where a unit is dead or two units are tied.",
-            inside(NETWORKS),
+            {kind: of(kind) for kind in NETWORKS},
             controls(NETWORKS),
-            f"Both rules, t in {{0, 1/4, 1/2, 1}}; {values(NETWORKS)}.",
+            values(NETWORKS),
         ),
         part(
-            "c",
             "Random polygons, which only cross kinks, cannot see an oracle that returns garbage on them.",
             across,
             controls(CLOSED, ("garbage",)),

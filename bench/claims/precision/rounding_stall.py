@@ -59,7 +59,7 @@ class RoundingThresholds:
         self.momentum = momentum
 
     def start(self, params: Params) -> None:
-        self.first: Tensor | None = None
+        self.least = self.first = torch.empty(0)
         self.velocity = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in params.items()}
 
     def __call__(self, step: StackStep) -> None:
@@ -70,7 +70,7 @@ class RoundingThresholds:
             found.append((half_gap(w, u.sign()) / u.abs()).flatten(1))
             first.append((half_ulp(w) / u.abs()).flatten(1))
         threshold = torch.cat(found, 1).nan_to_num(nan=torch.inf)
-        if self.first is None:
+        if step.k == 0:
             self.least, self.first = threshold, torch.cat(first, 1) * (1 - self.momentum)
         self.least = torch.minimum(self.least, threshold)
 

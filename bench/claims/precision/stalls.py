@@ -19,9 +19,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from bench.claims.artificial.comparable import ARTIFICIAL
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Claim, Control, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.precision.rounding_stall import SHARE, stalled
+from bench.claims.prediction import inside
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always
 from bench.statistics.estimates import Mean, Proportion
@@ -94,10 +95,7 @@ def threshold(columns: Columns) -> np.ndarray:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = out_of_scope(protocol, results)
     if scope is not None:
-        return [
-            Part("CL58", CLAIM.title, CLAIM.source, "as in docs/claims.md", None, "exact", (), Region(0, 0),
-                 out_of_scope=scope)
-        ]  # fmt: skip
+        return [CLAIM.out_of_scope(scope)]
     (name,) = protocol["networks"]
     runs = {key.removeprefix(f"{name} "): columns for key, columns in results.items()}
     derived, first = "theory.md section 6 (derived)", "first version (this project)"
@@ -106,74 +104,62 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def share(hits: np.ndarray) -> Proportion:
         return Proportion(int(hits.sum()), len(hits))
 
-    def stall(letter: str, title: str, key: str, controls: dict[str, str], note: str) -> Part:
-        hits = share(artificial(runs[key]))  # a control: at rest at all, which is more of them
-        return always(
-            f"CL58{letter}", title, derived, hits.hits, hits.n,
-            tuple(Control(words, share(at_rest(runs[other]))) for other, words in controls.items()),
-            what=f"{stays} and m_eps > {ARTIFICIAL:g}", least=MOST, note=note,
-        )  # fmt: skip
-
-    def shown(key: str) -> str:
+    def stall(title: str, key: str, controls: dict[str, str]) -> Part:
         one = runs[key]
-        mean, least = one["moved"].mean(), one["stationarity"].min()
-        return f"{mean:.2%} of the parameters move, m_eps at least {least:.2f}"
+        return Part(
+            title,
+            derived,
+            always(f"{stays} and m_eps > {ARTIFICIAL:g}", MOST),
+            share(artificial(one)),
+            tuple(Control(words, share(at_rest(runs[other]))) for other, words in controls.items()),  # more than those
+            note=f"lr = {BELOW * one['hundredth'].mean():.1e}: {one['moved'].mean():.2%} of the parameters move, m_eps "
+            f"is at least {one['stationarity'].min():.2f}.",
+            of=(f"{name} {key}",),
+        )
 
-    half, half32 = (share(at_rest(runs[key])) for key in ("median", "median float32"))
     grids = {key: threshold(runs[f"{key} grid"]) for key in ("sgd", "shb", "shb float32", "little")}
     steps = {key: grids[key] * runs[f"{key} grid"]["hundredth"] for key in ("sgd", "shb", "little")}
     predicted = runs["sgd grid"]["hundredth"] / runs["shb grid"]["hundredth"]
-    lr = {key: runs[key]["hundredth"].mean() for key in ("sgd", "shb")}
+    median = runs["median"]
     return [
-        always(
-            "CL58a",
+        Part(
             "Below the median of ulp(w) / (2 |g|) bfloat16 weights do not move (first version).",
             first,
-            half.hits,
-            half.n,
-            (Control("float32 weights", half32),),
-            what=stays,
-            least=MOST,
-            note=f"At half of lr* = {runs['median']['median'].mean():.2g} {runs['median']['moved'].mean():.0%} of the "
-            "parameters move.",
+            always(stays, MOST),
+            share(at_rest(median)),
+            (Control("float32 weights", share(at_rest(runs["median float32"]))),),
+            note=f"At half of lr* = {median['median'].mean():.2g} {median['moved'].mean():.0%} of the parameters move.",
+            status=Status.SUPERSEDED,
+            of=(f"{name} median",),
         ),
         stall(
-            "b",
             "Below the hundredth of the thresholds SGD with bfloat16 weights is at rest, though far from critical.",
             "sgd",
             {"sgd float32": "float32 weights", "sgd above": f"{ABOVE / BELOW:.0f} times the step"},
-            f"lr = {BELOW * lr['sgd']:.1e}: {shown('sgd')}.",
         ),
         stall(
-            "c",
             "So is the heavy ball, below the threshold of the sums of its gradients, and not at that of SGD.",
             "shb",
             {"shb float32": "float32 weights", "shb at sgd": "the step of SGD"},
-            f"lr = {BELOW * lr['shb']:.1e}: {shown('shb')}.",
         ),
         Part(
-            "CL58d",
             "The heavy ball's threshold is 1 / (1 - beta) times lower than that of SGD (first version).",
             first,
-            f"measured threshold of SGD / of SHB in {REACH}, beta = {BETA:g}",
+            inside(f"measured threshold of SGD / of SHB in {REACH}, beta = {BETA:g}", REACH, "ratio"),
             Mean(steps["sgd"] / steps["shb"]),
-            "inside",
             (Control(f"beta = {LITTLE:g}", Mean(steps["sgd"] / steps["little"])),),
-            REACH,
-            unit="ratio",
             note=f"Predicted by the sums of the gradients: {predicted.mean():.2f}.",
+            status=Status.SUPERSEDED,
+            of=(f"{name} sgd grid", f"{name} shb grid"),
         ),
         Part(
-            "CL58e",
             "The heavy ball's threshold is that of the sums of its gradients, without a free parameter.",
             derived,
-            f"measured / predicted threshold in {LAW}",
+            inside(f"measured / predicted threshold in {LAW}", LAW, "ratio"),
             Mean(grids["shb"]),
-            "inside",
             (Control("float32 weights (0: more move at every step)", Mean(grids["shb float32"])),),
-            LAW,
-            unit="ratio",
             note=f"SGD: {grids['sgd'].mean():.3f}.",
+            of=(f"{name} shb grid",),
         ),
     ]
 

@@ -1,7 +1,7 @@
-"""Exact zeros of pre-activations by the order in which a kernel adds them up, in arithmetic of any number of bits.
+"""Exact zeros of pre-activations by the order in which a kernel adds, in arithmetic of any number of bits.
 
-A kernel ends with one addition y = fl(u + v) of two floating-point numbers, which is 0 iff u = -v (such a sum is exact).
-If u = fl(U) is a real number rounded once, that is U in the rounding interval of -v, whose length is ulp(v) (3/4 of it
+A kernel ends with one addition y = fl(u + v) of two floating-point numbers: 0 iff u = -v, for such a sum is exact. If
+u = fl(U) is a real number rounded once, that is U in the rounding interval of -v, whose length is ulp(v) (3/4 of it
 where |v| is a power of two, one number in 2^(bits - 1)). With p the density of U given v,
 
     P(y = 0) = E[p(-v) ulp(v)],      ulp(v) = 2^(floor(log2 |v|) + 1 - bits)
@@ -15,9 +15,9 @@ The last addition decides, not the format alone (theory.md section 6):
     exact     fl(s + b)                        the bias inside the sum: one rounding, never 0
     native    what torch does on this machine, float32 only
 
-In split_k u lies on the lattice g of the smallest partial sum, which may be coarser than ulp(v). Then -v must lie on it:
-a bias whose last bits are as good as random does with probability ulp(v) / g, and the rate is p g there: the mean is that
-of `last`. A bias on a lattice of its own (coarse) does more often, and the mean is p times the smaller of both spacings.
+In split_k u lies on the lattice g of the smallest partial sum, which may be coarser than ulp(v). Then -v must lie on
+it: a bias whose last bits are as good as random does with probability ulp(v) / g, and then the rate is p g. The mean is
+that of `last`. A bias on a lattice of its own (coarse) does more often: p times the smaller of both spacings.
 
 Inner sums are float64 (s = s_1 + .. + s_4 over quarters of the columns); activations go on as `last` makes them.
 """
@@ -50,7 +50,7 @@ ELEMENTS = 2**20  # pre-activations at a time
 
 
 def rounded(x: Tensor, bits: int) -> Tensor:
-    """float64 `x` to the nearest number of `bits` significant bits; no limits of the exponent (Veltkamp's splitting)."""
+    """float64 `x` to the nearest number of `bits` significant bits, of any exponent (Veltkamp's splitting)."""
     if bits == SINGLE:
         return x.float().double()
     scaled = x * (2.0 ** (DOUBLE - bits) + 1.0)
@@ -127,7 +127,8 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
 
 def _parameters(settings: Mapping[str, Any], seeds: np.ndarray, pixels: int) -> tuple[list[Tensor], list[Tensor]]:
     """Weights [n, units, inputs] and biases [n, 1, units] of each layer, torch's default initialisation."""
-    width, shapes = settings["width"], {}
+    width = settings["width"]
+    shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(settings["layers"]):
         shapes |= {f"{layer}.weight": (width, width if layer else pixels), f"{layer}.bias": (width,)}
     drawn = [draw_parameters(shapes, "torch_default", stream(int(s), "init"), dtype=torch.float64) for s in seeds]
