@@ -126,7 +126,7 @@ def _ran(cell: Cell, members: list[Member], observe: dict[str, dict[str, Any]]) 
 
 
 @functools.lru_cache(maxsize=32)
-def _thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: tuple[int, ...]) -> Columns:
+def thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: tuple[int, ...]) -> Columns:
     """Of networks in bfloat16 at their start; arms of one network share them."""
     kept = [one for one in overrides if not one.startswith(("optimizer", "dtype"))]
     cell = cell_of((*kept, "optimizer=sgd", "optimizer.lr=1", "dtype=bfloat16"), device)
@@ -137,7 +137,7 @@ def _thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds:
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Columns median, hundredth [n]: the two steps of the network in bfloat16; moved, stationarity [n, factors]."""
     overrides, device = tuple(settings["overrides"]), settings["device"]
-    found = _thresholds(overrides, device, settings["momentum"], tuple(map(int, seeds)))
+    found = thresholds(overrides, device, settings["momentum"], tuple(map(int, seeds)))
     cell = cell_of(overrides, device)
     (one,) = cell.members
     members = [
