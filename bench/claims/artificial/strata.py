@@ -58,7 +58,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return [f"{kind} {rule} {t:g}" for t, rule in CONVENTIONS]
 
     def controls(kinds: Iterable[str], wrongs: Iterable[str] = WRONG) -> tuple[Control, ...]:
-        return tuple(Control(WRONG[w], broken(results[f"{k} {w}"]), PLACES[k]) for k in kinds for w in wrongs)
+        return tuple(Control(f"{PLACES[k]}: {WRONG[w]}", broken(results[f"{k} {w}"])) for k in kinds for w in wrongs)
 
     def part(title: str, cases: Mapping[str, list[str]], against: tuple[Control, ...], note: str) -> Part:
         names = [name for one in cases.values() for name in one]

@@ -167,4 +167,4 @@ def _defects(ax: Axes, results: Mapping[str, Results]) -> None:
     ax.axvline(strata.TOLERANCE, color=COLOURS["neutral"], ls=":", lw=1)
     ax.set_yticks(range(len(rows)), [label for label, _, _ in rows[::-1]], fontsize=7)
     ax.set(xscale="log", xlim=(LEAST_DEFECT / 2, 1e4), xlabel="defect of the chain rule (range, median)")
-    ax.set_title("Only paths that stay on kinks see the oracle there", fontsize=11)
+    ax.set_title("Oracles seen from inside kinks", fontsize=11)
