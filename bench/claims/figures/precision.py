@@ -152,7 +152,7 @@ def _zeros(ax: Axes, results: Results) -> None:
         ax.errorbar(ratio.value, y, xerr=[[ratio.value - low], [high - ratio.value]], fmt="o", color=colour, capsize=3)
     ax.axvline(1, color=COLOURS["neutral"], ls=":", lw=1)
     ax.set_yticks(range(len(rows)), list(rows)[::-1], fontsize=8)
-    ax.set(xlim=(-0.2, 1.1 * ax.get_xlim()[1]), xlabel="exact zeros counted / predicted (no free parameter)")
+    ax.set(xlim=(-0.2, 1.1 * ax.get_xlim()[1]), xlabel="exact zeros counted / predicted")
     ax.set_title("Zeros hang on what is added last", fontsize=11)
 
 
