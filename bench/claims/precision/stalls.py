@@ -1,8 +1,8 @@
 """CL58: weights of 16 bits stall at a step that float32 trains with, and no initialisation avoids it.
 
 An update is lost where it is less than half a distance between neighbouring numbers (`rounding_stall`, theory.md
-section 6). A network whose parameters all stay is at rest at a point where its gradient is not small: what the trap of
-E1 is on a null set of starts, rounding is for every start.
+section 6). A network whose parameters stay is at rest at a point where its gradient is not small: what the trap of
+E1 is on a null set of starts, rounding is for nearly all of them.
 
 First version: 99 % of the parameters stay for 50 updates below lr* = median of ulp(w) / (2 |g| / (1 - beta)), and the
 heavy ball's threshold is 1 / (1 - beta) times lower. Both are refuted (a, d). A median says nothing about 99 %: |g|
@@ -57,14 +57,14 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
     rows = protocol["rows"]
     planned = {
-        "median": run("median", HALF),
-        "median float32": run("median", HALF, dtype="float32"),
+        "median": run("median", HALF, seeds="grids"),
+        "median float32": run("median", HALF, seeds="grids", dtype="float32"),
         "sgd": run("hundredth", BELOW, rows=rows),
-        "sgd float32": run("hundredth", BELOW, dtype="float32"),
-        "sgd above": run("hundredth", ABOVE),
+        "sgd float32": run("hundredth", BELOW, seeds="grids", dtype="float32"),
+        "sgd above": run("hundredth", ABOVE, seeds="grids"),
         "shb": run("hundredth", BELOW, beta=BETA, rows=rows),
-        "shb float32": run("hundredth", BELOW, beta=BETA, dtype="float32"),
-        "shb at sgd": run("hundredth", BELOW, beta=BETA, momentum=0.0),
+        "shb float32": run("hundredth", BELOW, seeds="grids", beta=BETA, dtype="float32"),
+        "shb at sgd": run("hundredth", BELOW, seeds="grids", beta=BETA, momentum=0.0),
         "sgd grid": run("hundredth", *GRID, seeds="grids"),
         "shb grid": run("hundredth", *GRID, seeds="grids", beta=BETA),
         "shb float32 grid": run("hundredth", *GRID, seeds="grids", beta=BETA, dtype="float32"),
@@ -167,7 +167,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 CLAIM = Claim(
     "CL58",
     "precision",
-    "bfloat16 weights stall below a step that is known beforehand, from every start.",
+    "bfloat16 weights stall below a step that is known beforehand, from nearly every start.",
     "theory.md section 6 (derived)",
     experiments,
     parts,
