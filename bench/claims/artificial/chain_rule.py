@@ -23,13 +23,13 @@ from shb.streams import normal, words
 
 Gradient = Callable[[Tensor], Tensor]  # [points, size] -> mean oracle [points, size]
 SMALLEST = 2.0**-30
-_NODES = np.array([0.0, (1 - np.sqrt(0.2)) / 2, (1 + np.sqrt(0.2)) / 2, 1.0])
-_WEIGHTS = np.array([1.0, 5.0, 5.0, 1.0]) / 12.0
+NODES = np.array([0.0, (1 - np.sqrt(0.2)) / 2, (1 + np.sqrt(0.2)) / 2, 1.0])
+WEIGHTS = np.array([1.0, 5.0, 5.0, 1.0]) / 12.0
 
 
 def integrate(function: Callable[[Tensor], Tensor], tolerance: float = 1e-13) -> float:
     """Integral over [0, 1] of a piecewise polynomial with jumps; `function`: t [points] -> [points]."""
-    nodes, weights = torch.from_numpy(_NODES), torch.from_numpy(_WEIGHTS)
+    nodes, weights = torch.from_numpy(NODES), torch.from_numpy(WEIGHTS)
 
     def cells(left: Tensor, width: float) -> Tensor:
         return width * (function((left[:, None] + width * nodes).ravel()).reshape(-1, 4) @ weights)

@@ -4,7 +4,8 @@ Oracles: implicit differentiation (E8), and the ReLU of E1 written with sort, ma
 (equal functions, other formal derivatives at 0). (a) From random starts the heavy ball ends near Clarke points in all
 runs: m_radius(w_K) = 0 with radius 0.25, six standard deviations sqrt(alpha_K / (2 (1 - beta))) of L1 at E1 after
 2,000 steps. E8 with a normal law is started in [0, 1.5]: further out F' falls like exp(-l^2 / 2), and runs are slow.
-(b) Each oracle obeys the chain rule along random polygons, as a selection of a conservative field must. The control of
+(b) Each oracle obeys the chain rule along random polygons. These meet kinks at single points, so that v = grad F almost
+everywhere is all that (b) can see: right gradients, not what an oracle returns on kinks, which is CL56. The control of
 both is E11, whose oracles obey no chain rule: `detached` runs away, `rotation` circles. At E1 itself they are the start
 on the artificial point, and the gradient of one sample in place of the mean.
 """
@@ -108,7 +109,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             note=f"{len(ends)} oracles: implicit differentiation and {len(FORMS)} programs for one ReLU.",
         ),
         Part(
-            "Each of these oracles obeys the chain rule along random polygons, a network's backpropagation included.",
+            "Off the kinks each of these oracles is the gradient: the chain rule holds along random polygons.",
             "paper C-b, C-d",
             exact("largest defect <= 1e-6", Region(0.0, TOLERANCE), "defect"),
             largest(*chains),
@@ -116,6 +117,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Control("E1, the gradient of one sample for the mean", largest("control_one_sample")),
                 *(Control(f"E11 {kind}", largest(f"control_{kind}"), "E11") for kind in ("detached", "rotation")),
             ),
+            note="Random polygons cross kinks at single points and cannot see what is returned there: CL56c.",
         ),
     ]
 

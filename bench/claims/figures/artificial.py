@@ -1,4 +1,4 @@
-"""Figure of the family artificial: paths at E1 and E3 with Clarke and artificial points, trap shares, a network."""
+"""Figure of the family artificial: paths at E1 and E3, trap shares, a network, chain-rule defects on kinks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.claims.artificial import adapter, dyadic_start, random_start
+from bench.claims.artificial import adapter, dyadic_start, random_start, strata
 from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Protocol, Results
 from bench.claims.experiment import Columns
@@ -18,6 +18,7 @@ from bench.plotting.style import COLOURS, NAMES, make_figure
 from bench.statistics.estimates import Proportion
 
 LEAST = 1e-7  # left end of the axis of shares
+LEAST_DEFECT = 1e-17  # and of that of defects
 Count = Callable[[Columns], np.ndarray]
 LINES = {  # arm of CL47 -> label, colour, line
     "trap": ("with a branch at U = 0: never trained", "artificial", {"lw": 5, "alpha": 0.6}),
@@ -46,11 +47,13 @@ SHARES: tuple[tuple[str, str, str, str, Count], ...] = (  # claim, experiment, o
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
-    """Paths if CL23 ran (on the trapping line of E3 if CL22 did), shares of the claims at hand, curves if CL47 ran."""
+    """Paths if CL23 ran (on the trapping line of E3 if CL22 did), shares of the claims at hand, curves if CL47 ran,
+    defects if CL56 did."""
     rows = [row for row in SHARES if row[0] in results]
     panels = [_time, _landscape, _plane] if "CL23" in results else []
     panels += [_shares] if rows else []
     panels += [functools.partial(_network, protocol=protocols["CL47"])] if results.get("CL47") else []
+    panels += [_defects] if "CL56" in results else []
     if not panels:
         return None
     drawn, axes = make_figure(min(2, len(panels)), math.ceil(len(panels) / 2))
@@ -144,3 +147,24 @@ def _network(ax: Axes, results: Mapping[str, Results], protocol: Protocol) -> No
     ax.yaxis.label.set_size(9)
     ax.legend(fontsize=8)
     ax.set_title("A branch trapped inside a network (SHB)", fontsize=11)
+
+
+def _defects(ax: Axes, results: Mapping[str, Results]) -> None:
+    """Chain-rule defects of CL56: largest and smallest of the polygons, and their median."""
+    found, rows = results["CL56"], []
+    for kind, place in strata.PLACES.items():
+        rules = [found[f"{kind} {rule} {t:g}"]["defect"] for t, rule in strata.CONVENTIONS]
+        rows.append((f"{place}: backpropagation", "shb", np.concatenate(rules)))
+        rows += [(f"{place}: {wrong}", "artificial", found[f"{kind} {wrong}"]["defect"]) for wrong in strata.WRONG]
+    rows += [
+        (f"across {strata.PLACES[kind]}: garbage", "clarke", found[f"{kind} across"]["defect"])
+        for kind in strata.CLOSED
+    ]
+    for y, (_, colour, defects) in enumerate(rows[::-1]):
+        values = np.maximum(defects, LEAST_DEFECT)
+        ax.plot([values.min(), values.max()], [y, y], color=COLOURS[colour], lw=3)
+        ax.plot(np.median(values), y, marker="o", color=COLOURS[colour])
+    ax.axvline(strata.TOLERANCE, color=COLOURS["neutral"], ls=":", lw=1)
+    ax.set_yticks(range(len(rows)), [label for label, _, _ in rows[::-1]], fontsize=7)
+    ax.set(xscale="log", xlim=(LEAST_DEFECT / 2, 1e4), xlabel="defect of the chain rule (range, median)")
+    ax.set_title("Oracles seen from inside kinks", fontsize=11)

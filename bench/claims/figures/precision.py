@@ -1,4 +1,4 @@
-"""Family precision: trap share against precision; inits with a differing mini-batch; training and pooling arms."""
+"""Family precision: trap share, inits with a differing mini-batch, training and pooling arms, zeros, stalls."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from matplotlib.figure import Figure
 from bench.claims.claim import Protocol, Results
 from bench.claims.precision.bifurcation import DEPTHS
 from bench.claims.precision.literature import measured, published
+from bench.claims.precision.stalls import GRID
 from bench.claims.precision.trap_share import EPS, FORMATS, share
+from bench.claims.precision.zero_law import counts, law
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
-from bench.statistics.estimates import Proportion
+from bench.statistics.estimates import Proportion, ratio_of_means
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
-    """One panel for each of CL32, CL33, CL34 and CL36 that is present."""
-    panels = {"CL32": _traps, "CL33": _splits, "CL34": _training, "CL36": _pooling}
-    present = [claim for claim in panels if claim in results]
+    """One panel for each of CL32, CL33, CL34, CL36, CL57 and CL58 that is present."""
+    panels = {
+        "CL32": _traps, "CL33": _splits, "CL34": _training, "CL36": _pooling, "CL57": _zeros, "CL58": _stalls,
+    }  # fmt: skip
+    present = [claim for claim in panels if results.get(claim)]
     if not present:
         return None
     columns = min(2, len(present))
@@ -125,3 +129,44 @@ def _pooling(ax: Axes, results: Results) -> None:
     ax.set_yticks(np.linspace(0, 1, 6))
     ax.set_title("Max-pooling, CNN on digits", fontsize=11)
     ax.legend(loc="upper right", fontsize=8, ncols=2)
+
+
+def _zeros(ax: Axes, results: Results) -> None:
+    """Exact zeros counted over those of the law for a bias added last, by what a kernel adds last."""
+    network, first = (
+        next(one for name, one in results.items() if name.endswith(key)) for key in (" network", " first")
+    )
+    rows = {
+        "bias last": (network, "last", "last"),
+        "sum in 2, bias last": (network, "split_2", "last"),
+        "sum in 4, bias last": (network, "split_4", "last"),
+        "the same, coarse biases": (network, "coarse", "last"),
+        "bias inside the sum": (network, "exact", "last"),
+        "bias in the middle (layer 1)": (first, "middle", "last"),
+        "the same, by its own law": (first, "middle", "middle"),
+    }
+    for y, (columns, kernel, by) in enumerate(list(rows.values())[::-1]):
+        ratio = ratio_of_means(counts(columns, kernel), law(columns, by))
+        low, high = ratio.interval()
+        colour = COLOURS["artificial" if kernel in ("coarse", "exact") or by != kernel == "middle" else "shb"]
+        ax.errorbar(ratio.value, y, xerr=[[ratio.value - low], [high - ratio.value]], fmt="o", color=colour, capsize=3)
+    ax.axvline(1, color=COLOURS["neutral"], ls=":", lw=1)
+    ax.set_yticks(range(len(rows)), list(rows)[::-1], fontsize=8)
+    ax.set(xlim=(-0.2, 1.1 * ax.get_xlim()[1]), xlabel="exact zeros counted / predicted")
+    ax.set_title("Zeros hang on what is added last", fontsize=11)
+
+
+def _stalls(ax: Axes, results: Results) -> None:
+    """Share of the parameters that 50 updates move against the step, in units of the predicted threshold."""
+    arms = {"sgd grid": ("SGD, bfloat16", "sgd", "o"), "shb grid": ("SHB, bfloat16", "shb", "s")}
+    arms |= {"shb float32 grid": ("SHB, float32", "clarke", "^")}
+    for key, (label, colour, marker) in arms.items():
+        moved = next(one["moved"] for name, one in results.items() if name.split(" ", 1)[1] == key)
+        low, middle, high = np.quantile(moved, [0.025, 0.5, 0.975], axis=0)
+        ax.fill_between(GRID, low, high, color=COLOURS[colour], alpha=0.25, lw=0)
+        ax.plot(GRID, middle, color=COLOURS[colour], marker=marker, label=label)
+    ax.axhline(0.01, color=COLOURS["neutral"], ls=":", lw=1)
+    ax.axvline(1, color=COLOURS["neutral"], ls=":", lw=1)
+    ax.set(yscale="log", xlabel="step / predicted threshold", ylabel="share of parameters that move", ylim=(5e-3, 1.5))
+    ax.legend(fontsize=8, loc="center right")
+    ax.set_title("16-bit weights rest below a known step", fontsize=11)

@@ -5,6 +5,9 @@ injected rule of the published code agree on *whether* gradients differ (unless 
 they disagree on *how much* (CL34). In float16 zeros come from underflow: with p_l(0) the density of layer l at 0,
 the share is 1 - exp(-calls 2^-24 sum_l p_l(0)) (derived, bench/claims/precision/bifurcation.py).
 
+In float32 the share is a property of the kernel that adds a pre-activation up (CL57). That it is one of the format, the
+first version of (c), is refuted where kernels differ.
+
 Structural zeros are no matter of precision: zero biases meet the empty border of the images (E10).
 """
 
@@ -20,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cell.problem import DTYPES
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Claim, Observed, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
 from bench.claims.precision.literature import measured, percent, published, summary, table
@@ -120,7 +123,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             + summary(results, "float32", "injected"),
         ),
         Part(
-            f"The published share of float32 at L = {deepest} appears under the chain rule too.",
+            f"The share of float32 at L = {deepest} is that of the format: the published one (first version).",
             "Bertoin et al. 2021",
             point(
                 f"published {percent(published('float32', deepest))} %",
@@ -130,8 +133,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ),
             measured(results, "float32", deepest, "chain"),
             (flat,),
-            note="Zeros of float32 depend on the order of summation: the published ones are of a GPU, these of "
-            "this machine, so a moderate difference is no contradiction.",
+            note="The share is a property of the kernel that adds, not of float32 (CL57): the published "
+            "one is of a GPU, this one of this machine.",
+            status=Status.SUPERSEDED,
         ),
         Part(
             "In float16 nearly every initialisation has a differing mini-batch, because pre-activations underflow.",

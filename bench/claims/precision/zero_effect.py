@@ -111,11 +111,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         effect("chain", "injected", -3.0, -2.0, "by 0.1 to 1 %"),
         effect("injected", "chain", 1.0, 2.0, "by 10 to 100 times its norm"),
         Part(
-            "In float32 training hardly ever asks for ReLU'(0): with t = 0 and 1 runs end the same to the last image.",
+            "In float32, unlike bfloat16, training hardly ever asks for ReLU'(0): t = 0 and 1 end the same.",
             "theory.md CL34 (derived)",
             tost("share of runs with another test accuracy at most 1/2 (MNIST, chain rule)", Region(0.0, 0.5), "share"),
             moved("mnist"),
-            (Control("bfloat16, where exact zeros are frequent (digits)", moved("coarse")),),
+            (Control("bfloat16, the other precision of the statement", moved("coarse"), "digits"),),
             note="So float32 cannot tell the rules apart at this size: accuracy "
             f"{mean('mnist_chain_0')} under the chain rule, {mean('mnist_injected_1')} under the injected one, t = 1.",
         ),

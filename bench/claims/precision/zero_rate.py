@@ -1,8 +1,9 @@
 """CL35: how often a ReLU is called at exactly 0.
 
-float32: pre-activations cancel to the last bit, a few times in 10^9 calls. The published shares of initialisations
-with a zero imply 3.6e-9 (one layer) to 1.36e-8 (five) per call; the 1.3e-9 to 3.5e-9 that the same authors count
-while they train are of other weights and no prediction for initialisations. How a sum is ordered is not varied here.
+float32: pre-activations cancel to the last bit, a few times in 10^9 calls; how often, is a property of the kernel, of
+what it adds last (CL57). The published shares of initialisations with a zero imply 3.6e-9 (one layer) to 1.36e-8 (five)
+per call; the 1.3e-9 to 3.5e-9 that the same authors count while they train are of other weights and no prediction for
+initialisations. How a sum is ordered is varied in CL57.
 float16: they underflow, with probability 2^-24 p(0), p(0) the density of the pre-activation at 0 (derived,
 bench/claims/precision/bifurcation.py); deeper layers of torch's default initialisation have smaller outputs, hence a
 larger p(0) and more zeros. How the bias is added matters more than the format: rounding before it is added leaves
@@ -76,7 +77,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     published32, published16 = Region(min(implied), max(implied)), Region(5e-9, 1.2e-7)
     return [
         Part(
-            "In float32 a pre-activation is exactly 0 a few times in a billion ReLU calls.",
+            "As added up on this machine, a float32 pre-activation is exactly 0 a few times in a billion ReLU calls.",
             "Bertoin et al. 2021",
             inside(
                 f"rate per call in {published32}, as the published shares of random initialisations imply",

@@ -20,7 +20,9 @@ def test_cl36_on_known_accuracies():
     assert set(verdicts("CL36", {}, pool_results()).values()) == {"SUPPORTED"}
     assert verdicts("CL36", {}, pool_results(float32_100_published=0.9))["CL36a"] == "REFUTED"
     assert verdicts("CL36", {}, pool_results(float32_100_published=0.5))["CL36b"] == "VOID"
-    assert verdicts("CL36", {}, pool_results(float32_10000_published=0.95))["CL36c"] == "REFUTED"
+    assert verdicts("CL36", {}, pool_results(float32_10000_published=0.6))["CL36c"] == "REFUTED"
+    assert verdicts("CL36", {}, pool_results(**{"float32_1e+06_ties": 0.4}))["CL36d"] == "REFUTED"
+    assert verdicts("CL36", {}, pool_results(bfloat16_1000_ties=0.9))["CL36d"] == "VOID"
     assert verdicts("CL36", {}, pool_results(float16_1000_ties=0.3))["CL36e"] == "REFUTED"
     assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36a"] == "VOID"
 
