@@ -39,9 +39,9 @@ def forget():
         bench.claims.trajectories.cell_of,
         build_problem,
         clipping.with_clipping,
+        rounding_stall.thresholds,
         weight_decay._extended,
     ):
-    for cache in (build_problem, bench.claims.trajectories.cell_of, rounding_stall.thresholds):
         cache.cache_clear()
     forget_programs()
 
