@@ -21,6 +21,7 @@ for the reason that CL48 gives. The scan is drawn in the figure and shows a*_SGD
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -45,48 +46,40 @@ RAW = 1 / (1 - BETA)  # effective step of SHB at the raw lr of SGD, in effective
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
     for network, own in networks(protocol).items():
-        arms = protocol["batches"][network]
-        for batch, arm in arms.items():
+        for batch, arm in protocol["batches"][network].items():
             common = ["problem=learning", "dtype=float32", "loss=cross_entropy", *own, *arm["overrides"]]
             common += [f"steps={arm['steps']}", f"schedule={protocol['schedule']}"]
+
+            def run(how: str, steps: list[float], seeds: int, common: list[str] = common, arm: Any = arm) -> Experiment:
+                return experiment(
+                    "step_scan",
+                    [*common, *RULES[how]],
+                    {"steps": steps},
+                    seeds=seeds,
+                    chunk=min(seeds, protocol["chunk"]),
+                    device=protocol.device,
+                    seconds=seeds * len(steps) * arm["steps"] * arm["seconds"],
+                )
+
             for name, one in arm["runs"].items():
                 for how in ("sgd", "shb"):
-                    planned[f"{network} {batch} {name} {how}"] = experiment(
-                        "step_scan",
-                        [*common, *RULES[how]],
-                        {"steps": _steps(one["steps"], how)},
-                        seeds=one["seeds"],
-                        chunk=min(one["seeds"], protocol["chunk"]),
-                        device=protocol.device,
-                        seconds=one["seeds"] * len(_steps(one["steps"], how)) * arm["steps"] * arm["seconds"],
-                    )
+                    steps = effective_steps(protocol, network, batch, name, how)
+                    planned[f"{network} {batch} {name} {how}"] = run(how, steps, one["seeds"])
             if "equal" in arm["runs"]:
-                one = arm["runs"]["equal"]
-                planned[f"{network} {batch} raw shb"] = experiment(
-                    "step_scan",
-                    [*common, *RULES["shb"]],
-                    {"steps": [a * RAW for a in one["steps"][:1]]},
-                    seeds=one["seeds"],
-                    chunk=min(one["seeds"], protocol["chunk"]),
-                    device=protocol.device,
-                    seconds=one["seeds"] * arm["steps"] * arm["seconds"],
-                )
+                raw = [a * RAW for a in effective_steps(protocol, network, batch, "equal", "sgd")]
+                planned[f"{network} {batch} raw shb"] = run("shb", raw, protocol["raw_seeds"])
     return planned
 
 
 def effective_steps(protocol: Protocol, network: str, batch: str, run: str, how: str) -> list[float]:
-    """Effective steps of the rule `how` in one kind of run."""
-    return _steps(protocol["batches"][network][batch]["runs"][run]["steps"], how)
-
-
-def _steps(steps: list[float] | Mapping[str, list[float]], how: str) -> list[float]:
-    """Effective steps of a rule: the same for both, or one list for each."""
+    """Effective steps of the rule `how` in one kind of run: the same list for both rules, or one for each."""
+    steps = protocol["batches"][network][batch]["runs"][run]["steps"]
     return list(steps[how] if isinstance(steps, Mapping) else steps)
 
 
-def ratio(results: Results, arm: str, index: int = 0) -> PairedRatio:
-    """Loss of SHB over that of SGD at their step number `index`: geometric mean over the seeds."""
-    return PairedRatio(*(losses(results[f"{arm} {how}"])[:, index] for how in ("shb", "sgd")))
+def ratio(results: Results, arm: str) -> PairedRatio:
+    """Loss of SHB over that of SGD at their first steps: geometric mean over the seeds."""
+    return PairedRatio(*(losses(results[f"{arm} {how}"])[:, 0] for how in ("shb", "sgd")))
 
 
 def losses(columns: Columns) -> np.ndarray:
@@ -127,12 +120,13 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
 
     def raw(batch: str) -> PairedRatio:
         shb, sgd = (losses(results[f"{network} {batch} {run}"])[:, 0] for run in ("raw shb", "equal sgd"))
-        return PairedRatio(shb, sgd)
+        n = min(len(shb), len(sgd))
+        return PairedRatio(shb[:n], sgd[:n])
 
     equal = {
-        f"B = {batch}, a = {a:g}": ratio(results, f"{network} {batch} equal", i)
+        f"B = {batch}, a = {steps(batch, name)[0]:g}": ratio(results, f"{network} {batch} {name}")
         for batch in sizes["equal"]
-        for i, a in enumerate(steps(batch, "equal"))
+        for name in ("equal", "smaller")
     }
     return [
         Part(
