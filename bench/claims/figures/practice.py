@@ -16,6 +16,7 @@ from bench.claims.practice import critical_step, first_pass, momentum_gain, step
 from bench.claims.practice.grid import FACTORS
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
+TICKS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of effective steps
 SERIES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 
 
@@ -107,7 +108,7 @@ def _critical(axis: Axes, protocol: Protocol, results: Results, name: str) -> No
     axis.set_xticks(place, batches)
     axis.margins(x=0.15, y=0.2)
     axis.set_title(
-        f"Where training stops to work (CL48,\n{name.replace('_', ' ')}, β = {critical_step.BETA:g})", fontsize=11
+        f"Where training stops working (CL48,\n{name.replace('_', ' ')}, β = {critical_step.BETA:g})", fontsize=11
     )
     axis.legend(fontsize=9, loc="upper left")
 
@@ -123,5 +124,9 @@ def _losses(axis: Axes, protocol: Protocol, results: Results, name: str) -> None
         axis.fill_between(steps, np.exp(logs.min(0)), np.exp(logs.max(0)), color=COLOURS[how], alpha=0.2, linewidth=0)
     axis.axhline(columns["reference"][0], color=COLOURS["theory"], linestyle=":", label="constant predictor")
     axis.set(xscale="log", yscale="log", xlabel="effective step lr / (1 − β)", ylabel="training loss at the end")
+    low, high = axis.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
     axis.set_title(f"Batch size {batch} (CL49, {network.replace('_', ' ')})", fontsize=11)
     axis.legend(fontsize=9)
