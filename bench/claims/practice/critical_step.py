@@ -146,6 +146,9 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
         steps = {how: np.exp(np.log(results[key(network, batch, how)]["critical"]).mean()) for how in ("sgd", "shb")}
         return f"a* of SGD {steps['sgd']:.2g}, of SHB {steps['shb']:.2g}"
 
+    def of(batch: str, share: float = SURVIVES) -> tuple[str, ...]:
+        return tuple(key(network, batch, how, share) for how in ("sgd", "shb"))
+
     return [
         Part(
             f"With small batches momentum does not raise the critical effective step much ({where}, B = {small}).",
@@ -154,6 +157,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, network, small),
             (Control(f"B = {large}", ratio(results, network, large)),),
             note=f"{values(small)}; {_edges(results)}",
+            of=of(small),
         ),
         Part(
             f"With medium batches it raises it several times ({where}, B = {medium}).",
@@ -162,6 +166,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, network, medium),
             (Control("beta = 0", ratio(results, network, medium, "zero")),),
             note=values(medium),
+            of=of(medium),
         ),
         Part(
             f"With the largest it raises it nearly as much as on a quadratic ({where}, B = {large}).",
@@ -170,6 +175,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, network, large),
             (Control("beta = 0.5", ratio(results, network, large, "weak")),),
             note=f"{values(large)}; training works if the loss is below {SURVIVES:g} of a constant predictor's",
+            of=of(large),
         ),
         Part(
             f"So it does if to work means to halve the loss of a constant predictor ({where}, B = {large}).",
@@ -177,6 +183,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             inside(f"a*_SHB / a*_SGD in {LARGE}, beta = 0.9", LARGE, "ratio"),
             ratio(results, network, large, share=LEARNS),
             (Control("beta = 0.5", ratio(results, network, large, "weak", LEARNS)),),
+            of=of(large, LEARNS),
         ),
         Part(
             f"The gain grows with the batch size ({where}).",
@@ -190,6 +197,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ),
             (Control(f"beta = 0 at B = {medium}", growth(results, network, (small, "shb"), (medium, "zero"))),),
             note=", ".join(f"R({batch}) = {ratio(results, network, batch).value:.3g}" for batch in arms),
+            of=of(small) + of(medium) + of(large),
         ),
     ]
 

@@ -118,6 +118,9 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
     def limit(batch: str) -> str:
         return f"a*_SGD = {critical(protocol, results, network, batch, 'sgd'):.2g} in the scan"
 
+    def of(batch: str, name: str) -> tuple[str, ...]:
+        return tuple(f"{network} {batch} {name} {how}" for how in ("sgd", "shb"))
+
     def raw(batch: str) -> PairedRatio:
         shb, sgd = (losses(results[f"{network} {batch} {run}"])[:, 0] for run in ("raw shb", "equal sgd"))
         n = min(len(shb), len(sgd))
@@ -136,6 +139,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             Cases(equal),
             tuple(Control(f"SHB at the raw lr of SGD, B = {batch}", raw(batch)) for batch in sizes["equal"]),
             note="; ".join(f"B = {batch}: {limit(batch)}" for batch in sizes["equal"]),
+            of=tuple(one for batch in sizes["equal"] for name in ("equal", "smaller") for one in of(batch, name)),
         ),
         Part(
             f"At half of SGD's critical step momentum pays with large batches ({where}, B = {large}).",
@@ -144,6 +148,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, f"{network} {large} half"),
             (Control(f"B = {small}, a = {steps(small, 'half')[0]:g}", ratio(results, f"{network} {small} half")),),
             note=f"a = {steps(large, 'half')[0]:g}, {limit(large)}; B = {small}: {limit(small)}",
+            of=of(large, "half"),
         ),
         Part(
             f"Each at its best step, momentum changes nothing with small batches ({where}, B = {small}).",
@@ -152,6 +157,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, f"{network} {small} best"),
             (Control(f"B = {large}", ratio(results, f"{network} {large} best")),),
             note=best(small),
+            of=of(small, "best"),
         ),
         Part(
             f"Each at its best step, momentum pays with large batches ({where}, B = {large}).",
@@ -160,6 +166,7 @@ def _network(protocol: Protocol, results: Results, network: str) -> list[Part]:
             ratio(results, f"{network} {large} best"),
             (Control(f"B = {small}", ratio(results, f"{network} {small} best")),),
             note=best(large),
+            of=of(large, "best"),
         ),
     ]
 
