@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.cell.config import Config, fields
-from bench.cell.groups import InitConfig, OptimizerConfig
+from bench.cell.groups import ClipConfig, InitConfig, OptimizerConfig
 from bench.check.fault import Fault
 from bench.check.subject import Subject
 from shb.errors import ConfigurationError
@@ -129,6 +129,7 @@ class _Outcome:
     def __init__(self, subject: Subject, surroundings: Change, plain: bool) -> None:
         self._config = copy.deepcopy(subject.config)
         self._config.dtype = "float64"
+        self._config.clip = ClipConfig("none")  # of gradients that are all of one norm a rule may see the sign only
         if plain:
             self._config.optimizer = OptimizerConfig("sgd", {"lr": [0.05]})
         surroundings(self._config)

@@ -91,7 +91,8 @@ class Suite:
             config = self.config(problem, optimizer)
             seeds = replace(config, seeds=self.evaluation_seeds, seed_offset=self.evaluation_seed_offset)
             own = config.optimizer.hyperparameters
-            off = {DECAY: 0.0} if DECAY in own else {}  # what is off is not among the hyperparameters
+            # weight decay that is off is not among the hyperparameters of a trial
+            off = {DECAY: 0.0} if DECAY in own and not self.settings else {}
             cell = _settled(seeds, [off | {n: v for n, v in hyperparameters.items() if n in own}])
             if config.engine != "auto" or cell.engine_open:  # the engine that it was tuned under
                 tuning = self.tuning_cell(problem, optimizer)

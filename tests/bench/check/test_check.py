@@ -91,6 +91,7 @@ def only(failed, *names):
     [
         ["problem=e1", "steps=9", "engine=eager"],
         ["optimizer=adam", *NETWORK],
+        ["optimizer=adam", "optimizer.weight_decay=0.1", "clip=norm", "clip.at=0.2", "problem=e1", "engine=eager"],
         pytest.param(["model=cnn", "dataset=mnist1d"], marks=pytest.mark.slow),
     ],
 )

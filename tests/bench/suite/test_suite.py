@@ -65,6 +65,24 @@ def test_trials_are_evaluated_as_often_as_the_suite_says(write_suite, asked, fou
     assert (len(tuning.plan.evaluate_at), len(evaluation.plan.evaluate_at)) == (found, 11)
 
 
+def test_weight_decay_is_tuned_where_the_space_has_it(write_suite):
+    """What a trial was tuned with is what its winner is evaluated with, clipping of the suite included."""
+    write_suite("decaying", tuning_evaluations=1)
+    file = bench.suite.suite.CONF / "optimizer" / "shb.yaml"
+    file.write_text(file.read_text().replace("weight_decay: 0.0", "weight_decay: 0.5").replace("false", "true", 1))
+    file.write_text(file.read_text() + "  weight_decay: {low: 1.0e-4, high: 0.1, scale: log}\n")
+    suite = load_suite("decaying", ["clip=norm", "clip.at=0.5"])
+    tuning = suite.tuning_cell("diabetes/mlp", "shb")
+    found = {tuning.setting(i)["weight_decay"] for i in range(len(tuning.ids))}
+    assert len(found) == suite.trials and min(found) >= 1e-4 and max(found) <= 0.1
+    evaluation = suite.evaluation_cell("diabetes/mlp", "shb", tuning.setting(0))
+    for cell in (tuning, evaluation):
+        assert {(spec["clip"], spec["decoupled"]) for spec in cell.specs} == {("norm", True)}
+    assert evaluation.setting(0) == tuning.setting(0)
+    bare = {"lr": 0.1, "momentum": 0.5}  # of a winner whose decay was 0, which the store leaves out
+    assert "weight_decay" not in suite.evaluation_cell("diabetes/mlp", "shb", bare).setting(0)
+
+
 def test_trials_are_the_sobol_points_of_the_space():
     suite = load_suite("smoke", SUITE_SIZE)
     for optimizer in suite.optimizers:
