@@ -183,6 +183,31 @@ class PairedMean(Mean):
         super().__init__(first - second)
 
 
+class PairedRatio(Estimate):
+    """Geometric mean of `first` / `second` [n >= 2], both > 0, over the same seeds.
+
+    Its interval is Student's t of the mean logarithm, exponentiated.
+    """
+
+    def __init__(self, first: Any, second: Any) -> None:
+        for name, values in (("first", first), ("second", second)):
+            if not (finite(name, values) > 0).all():
+                raise ConfigurationError(name, "values <= 0", "positive numbers, whose ratio has a logarithm")
+        self.logarithm = PairedMean(np.log(first), np.log(second))
+
+    @property
+    def value(self) -> float:
+        return math.exp(self.logarithm.value)
+
+    @property
+    def n(self) -> int:
+        return self.logarithm.n
+
+    def ends(self, alpha: float) -> tuple[float, float]:
+        low, high = self.logarithm.ends(alpha)
+        return math.exp(low), math.exp(high)
+
+
 class MeanDifference(Mean):
     """Mean of `first` minus mean of `second`, independent samples, with Welch's t interval; `n` counts both."""
 

@@ -1,4 +1,7 @@
-"""Figure of the family "practice": success over initialisation scale and step size, variance shares, time to pass."""
+"""Figure of the family "practice": success over initialisation scale and step size, variance shares, time to pass,
+
+critical effective steps against the batch size, loss against the effective step.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.practice import first_pass, step_control
+from bench.claims.practice import critical_step, first_pass, momentum_gain, step_control
 from bench.claims.practice.grid import FACTORS
-from bench.plotting.style import COLOURS, make_figure
+from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 
+TICKS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # of effective steps
 SERIES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 
 
@@ -24,6 +28,15 @@ def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) ->
         panels.append((_shares, *pair, ""))
     if "CL46" in results:
         panels.append((_passing, protocols["CL46"], results["CL46"], ""))
+    if results.get("CL48"):
+        pair = protocols["CL48"], results["CL48"]
+        panels += [(_critical, *pair, name) for name in pair[0]["networks"] if f"{name} full sgd" in pair[1]]
+    if results.get("CL49"):
+        pair = protocols["CL49"], results["CL49"]
+        for name in pair[0]["networks"]:
+            sizes = pair[0]["parts"][name]
+            for batch in (sizes["small"], sizes["large"]):
+                panels += [(_losses, *pair, f"{name} {batch}")] if f"{name} {batch} scan sgd" in pair[1] else []
     if not panels:
         return None
     drawn, axes = make_figure(min(2, len(panels)), -(-len(panels) // 2), "Rules for practice")
@@ -76,3 +89,44 @@ def _passing(axis: Axes, protocol: Protocol, results: Results, name: str) -> Non
     axis.axhline(first_pass.SHARE, color=COLOURS["theory"], linestyle=":", linewidth=1)
     axis.set(xscale="log", xlabel="updates K", ylabel="share passing the test of CL5", title="Time to pass (CL46)")
     axis.legend(fontsize=8)
+
+
+def _critical(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
+    """a* of SGD and SHB against the batch size, with the ratio between them (CL48)."""
+    batches = list(protocol["batches"][name])
+    place = range(len(batches))
+    middle = {}
+    for how in ("sgd", "shb"):
+        logs = [np.log(results[critical_step.key(name, batch, how)]["critical"]) for batch in batches]
+        middle[how] = np.exp([one.mean() for one in logs])
+        spread = np.exp([one.std(ddof=1) for one in logs])
+        errors = [middle[how] - middle[how] / spread, middle[how] * spread - middle[how]]
+        axis.errorbar(place, middle[how], errors, color=COLOURS[how], marker=MARKERS[how], capsize=3, label=NAMES[how])
+    for x, low, high in zip(place, middle["sgd"], middle["shb"]):
+        axis.annotate(f"× {high / low:.2g}", (x, high), (0, 12), textcoords="offset points", ha="center", fontsize=10)
+    axis.set(yscale="log", xlabel="batch size", ylabel="critical effective step")
+    axis.set_xticks(place, batches)
+    axis.margins(x=0.15, y=0.2)
+    axis.set_title(
+        f"Where training stops working (CL48,\n{name.replace('_', ' ')}, β = {critical_step.BETA:g})", fontsize=11
+    )
+    axis.legend(fontsize=9, loc="upper left")
+
+
+def _losses(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
+    """Loss at the end against the effective step, geometric means over the seeds of the scan (CL49)."""
+    network, batch = name.rsplit(" ", 1)
+    for how in ("sgd", "shb"):
+        steps = momentum_gain.effective_steps(protocol, network, batch, "scan", how)
+        columns = results[f"{name} scan {how}"]
+        logs = np.log(momentum_gain.losses(columns))
+        axis.plot(steps, np.exp(logs.mean(0)), color=COLOURS[how], marker=MARKERS[how], label=NAMES[how])
+        axis.fill_between(steps, np.exp(logs.min(0)), np.exp(logs.max(0)), color=COLOURS[how], alpha=0.2, linewidth=0)
+    axis.axhline(columns["reference"][0], color=COLOURS["theory"], linestyle=":", label="constant predictor")
+    axis.set(xscale="log", yscale="log", xlabel="effective step lr / (1 − β)", ylabel="training loss at the end")
+    low, high = axis.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    axis.set_title(f"Batch size {batch} (CL49, {network.replace('_', ' ')})", fontsize=11)
+    axis.legend(fontsize=9)

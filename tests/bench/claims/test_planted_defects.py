@@ -188,6 +188,26 @@ def momentum_ignored(world):
     rule(world, "shb", dataclasses.replace(right, update=update))
 
 
+def momentum_halved(world):
+    right = OPTIMIZERS["shb"]
+
+    def update(params, grads, state, numbers, k):
+        return right.update(params, grads, state, {**numbers, "momentum": 0.5 * numbers["momentum"]}, k)
+
+    rule(world, "shb", dataclasses.replace(right, update=update))
+
+
+def gradients_dampened(world):
+    right = OPTIMIZERS["shb"]
+
+    def update(params, grads, state, numbers, k):
+        return right.update(params, grads, state, {**numbers, "lr": (1 - numbers["momentum"]) * numbers["lr"]}, k)
+
+    rule(world, "shb", dataclasses.replace(right, update=update))
+
+
+DIGITS = {"digits": ["model=mlp", "model.hidden=[16]", "dataset=digits"]}
+FULL = ["batch_size=1149", "sampling=reshuffle"]
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
     "CL1": {"seeds": 3, "steps": 100},
     "CL2": {"seeds": 3, "steps": 100},
@@ -208,7 +228,73 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
         "networks": {"digits": ["model.hidden=[4]", "dataset=digits"]},
         "seconds": 1e-4,
     },
+    "CL48": {
+        "engine": "compiled",
+        "schedule": "constant",
+        "rounds": 5,
+        "octaves": 6,
+        "chunk": 50,
+        "networks": DIGITS,
+        "parts": {"digits": {"small": "2", "medium": "32", "large": "full"}},
+        "batches": {
+            "digits": {
+                batch: {"overrides": overrides, "steps": steps, "seeds": 16, "from": ends, "seconds": 1e-4}
+                for batch, overrides, steps, ends in (
+                    ("2", ["batch_size=2"], 300, {"sgd": 0.05, "shb": 0.05}),
+                    ("32", ["batch_size=32"], 300, {"sgd": 0.15, "shb": 0.6, "zero": 0.15}),
+                    ("full", FULL, 80, {"sgd": 0.2, "shb": 2.0, "weak": 0.4}),
+                )
+            }
+        },
+        "quadratic_steps": 200,
+    },
+    "CL49": {
+        "engine": "compiled",
+        "schedule": "cosine",
+        "chunk": 50,
+        "raw_seeds": 20,
+        "networks": DIGITS,
+        "parts": {"digits": {"small": "2", "equal": ["32"], "large": "full"}},
+        "batches": {
+            "digits": {
+                batch: {"overrides": overrides, "steps": steps, "seconds": 1e-4, "runs": runs}
+                for batch, overrides, steps, runs in (
+                    (
+                        "2",
+                        ["batch_size=2"],
+                        1000,
+                        {
+                            "scan": {"seeds": 2, "steps": [0.1, 0.5]},
+                            "half": {"seeds": 200, "steps": [0.27]},
+                            "best": {"seeds": 20, "steps": [0.1]},
+                        },
+                    ),
+                    (
+                        "32",
+                        ["batch_size=32"],
+                        2000,
+                        {
+                            "scan": {"seeds": 2, "steps": [1.0]},
+                            "equal": {"seeds": 30, "steps": [0.08]},
+                            "smaller": {"seeds": 30, "steps": [0.06]},
+                        },
+                    ),
+                    (
+                        "full",
+                        FULL,
+                        200,
+                        {
+                            "scan": {"seeds": 2, "steps": [1.0]},
+                            "half": {"seeds": 12, "steps": [1.0]},
+                            "best": {"seeds": 12, "steps": {"sgd": [1.0], "shb": [5.6]}},
+                        },
+                    ),
+                )
+            }
+        },
+    },
 }
+OPEN = {"CL48d", "CL49c"}  # parts that these sizes, or the truth, leave INCONCLUSIVE
 DEFECTS = {
     momentum_sign: "CL1",
     unconverted_torch_momentum: "CL14",
@@ -226,6 +312,8 @@ DEFECTS = {
     biased_sampler: "CL29",
     initialisation_not_random: "CL25",
     touching_sold_as_trapping: "CL25",
+    momentum_halved: "CL48",
+    gradients_dampened: "CL49",
 }
 
 
@@ -253,7 +341,7 @@ def right_world(claim):
 def test_the_right_world_supports(claim):
     found = right_world(claim)
     assert found
-    assert {verdict for verdict, _ in found.values()} == {"SUPPORTED"}, found
+    assert {verdict for part, (verdict, _) in found.items() if part not in OPEN} == {"SUPPORTED"}, found
 
 
 @pytest.mark.parametrize(("defect", "claim"), DEFECTS.items(), ids=lambda value: getattr(value, "__name__", value))

@@ -91,8 +91,6 @@ def test_stationarity_at_artificial_points():
 # -- CL39 -----------------------------------------------------------------------------------------------------
 
 CL39 = {"seeds": 500, "steps": 512, "step": {"E1": 0.5, "E6": 0.2}, "early": 32, "q": 0.75, "k0": 10.0}
-CL39 |= {"network_seeds": 2, "network_chunk": 2, "network_steps": 20, "networks": {"tiny": NETWORK}}
-CL39 |= {"network_step": {"tiny": 0.5}}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +102,7 @@ def cl39():
 @pytest.mark.slow
 def test_matched_steps_end_to_end(cl39):
     parts = matched_steps.CLAIM.parts(*cl39)
-    assert [part.id for part in parts] == ["CL39a", "CL39b", "CL39c", "CL39d"]
+    assert [part.id for part in parts] == ["CL39a", "CL39b", "CL39c"]
     assert verdicts(parts)["CL39c"] == "SUPPORTED" and verdicts(parts)["CL39b"] == "SUPPORTED"
 
 
@@ -115,13 +113,6 @@ def test_matched_steps_verdicts_follow_the_columns(cl39):
     assert found["CL39a"] == found["CL39b"] == found["CL39c"] == "REFUTED"
     same = verdicts(matched_steps.CLAIM.parts(protocol, {**results, "E1 unmatched": results["E1 sgd"]}))
     assert same["CL39a"] == "VOID"
-    loss = np.exp(RNG.normal(size=10))
-    for factor, wanted in ((1.01, "SUPPORTED"), (1.2, "REFUTED")):
-        nets = {"sgd": loss, "shb": factor * loss * np.exp(RNG.normal(0, 0.005, 10)), "unmatched": loss / 2}
-        columns = {f"tiny {how}": {"objective": value} for how, value in nets.items()}
-        assert verdicts(matched_steps.CLAIM.parts(protocol, {**results, **columns}))["CL39d"] == wanted
-    absent = {name: value for name, value in results.items() if not name.startswith("tiny")}
-    assert verdicts(matched_steps.CLAIM.parts(protocol, absent))["CL39d"] == "OUT-OF-SCOPE"
 
 
 def test_expected_gap_against_sampling():
