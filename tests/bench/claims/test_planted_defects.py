@@ -241,7 +241,7 @@ SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the rig
     },
     "CL55": {"seeds": 2500, "engine": "compiled", "steps": 4096, "first": 128, "tolerance": 0.1},
     "CL59": {"seeds": 100, "steps": 8192, "control_steps": 512},
-    "CL60": {"seeds": 150, "steps": 1024, "hulls": 150},
+    "CL60": {"seeds": 150, "steps": 2048, "hulls": 150},
     "CL61": {"seeds": 6000, "engine": "compiled", "steps": 768, "exit_seeds": 6000},
 }
 DEFECTS = {
