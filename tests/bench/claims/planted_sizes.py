@@ -197,6 +197,6 @@ SIZES = {
         "seconds": 1e-4,
     },
     "CL59": {"seeds": 100, "steps": 8192, "control_steps": 512},
-    "CL60": {"seeds": 150, "steps": 1024, "hulls": 150},
+    "CL60": {"seeds": 150, "steps": 2048, "hulls": 150},
     "CL61": {"seeds": 6000, "engine": "compiled", "steps": 768, "exit_seeds": 6000},
 }

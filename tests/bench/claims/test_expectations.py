@@ -19,7 +19,6 @@ from tests.bench.claims.precision.columns import BORDER, init_results, pool_resu
 FIRED = (Observed("changed", True, "failed"),)
 # Where a processor decides whether a statement holds, and not only whether these sample sizes show it.
 EITHER = {"CL33c"}
-EITHER = {"CL33c", "CL36d"}
 
 
 class MadeUp(Claim):
