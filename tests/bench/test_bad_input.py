@@ -21,6 +21,7 @@ UNKNOWN_OPTION = [  # override, nearest match
     ("model=mpl", "mlp"),
     ("schedule=powr", "power"),
     ("momentum_schedule=second_ordr", "second_order"),
+    ("clip=nrom", "norm"),
     ("init=kaimin", "kaiming"),
     ("suite=smok", "smoke"),
     ("loss=sqared", "squared"),
@@ -38,8 +39,8 @@ UNKNOWN_OPTION = [  # override, nearest match
 WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is allowed
     ("optimizer.lrr=1", "optimizer.lrr=1", "(did you mean optimizer.lr?)"),
     ("optimizer.lr.x=1", "optimizer.lr.x=1", "(did you mean optimizer.lr?)"),
-    ("foo=1", "foo=1", "one of batch_size, data_root"),
-    ("+foo=1", "foo=1", "one of batch_size, data_root"),
+    ("foo=1", "foo=1", "one of batch_size, clip, data_root"),
+    ("+foo=1", "foo=1", "one of batch_size, clip, data_root"),
     (
         "model=cnn model.hidden=[3]",
         "model.hidden=[3]",
@@ -67,6 +68,9 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("optimizer.lr=[0.1,abc]", "optimizer.lr=abc", "a finite number or a list of them"),
     ("optimizer.lr=nan", "optimizer.lr=nan", "a finite number"),
     ("optimizer.lr=[]", "optimizer.lr=[]", "a non-empty list of numbers"),
+    ("optimizer.weight_decay=-1", "optimizer.weight_decay=-1.0", "a number >= 0"),
+    ("optimizer.decoupled=1", "optimizer.decoupled=1", "true or false"),
+    ("clip.at=1", "clip.at=1", "nothing: this field does not apply for clip=none"),
     ("~optimizer.lr", "optimizer.lr=(deleted)", "a value: a field cannot be deleted"),
     ("model.hidden=[1000000000000]", "model.hidden=1000000000000", "<= 10^6"),
     ("optimizer.lr=???", "optimizer.lr=???", "a value: this one is missing"),
