@@ -79,7 +79,8 @@ def training_results(**accuracy):
 def pool_results(**accuracy):
     rng = np.random.default_rng(2)
     base = {pool_jacobian.name(*arm): 0.95 for arm in pool_jacobian.ARMS}
-    base |= {"float16_1000_published": 0.2, "bfloat16_1000_published": 0.1, "bfloat16_1000_ties": 0.1}
+    base |= {"float16_1000_published": 0.2, "bfloat16_1000_published": 0.1, "bfloat16_100_published": 0.8}
+    base |= {"bfloat16_1000_ties": 0.1}
     base |= {name.replace("__", "_"): value for name, value in accuracy.items()}
     n = 200
     return {k: {"test_accuracy": v + rng.normal(0, 0.003, n), "diverged": np.zeros(n)} for k, v in base.items()}

@@ -24,7 +24,9 @@ def test_cl36_on_known_accuracies():
     assert verdicts("CL36", {}, pool_results(**{"float32_1e+06_ties": 0.4}))["CL36d"] == "REFUTED"
     assert verdicts("CL36", {}, pool_results(bfloat16_1000_ties=0.9))["CL36d"] == "VOID"
     assert verdicts("CL36", {}, pool_results(float16_1000_ties=0.3))["CL36e"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36a"] == "VOID"
+    assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36c"] == "VOID"
+    same = verdicts("CL36", {}, pool_results(bfloat16_100_published=0.95))
+    assert same["CL36a"] == same["CL36f"] == "VOID"
 
 
 def test_the_form_reaches_the_network_and_leaves_the_shared_problem_alone():
