@@ -38,7 +38,7 @@ CL38 = {
     "trap_seeds": 4,
     "trap_steps": 20,
     "seeds": 2000,
-    "constant_seeds": 200,
+    "constant_seeds": 2000,
     "steps": 384,
     "step": {"E1": 0.5, "E6": 0.2},
     "q": 0.75,
