@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
@@ -22,37 +23,32 @@ ODD = 5
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def e1(*init: str, optimizer: str = "sgd") -> Experiment:
-        momentum = ["optimizer.momentum=0.9"] if optimizer == "shb" else []
+    def e1(init: Mapping[str, Any], optimizer: str = "sgd") -> Experiment:
+        momentum = {"optimizer.momentum": 0.9} if optimizer == "shb" else {}
         return trajectories(
-            "problem=e1",
-            *init,
-            f"optimizer={optimizer}",
-            "optimizer.lr=0.5",
-            *momentum,
-            f"steps={protocol['steps']}",
+            {"problem": "e1", "optimizer": optimizer, "optimizer.lr": 0.5, **momentum, **init},
+            {"steps": protocol["steps"]},
             seeds=protocol["seeds"],
             device=protocol.device,
         )
 
     def e10(bias: str) -> Experiment:
         return trajectories(
-            "problem=e10",
-            f"problem.bias={bias}",
-            "optimizer=sgd",
-            "optimizer.lr=0.1",
-            "steps=1",
+            {"problem": "e10", "problem.bias": bias, "optimizer": "sgd", "optimizer.lr": 0.1, "steps": 1},
             observe={"path": {"at": [0]}},
             seeds=protocol["seeds"],
             device=protocol.device,
         )
 
-    grid = {f"start{w}": e1("init=point", f"init.value={w}") for w in (*STARTS, ODD)}
+    def point(w: int) -> dict[str, Any]:
+        return {"init": "point", "init.value": w}
+
+    grid = {f"start{w}": e1(point(w)) for w in (*STARTS, ODD)}
     return {
         **grid,
-        "zeros": e1("init=zeros"),
-        "normal": e1("init=normal", "init.std=2.0"),
-        "shb": e1("init=point", f"init.value={STARTS[0]}", optimizer="shb"),
+        "zeros": e1({"init": "zeros"}),
+        "normal": e1({"init": "normal", "init.std": 2.0}),
+        "shb": e1(point(STARTS[0]), optimizer="shb"),
         "e10_zero": e10("zero"),
         "e10_random": e10("random"),
     }
@@ -69,6 +65,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             probability(2.0 ** -int(math.log2(w)), words=f"share trapped = 1/{2 ** int(math.log2(w))}"),
             Proportion(trapped[f"start{w}"], n),
             (normal,),
+            of=(f"start{w}",),
         )
         for w in STARTS
     ]
@@ -82,6 +79,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             Proportion(trapped[f"start{ODD}"], n),
             (even,),
+            of=(f"start{ODD}",),
         ),
         Part(
             "Zero initialisation is trapped for ever.",
@@ -89,6 +87,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always(what="trapped"),
             Proportion(trapped["zeros"], n),
             (normal,),
+            of=("zeros",),
         ),
         Part(
             "The heavy ball is not trapped from a grid point that traps SGD half of the time.",
@@ -96,6 +95,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             Proportion(trapped["shb"], n),
             (even,),
+            of=("shb",),
         ),
         Part(
             "A bias that starts at zero puts every run on a kink, whatever the weights (all-zero inputs).",
@@ -103,6 +103,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always(what="on an exact kink at the start, in float64,"),
             Proportion(kinks["zero"], n),
             (Control("random bias", Proportion(kinks["random"], n)),),
+            of=("e10_zero",),
         ),
     ]
 

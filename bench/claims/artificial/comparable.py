@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +12,11 @@ from bench.statistics.estimates import Proportion
 
 ARTIFICIAL = 0.1  # m_eps above which a stalled run is called artificial (theory.md CL44)
 
-OPTIMIZERS: Mapping[str, tuple[str, ...]] = {  # one effective step, 0.2, for the first three
-    "sgd": ("optimizer=sgd", "optimizer.lr=0.2"),
-    "shb": ("optimizer=shb", "optimizer.lr=0.02", "optimizer.momentum=0.9"),
-    "nesterov": ("optimizer=nesterov", "optimizer.lr=0.02", "optimizer.momentum=0.9"),
-    "adam": ("optimizer=adam", "optimizer.lr=0.01"),
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {  # one effective step, 0.2, for the first three
+    "sgd": {"optimizer": "sgd", "optimizer.lr": 0.2},
+    "shb": {"optimizer": "shb", "optimizer.lr": 0.02, "optimizer.momentum": 0.9},
+    "nesterov": {"optimizer": "nesterov", "optimizer.lr": 0.02, "optimizer.momentum": 0.9},
+    "adam": {"optimizer": "adam", "optimizer.lr": 0.01},
 }
 
 

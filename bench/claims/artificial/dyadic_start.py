@@ -113,6 +113,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ),
             trapped(e1),
             beside("e1"),
+            of=("e1_sgd",),
             note=f"Share by start: {each}.",
         ),
         Part(
@@ -121,6 +122,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             trapped(results["e1_shb"]),
             sgd("e1"),
+            of=("e1_shb",),
             note=touches("e1_shb"),
         ),
         _exact(
@@ -128,12 +130,14 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(C), E2",
             otherwise(results["e2_sgd"], 1.0),
             beside("e2", lambda columns: otherwise(columns, 1.0)),
+            "e2_sgd",
         ),
         _exact(
             "From those starts SHB is trapped at E2 only if it starts there.",
             "D4(D), E2",
             otherwise(results["e2_shb"], 0.0),
             sgd("e2", lambda columns: otherwise(columns, 0.0)),
+            "e2_shb",
         ),
         Part(
             "With constant step 1/2 SGD falls into the trap of E6 from 1 - 2^n with probability one.",
@@ -141,6 +145,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always("trapped"),
             trapped(results["e6_sgd"]),
             beside("e6"),
+            of=("e6_sgd",),
         ),
         Part(
             "From those starts SHB is not trapped at E6.",
@@ -148,6 +153,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             trapped(results["e6_shb"]),
             sgd("e6"),
+            of=("e6_shb",),
             note=touches("e6_shb"),
         ),
     ]
@@ -159,14 +165,9 @@ def otherwise(columns: Columns, expected: float) -> Exact:
     return Exact(float((columns["trapped"] != predicted).sum()), len(predicted))
 
 
-def _exact(title: str, source: str, wrong: Exact, controls: tuple[Control, ...]) -> Part:
-    return Part(
-        title,
-        source,
-        exact(f"0 of {wrong.n} starts end otherwise", Region(0.0, 0.0), "starts"),
-        wrong,
-        controls,
-    )
+def _exact(title: str, source: str, wrong: Exact, controls: tuple[Control, ...], of: str) -> Part:
+    predicted = exact(f"0 of {wrong.n} starts end otherwise (all of them, no randomness)", Region(0.0, 0.0), "starts")
+    return Part(title, source, predicted, wrong, controls, of=(of,))
 
 
 CLAIM = Claim(

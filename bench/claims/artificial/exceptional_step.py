@@ -18,17 +18,12 @@ from bench.statistics.estimates import Proportion
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def run(optimizer: str, lr: float) -> Experiment:
-        momentum = ["optimizer.momentum=0.9"] if optimizer == "shb" else []
+        momentum = {"optimizer.momentum": 0.9} if optimizer == "shb" else {}
         return trajectories(
-            "problem=e1",
-            f"optimizer={optimizer}",
-            f"optimizer.lr={lr}",
-            *momentum,
-            "schedule=power",
-            "schedule.q=1.0",
-            "schedule.k0=0",
-            f"steps={protocol['steps']}",
+            {"problem": "e1", "optimizer": optimizer, "optimizer.lr": lr, **momentum},
+            {"schedule": "power", "schedule.q": 1.0, "schedule.k0": 0, "steps": protocol["steps"]},
             seeds=protocol["seeds"],
+            first_seed=protocol["seeds"] if optimizer == "shb" else 0,  # its touches are to be no copy of SGD's traps
             device=protocol.device,
         )
 
@@ -46,21 +41,24 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "D4(C), E1(ii)",
             probability(0.5, words="share trapped = 1/2"),
             Proportion(trapped["sgd"], n),
-            (Control(generic, share_of(results["sgd_generic"], "trapped")),),
+            of=("sgd",),
+            controls=(Control(generic, share_of(results["sgd_generic"], "trapped")),),
         ),
         Part(
             "The heavy ball with the same exceptional step is not trapped.",
             "D4(D), E1(ii)",
             never(),
             Proportion(trapped["shb"], n),
-            (Control("SGD, same steps and samples", share_of(results["sgd"], "trapped")),),
+            of=("shb",),
+            controls=(Control("SGD, same steps", share_of(results["sgd"], "trapped")),),
         ),
         Part(
             "The heavy ball touches the artificial point at its first step as often as SGD, and leaves.",
             "D4(D)",
             probability(0.5, words="share with w_1 = 0 exactly = 1/2"),
             Proportion(touched["shb"], n),
-            (Control(generic, Proportion(touched["sgd_generic"], n)),),
+            of=("shb",),
+            controls=(Control(generic, Proportion(touched["sgd_generic"], n)),),
         ),
     ]
 

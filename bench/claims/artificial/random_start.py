@@ -18,7 +18,7 @@ from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Resu
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.prediction import inside
 from bench.claims.share import count, never, share_of
-from bench.claims.trajectories import cell_of, trajectories
+from bench.claims.trajectories import cell_of, overrides_of, trajectories
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 from shb.problems import E1
@@ -27,48 +27,44 @@ from shb.training import Member, Stack
 
 Q, K0, EFFECTIVE = 0.6, 10, 1.0  # alpha_k / (1 - beta) = EFFECTIVE / (k + 1 + K0)^Q
 MOMENTUM = {"sgd": 0.0, "shb": 0.9}
-SCHEDULE = ("schedule=power", f"schedule.q={Q}", f"schedule.k0={K0}")
+SCHEDULE = {"schedule": "power", "schedule.q": Q, "schedule.k0": K0}
 CHUNK = 16_384  # members that advance together
 
 
 @measure("trap_shares")
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Only whether a run of the cell `overrides` was trapped, touched the trap, diverged: no other column is kept."""
-    cell = cell_of(tuple(settings["overrides"]), settings["device"])
-    hyperparameters = cell.members[0].hyperparameters
-    stack = Stack(cell.problem(), cell.optimizer, [Member(int(s), hyperparameters) for s in seeds], cell.plan)
+    one = cell_of(tuple(settings["overrides"]), settings["device"])
+    hyperparameters = one.members[0].hyperparameters
+    stack = Stack(one.problem(), one.optimizer, [Member(int(s), hyperparameters) for s in seeds], one.plan)
     state = stack.start()
-    for start in range(0, cell.plan.steps, BLOCK):
-        stack.advance(state, start, min(start + BLOCK, cell.plan.steps))
+    for start in range(0, one.plan.steps, BLOCK):
+        stack.advance(state, start, min(start + BLOCK, one.plan.steps))
     columns = {"trapped": state["trapped"], "touched": state["touched"], "diverged": ~state["alive"]}
     return {name: values[: len(seeds)].cpu().numpy() for name, values in columns.items()}
 
 
-def overrides(optimizer: str) -> list[str]:
-    """Overrides of SGD or SHB at E1 with the schedule above."""
+def cell(optimizer: str) -> dict[str, Any]:
+    """Settings of SGD or SHB at E1 with the schedule above."""
     beta = MOMENTUM[optimizer]
-    momentum = [f"optimizer.momentum={beta}"] if beta else []
-    return ["problem=e1", f"optimizer={optimizer}", f"optimizer.lr={EFFECTIVE * (1 - beta)}", *momentum, *SCHEDULE]
+    momentum = {"optimizer.momentum": beta} if beta else {}
+    rule = {"problem": "e1", "optimizer": optimizer, "optimizer.lr": EFFECTIVE * (1 - beta)}
+    return {**rule, **momentum, **SCHEDULE}
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
+    def run(settings: Mapping[str, Any], steps: int, seeds: str = "control_seeds") -> Experiment:
+        return trajectories({**settings, "steps": steps}, seeds=protocol[seeds], device=protocol.device)
+
     planned = {}
     for optimizer in MOMENTUM:
-        cell = overrides(optimizer)
-        steps, few = f"steps={protocol['steps']}", protocol["control_seeds"]
-        planned[optimizer] = trajectories(*cell, steps, seeds=protocol["seeds"], device=protocol.device)
-        planned[f"{optimizer}_zeros"] = trajectories(
-            *cell, "init=zeros", "steps=100", seeds=few, device=protocol.device
-        )
-    unscaled = (f"optimizer.lr={EFFECTIVE}", f"optimizer.momentum={MOMENTUM['shb']}", *SCHEDULE)
-    planned["shb_unscaled"] = trajectories(
-        "problem=e1", "optimizer=shb", *unscaled, steps, seeds=few, device=protocol.device
-    )
-    exceptional = ("schedule=power", "schedule.q=1.0", "schedule.k0=0", "steps=100")
-    planned["sgd_exceptional"] = trajectories(
-        "problem=e1", "optimizer=sgd", "optimizer.lr=1.0", *exceptional, seeds=few, device=protocol.device
-    )
-    settings = {"overrides": [*overrides("shb"), f"steps={protocol['million_steps']}"], "device": protocol.device}
+        planned[optimizer] = run(cell(optimizer), protocol["steps"], "seeds")
+        planned[f"{optimizer}_zeros"] = run(cell(optimizer) | {"init": "zeros"}, 100)
+    planned["shb_unscaled"] = run(cell("shb") | {"optimizer.lr": EFFECTIVE}, protocol["steps"])
+    exceptional = {"optimizer.lr": 1.0, "schedule.q": 1.0, "schedule.k0": 0}
+    planned["sgd_exceptional"] = run(cell("sgd") | exceptional, 100)
+    large = overrides_of(cell("shb"), {"steps": protocol["million_steps"]})
+    settings = {"overrides": large, "device": protocol.device}
     n = protocol["million"]
     planned["million"] = Experiment(
         "trap_shares", settings, seeds=n, chunk=CHUNK, seconds=4e-8 * n * protocol["million_steps"]
@@ -76,23 +72,20 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned | {f"{problem}_{o}": _path(problem, o, protocol) for problem in ("e1", "e3") for o in PATHS}
 
 
-PATHS = {  # small steps: curves that can be followed with the eye
-    "sgd": ("optimizer=sgd", "optimizer.lr=0.05"),
-    "shb": ("optimizer=shb", "optimizer.lr=0.005", "optimizer.momentum=0.9"),
-    "adam": ("optimizer=adam", "optimizer.lr=0.03"),
+PATHS: Mapping[str, Mapping[str, Any]] = {  # small steps: curves that can be followed with the eye
+    "sgd": {"optimizer": "sgd", "optimizer.lr": 0.05},
+    "shb": {"optimizer": "shb", "optimizer.lr": 0.005, "optimizer.momentum": 0.9},
+    "adam": {"optimizer": "adam", "optimizer.lr": 0.03},
 }
 
 
 def _path(problem: str, optimizer: str, protocol: Protocol) -> Experiment:
     """A few whole paths, for the figure only; all start where the way to the Clarke point leads through w_1 = 0."""
-    start = ("init=uniform", "init.low=0.5", "init.high=2.5")
+    start: dict[str, Any] = {"init": "uniform", "init.low": 0.5, "init.high": 2.5}
     if problem == "e3":
-        start = ("init=point", f"init.value=[1.5,{LINE_START[1]}]")
+        start = {"init": "point", "init.value": (1.5, LINE_START[1])}
     return trajectories(
-        f"problem={problem}",
-        *start,
-        *PATHS[optimizer],
-        "steps=200",
+        {"problem": problem, "steps": 200, **start, **PATHS[optimizer]},
         observe={"path": {"every": 1}},
         seeds=protocol["paths"],
         device=protocol.device,
@@ -123,6 +116,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Proportion(count(columns, "trapped"), len(columns["trapped"])),
                 (stayed(optimizer), landed) if optimizer == "sgd" else (stayed(optimizer),),
                 note=f"{touched} touched the artificial point.",
+                of=(optimizer,),
             )
         )
     law = last_effective_step(protocol) * float(E1().noise_covariance().trace()) / 4
@@ -148,6 +142,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 tuple(controls),
                 out_of_scope=f"{lost} runs diverged: boundedness (A5) is violated" if lost else None,
                 alternatives=alternatives,
+                of=(optimizer,),
             )
         )
     million = results["million"]
@@ -161,6 +156,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Proportion(count(million, "trapped"), n),
             (stayed("shb"), landed),
             note=f"{touched} touched the artificial point.",
+            of=("million",),
         )
     )
     return rows

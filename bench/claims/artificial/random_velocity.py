@@ -8,32 +8,33 @@ with a random velocity leaves, and the touch of 0 at the first step that alpha_0
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.share import count, never, share_of
 from bench.claims.trajectories import trajectories
 
-HARMONIC = ("optimizer.lr=1.0", "schedule=power", "schedule.q=1.0", "schedule.k0=0")  # alpha_k = 1 / (k + 1)
-HALF = ("optimizer.lr=0.5",)
+HARMONIC = {"optimizer.lr": 1.0, "schedule": "power", "schedule.q": 1.0, "schedule.k0": 0}  # alpha_k = 1 / (k + 1)
+HALF = {"optimizer.lr": 0.5}
 EVEN_START = 2  # SGD with constant step 1/2 falls from here into 0 with probability 1/2 (CL26)
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def run(optimizer: str, steps: tuple[str, ...], *more: str, seeds: str = "seeds") -> Experiment:
-        momentum = ["optimizer.momentum=0.9"] if optimizer == "shb" else []
-        chosen = ["problem=e1", f"optimizer={optimizer}", *momentum, *steps, *more, f"steps={protocol['steps']}"]
-        return trajectories(*chosen, seeds=protocol[seeds], device=protocol.device)
+    def run(optimizer: Mapping[str, Any], chosen: Mapping[str, Any], seeds: str = "seeds") -> Experiment:
+        settings = {"problem": "e1", "steps": protocol["steps"], **optimizer, **chosen}
+        return trajectories(settings, seeds=protocol[seeds], device=protocol.device)
 
-    few = {"seeds": "control_seeds"}
+    few, sgd, shb = "control_seeds", {"optimizer": "sgd"}, {"optimizer": "shb", "optimizer.momentum": 0.9}
+    moving, zero = {"velocity": "normal"}, {"init": "zeros"}
     return {
-        "harmonic": run("shb", HARMONIC, "velocity=normal"),
-        "half": run("shb", HALF, "velocity=normal"),
-        "from_zero": run("shb", HALF, "velocity=normal", "init=zeros"),
-        "sgd_harmonic": run("sgd", HARMONIC, **few),
-        "sgd_half": run("sgd", HALF, "init=point", f"init.value={EVEN_START}", **few),
-        "rest_harmonic": run("shb", HARMONIC, **few),
-        "rest_from_zero": run("shb", HALF, "init=zeros", **few),
+        "harmonic": run(shb, HARMONIC | moving),
+        "half": run(shb, HALF | moving),
+        "from_zero": run(shb, HALF | moving | zero),
+        "sgd_harmonic": run(sgd, HARMONIC, few),
+        "sgd_half": run(sgd, HALF | {"init": "point", "init.value": EVEN_START}, few),
+        "rest_harmonic": run(shb, HARMONIC, few),
+        "rest_from_zero": run(shb, HALF | zero, few),
     }
 
 
@@ -50,6 +51,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             share_of(results["harmonic"], "trapped"),
             (control("sgd_harmonic", "SGD, same steps"),),
             note=note.format(count(results["harmonic"], "touched")),
+            of=("harmonic",),
         ),
         Part(
             "With a random velocity SHB is not trapped at E1 by the exceptional constant step 1/2.",
@@ -58,6 +60,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             share_of(results["half"], "trapped"),
             (control("sgd_half", f"SGD, same step, from w_0 = {EVEN_START}"),),
             note=note.format(count(results["half"], "touched")),
+            of=("half",),
         ),
         Part(
             "Started on the artificial point with a random velocity, SHB leaves.",
@@ -65,6 +68,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             share_of(results["from_zero"], "trapped"),
             (control("rest_from_zero", "zero velocity"),),
+            of=("from_zero",),
         ),
         Part(
             "With a random velocity the exceptional step alpha_0 = 1 does not even touch the artificial point.",
@@ -72,6 +76,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never("touched"),
             share_of(results["harmonic"], "touched"),
             (control("rest_harmonic", "zero velocity", "touched"),),
+            of=("harmonic",),
         ),
     ]
 

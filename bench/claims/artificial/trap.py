@@ -13,6 +13,7 @@ oracle is t s, which moves.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,12 +26,12 @@ from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
 
-PROBLEMS = {  # letter -> name in the report, overrides
-    "a": ("E1", ("problem=e1",)),
-    "b": ("E2 with s ~ U[1/2, 3/2]", ("problem=e2", "problem.noise=uniform")),
-    "c": ("E5 on the diabetes data", ("problem=e5", "problem.data=diabetes")),
-    "d": ("E6", ("problem=e6",)),
-    "e": ("E6 on the diabetes data", ("problem=e6", "problem.data=diabetes")),
+PROBLEMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {  # letter -> name in the report, settings
+    "a": ("E1", {"problem": "e1"}),
+    "b": ("E2 with s ~ U[1/2, 3/2]", {"problem": "e2", "problem.noise": "uniform"}),
+    "c": ("E5 on the diabetes data", {"problem": "e5", "problem.data": "diabetes"}),
+    "d": ("E6", {"problem": "e6"}),
+    "e": ("E6 on the diabetes data", {"problem": "e6", "problem.data": "diabetes"}),
 }
 DERIVATIVES = (0.25, 0.5, 1.0)
 FORMS = ("abs", "maximum", "amax", "max_pool_zero_last", "relu_2")
@@ -38,31 +39,27 @@ LINE_START = (0.0, 3.0)  # on the trapping line of E3, for the figure
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def run(overrides: tuple[str, ...], optimizer: str, seeds: str, *more: str) -> Experiment:
-        steps = f"steps={protocol['steps']}"
-        start = ("init=zeros", *OPTIMIZERS[optimizer], steps)
-        return trajectories(*overrides, *start, *more, seeds=protocol[seeds], device=protocol.device)
+    def run(problem: Mapping[str, Any], optimizer: str, seeds: str, **more: Any) -> Experiment:
+        start = {"init": "zeros", **OPTIMIZERS[optimizer], "steps": protocol["steps"]}
+        return trajectories({**problem, **start, **more}, seeds=protocol[seeds], device=protocol.device)
 
     planned = {}
-    for letter, (_, overrides) in PROBLEMS.items():
+    for letter, (_, problem) in PROBLEMS.items():
         for optimizer in OPTIMIZERS:
-            planned[f"{letter}_{optimizer}"] = run(overrides, optimizer, "seeds")
+            planned[f"{letter}_{optimizer}"] = run(problem, optimizer, "seeds")
         for t in DERIVATIVES if letter == "a" else DERIVATIVES[1:2]:
-            planned[f"{letter}_t{t}"] = run(overrides, "shb", "control_seeds", f"relu_derivative={t}")
+            planned[f"{letter}_t{t}"] = run(problem, "shb", "control_seeds", relu_derivative=t)
+    (_, e1), (_, e2) = PROBLEMS["a"], PROBLEMS["b"]
     for form in FORMS:
-        planned[f"form_{form}"] = run(("problem=e1", f"problem.form={form}"), "shb", "seeds")
-    planned["clamp"] = run(("problem=e1", "problem.form=clamp"), "shb", "seeds")
-    injected = "relu_rule=injected"
+        planned[f"form_{form}"] = run({**e1, "problem.form": form}, "shb", "seeds")
+    planned["clamp"] = run({**e1, "problem.form": "clamp"}, "shb", "seeds")
     for t in DERIVATIVES:
-        planned[f"injected_e2_t{t}"] = run(PROBLEMS["b"][1], "shb", "seeds", f"relu_derivative={t}", injected)
-    planned["injected_e1"] = run(PROBLEMS["a"][1], "shb", "control_seeds", "relu_derivative=1.0", injected)
+        planned[f"injected_e2_t{t}"] = run(e2, "shb", "seeds", relu_derivative=t, relu_rule="injected")
+    planned["injected_e1"] = run(e1, "shb", "control_seeds", relu_derivative=1.0, relu_rule="injected")
     for optimizer in ("sgd", "shb", "adam"):
         planned[f"line_{optimizer}"] = trajectories(
-            "problem=e3",
-            "init=point",
-            f"init.value=[{LINE_START[0]},{LINE_START[1]}]",
-            *OPTIMIZERS[optimizer],
-            "steps=400",
+            {"problem": "e3", "init": "point", "init.value": LINE_START, "steps": 400},
+            OPTIMIZERS[optimizer],
             observe={"path": {"every": 1}},
             seeds=1,
             device=protocol.device,
@@ -92,6 +89,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 everywhere(results, [f"{letter}_{optimizer}" for optimizer in OPTIMIZERS]),
                 tuple(controls),
                 note="A seed counts as frozen if its runs under all four optimizers are.",
+                of=tuple(f"{letter}_{optimizer}" for optimizer in OPTIMIZERS),
             )
         )
     n = len(results["form_abs"]["sup_norm"])
@@ -103,6 +101,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(what="frozen"),
             Proportion(int(stays.sum()), n),
             (Control("written with relu", frozen_share(results["a_shb"])),),
+            of=tuple(f"form_{form}" for form in FORMS),
         )
     )
     rows.append(_clamp(results))
@@ -119,6 +118,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 ),
             ),
             note="SHB; t = 0.25, 0.5 and 1.",
+            of=tuple(f"injected_e2_t{t}" for t in DERIVATIVES),
         )
     )
     return rows
@@ -131,24 +131,11 @@ def _clamp(results: Results) -> Part:
     note = f"torch {torch.__version__}: derivative {DERIVATIVE_AT_ZERO['clamp']:g} at the bound."
     other = Control("written with maximum", frozen_share(results["form_maximum"]))
     if DERIVATIVE_AT_ZERO["clamp"] == 0:
-        return Part(
-            title.format("set to 0", "has the trap"),
-            "this project",
-            always(),
-            own,
-            (other,),
-            note=note,
-        )
+        title = title.format("set to 0", "has the trap")
+        return Part(title, "this project", always(), own, (other,), note=note, of=("clamp",))
     relu = Control("written with relu", frozen_share(results["a_shb"]))
     title = title.format("changed", "had no trap before")
-    return Part(
-        title,
-        "this project",
-        never(what="frozen"),
-        own,
-        (relu,),
-        note=note,
-    )
+    return Part(title, "this project", never(what="frozen"), own, (relu,), note=note, of=("clamp",))
 
 
 CLAIM = Claim(

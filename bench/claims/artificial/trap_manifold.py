@@ -8,6 +8,7 @@ with motion, F -> 0. Off the line, by however little, w_1 feels the slope 1 of F
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,21 +18,19 @@ from bench.claims.share import always, never
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 
-OPTIMIZERS = {"sgd": (), "shb": ("optimizer.momentum=0.9",)}
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {"optimizer": "sgd", "optimizer.lr": 0.5},
+    "shb": {"optimizer": "shb", "optimizer.lr": 0.05, "optimizer.momentum": 0.9},
+}
 START, PERTURBATION = 3.0, 1e-12
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def run(optimizer: str, w1: float) -> Experiment:
         return trajectories(
-            "problem=e3",
-            "init=point",
-            f"init.value=[{w1},{START}]",
-            f"optimizer={optimizer}",
-            f"optimizer.lr={0.5 if optimizer == 'sgd' else 0.05}",
-            *OPTIMIZERS[optimizer],
-            "schedule=power",
-            f"steps={protocol['steps']}",
+            {"problem": "e3", "init": "point", "init.value": (w1, START)},
+            OPTIMIZERS[optimizer],
+            {"schedule": "power", "steps": protocol["steps"]},
             seeds=protocol["seeds"],
             device=protocol.device,
         )
@@ -62,6 +61,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 always(what="ending at (0, b)"),
                 Proportion(at_artificial(on), n),
                 (Control(f"w_1 = {PERTURBATION:g} instead of 0", Proportion(at_artificial(off), n)),),
+                of=(f"{optimizer}_on",),
             )
         )
     missed = n - at_clarke(results["shb_off"])
@@ -72,6 +72,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(what="missing (-1, b)"),
             Proportion(missed, n),
             (Control("start on the line", Proportion(n - at_clarke(results["shb_on"]), n)),),
+            of=("shb_off",),
         )
     )
     return rows

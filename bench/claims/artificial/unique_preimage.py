@@ -16,9 +16,7 @@ import torch
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.prediction import tost
-from bench.claims.share import count, share_of
-from bench.statistics.inference import Region
+from bench.claims.share import count, never, share_of
 from shb.optimizers import get_optimizer
 from shb.problems import E1
 from shb.streams import words
@@ -77,7 +75,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         Part(
             "With momentum no phase point other than the trap itself leads into the trap, even on an exact grid.",
             "D4(D)",
-            tost("trapped share < 1e-4", Region(0.0, 1e-4), "share"),
+            never(most=1e-4),
             share["shb"],
             (
                 Control("SGD on the same grid", share["sgd"]),
@@ -88,6 +86,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     "a touch of 0 with a velocity counted as trapped", f"{touched} of {share['shb'].n} touch 0"
                 ),
             ),
+            of=("shb",),
         )
     ]
 

@@ -68,7 +68,8 @@ def _heat(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
 def _shares(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
     """Variance share of each factor with its interval."""
     for offset, (problem, (colour, style)) in enumerate(zip(protocol["problems"], SERIES)):
-        outcome = step_control.success(protocol, results, problem)
+        levels = protocol["problems"][problem]["levels"]
+        outcome = step_control.same_effective_step(step_control.success(protocol, results, problem), levels)
         for row, factor in enumerate(FACTORS):
             estimate = step_control.share(outcome, factor)
             low, high = estimate.interval()
@@ -88,7 +89,7 @@ def _passing(axis: Axes, protocol: Protocol, results: Results, name: str) -> Non
     for problem, (colour, style) in zip(first_pass.TITLES, SERIES):
         hits = first_pass.passing(protocol, results, problem)
         axis.plot(at, hits.mean(0), style, color=colour, label=problem.upper().replace("_", " "))
-    stuck = first_pass.passing(protocol, results, "artificial", "e1").mean(0)
+    stuck = first_pass.passing(protocol, results, "e1", "artificial").mean(0)
     axis.plot(at, stuck, "x-", color=COLOURS["neutral"], label="E1 from 0")
     axis.axhline(first_pass.SHARE, color=COLOURS["theory"], linestyle=":", linewidth=1)
     axis.set(xscale="log", xlabel="updates K", ylabel="share passing the test of CL5", title="Time to pass (CL46)")

@@ -12,8 +12,9 @@ from bench.claims.claim import Protocol, Results
 from bench.claims.precision.bifurcation import DEPTHS
 from bench.claims.precision.literature import measured, published
 from bench.claims.precision.stalls import GRID
-from bench.claims.precision.trap_share import EPS, FORMATS, share
+from bench.claims.precision.trap_share import EPS, FORMATS
 from bench.claims.precision.zero_law import counts, law
+from bench.claims.share import share_of
 from bench.plotting.style import COLOURS, MARKERS, NAMES, make_figure
 from bench.statistics.estimates import Proportion, ratio_of_means
 
@@ -51,7 +52,9 @@ def _traps(ax: Axes, results: Results) -> None:
         constant = results[f"{name}_float64"]["lattice"].mean()
         ax.plot(eps, constant * eps, color=COLOURS[name], linestyle="--", linewidth=1)
         for dtype in FORMATS:
-            _bar(ax, EPS[dtype], share(results, f"{name}_{dtype}", column), color=COLOURS[name], marker=MARKERS[name])
+            _bar(
+                ax, EPS[dtype], share_of(results[f"{name}_{dtype}"], column), color=COLOURS[name], marker=MARKERS[name]
+            )
         ax.plot([], [], color=COLOURS[name], marker=MARKERS[name], linestyle="none", label=f"{NAMES[name]} {word}")
     ax.plot([], [], color="black", linestyle="--", linewidth=1, label="lattice law (L8)")
     ax.set(

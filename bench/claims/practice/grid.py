@@ -31,14 +31,14 @@ def grid(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
         for seed in seeds:
             for setting in wanted:
                 members.append(Member(int(seed), {**cell.members[0].hyperparameters, **setting}))
-        columns = advance(Stack(cell.problem(), cell.optimizer, members, cell.plan), {})
+        columns = advance(Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine), {})
         f = np.where(columns["diverged"].cpu(), np.nan, columns["objective"].cpu())[: len(members)]
         blocks.append(f.reshape(len(seeds), -1))
     return {"objective": np.concatenate(blocks, axis=1)}
 
 
 def _overrides(settings: Mapping[str, Any], std: float) -> list[str]:
-    own = [*settings["overrides"], f"device={settings['device']}", "seeds=1"]
+    own = ["engine=eager", *settings["overrides"], f"device={settings['device']}", "seeds=1"]
     return ["optimizer=shb", "schedule=power", "init=normal", f"init.std={std}", *own]
 
 

@@ -23,23 +23,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cell.problem import DTYPES
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results, Status
+from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.precision.bifurcation import CLASSES, DEPTHS, ensembles, training_images
 from bench.claims.precision.literature import measured, percent, published, summary, table
-from bench.claims.prediction import exact, inside, point, tost
-from bench.statistics.estimates import Exact, PairedMean, Proportion
+from bench.claims.prediction import inside, point, tost
+from bench.claims.share import always, share_of
+from bench.statistics.estimates import PairedMean, Proportion
 from bench.statistics.inference import Region
 from shb.models import cnn, draw_parameters
 from shb.streams import stream
 
 SIDE = 28
+AGREE = 0.8  # share of initialisations with a zero that "all of them" means with 50 of them
+MOST = 0.95  # share of convolutions that "every one" means with 200 of them
 
 
 @measure("border_bifurcation")
 def border_bifurcation(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
-    """Convolution with zero biases on images with an empty border: differs [n], 1 if the gradients of the first layer
-    with ReLU'(0) = 0 and 1 differ on the first `images` images.
+    """Convolution on images with an empty border, its biases zero or random as `init` draws them: differs [n], 1 if the
+    gradients of the first layer with ReLU'(0) = 0 and 1 differ on the first `images` images.
     """
     dtype = DTYPES[settings["dtype"]]
     images, labels = training_images(settings["images"])
@@ -67,29 +70,25 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     for dtype in ("float16", "float32", "float64"):
         settings = {"dtype": dtype, "images": 32, "init": "kaiming"}
         planned[f"border_{dtype}"] = Experiment("border_bifurcation", settings, protocol["border"])
+    settings = {"dtype": "float64", "images": 32, "init": "torch_default"}
+    planned["border_random"] = Experiment("border_bifurcation", settings, protocol["border"])
     return {name: planned[name] for name in planned if name not in ("lattice", "unfused")}
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     last, deepest = DEPTHS.index(DEPTHS[-1]), DEPTHS[-1]
-    chain = {dtype: results[dtype]["chain"] for dtype in ("float16", "float32", "float64")}
-    disagree = {
-        name: int(sum((c["chain"] != c[other]).sum() for other in ("injected", "existence")))
-        for name, c in results.items()
-        if "chain" in c
-    }
+
+    def deeper(dtype: str) -> PairedMean:
+        chain = results[dtype]["chain"]
+        return PairedMean(chain[:, last], chain[:, 0])
+
     double = measured(results, "float64", deepest, "chain")
-    border = {d: Proportion(int(results[f"border_{d}"]["differs"].sum()), protocol["border"]) for d in chain}
-    structural = Observed(
-        "zero biases on empty borders (E10), float64",
-        border["float64"].value > 0.5,
-        ", ".join(f"{dtype} {one.hits} of {one.n}" for dtype, one in border.items()),
-    )
-    flat = Observed("float64", double.value == 0, f"{double.hits} of {double.n} at L = {deepest}")
+    border = {name: share_of(one, "differs") for name, one in results.items() if name.startswith("border_")}
     rate = results["float16"]["density"].mean(0) * results["float16"]["calls"].mean() * 2.0**-24
     law = {depth: -np.expm1(-rate[:depth].sum()) for depth in DEPTHS}
     normal = -np.expm1(-rate[0] * 2.0**11)  # flushed below 2^-14, the smallest normal number, instead of 2^-25
     laws = " / ".join(f"{100 * share:.1f}" for share in law.values())
+    usual, scaled = agreeing(results, "float32", "float16"), agreeing(results, "underflow")
     return [
         Part(
             "In float32, deeper networks have a differing mini-batch for more of their random initialisations.",
@@ -99,28 +98,20 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Region(0.01, 1.0),
                 "share",
             ),
-            PairedMean(chain["float32"][:, last], chain["float32"][:, 0]),
-            (flat,),
+            deeper("float32"),
+            (Control("float64, same networks", deeper("float64")),),
             note="Chain rule: " + summary(results, "float32", "chain"),
+            of=("float32",),
         ),
         Part(
             "Whether gradients differ does not depend on the ReLU rule: chain and injected agree, at every exact zero.",
             "theory.md CL33 (derived)",
-            exact(
-                "0 disagreements between chain, injected and the existence of an exact zero, float32",
-                Region(0.0, 0.0),
-                "disagreements",
-            ),
-            Exact(float(disagree["float32"]), chain["float32"].size),
-            (
-                Observed(
-                    "float16 with the loss scaled by 2^-20, so that upstream gradients underflow",
-                    disagree["underflow"] > 0,
-                    f"{disagree['underflow']} disagreements",
-                ),
-            ),
-            note=f"float16 at the usual scale: {disagree['float16']}; injected rule: "
+            always("at which chain, injected and the existence of a zero agree for every depth", AGREE),
+            usual,
+            (Control("float16 with the loss scaled by 2^-20, so that upstream gradients underflow", scaled),),
+            note="Initialisations with an exact zero, float32 and float16. Injected rule: "
             + summary(results, "float32", "injected"),
+            of=("float32", "float16"),
         ),
         Part(
             f"The share of float32 at L = {deepest} is that of the format: the published one (first version).",
@@ -132,38 +123,41 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 "share",
             ),
             measured(results, "float32", deepest, "chain"),
-            (flat,),
+            (Control("float64", double),),
             note="The share is a property of the kernel that adds, not of float32 (CL57): the published "
             "one is of a GPU, this one of this machine.",
             status=Status.SUPERSEDED,
+            of=("float32",),
         ),
         Part(
             "In float16 nearly every initialisation has a differing mini-batch, because pre-activations underflow.",
             "Bertoin et al. 2021; underflow law (derived)",
             tost(f"share at L = 2 in [0.7, 1]; law {laws} % for L = 1, 2, 3, 5, 6", Region(0.7, 1.0), "share"),
             measured(results, "float16", 2, "chain"),
-            (Observed("float32, same L", _less(results, 0.7), percent(measured(results, "float32", 2, "chain"))),),
+            (Control("float64, which does not underflow", measured(results, "float64", 2, "chain")),),
             note=summary(results, "float16", "chain") + f"; the law says {laws} %",
+            of=("float16",),
         ),
         Part(
             "In float64 fewer than half of the random initialisations have a differing mini-batch.",
             "Bertoin et al. 2021",
             tost(f"share at L = {deepest} < 0.5", Region(0.0, 0.5), "share"),
             double,
-            (structural, Observed("float16", *_more(results, deepest))),
+            (
+                Control("float16", measured(results, "float16", deepest, "chain")),
+                Control("zero biases on empty borders, float64", border["border_float64"], "E10"),
+            ),
             note="By depth the public notebook skips the comparison in float64: its 0 is not a measurement.",
+            of=("float64",),
         ),
         Part(
             "Structural zeros (zero bias, empty border) split the gradients in every precision.",
             "E10",
-            tost(
-                "share at least 3/4 in float64 (1 by E10, which these sizes do not tell from 3/4)",
-                Region(0.75, 1.0),
-                "share",
-            ),
-            border["float64"],
-            (Observed("random biases, float64", double.value == 0, f"{double.hits} of {double.n}"),),
-            note=structural.shown,
+            always("of convolutions with other gradients, float64", MOST),
+            border["border_float64"],
+            (Control("random biases", border["border_random"]),),
+            note=", ".join(f"{dtype} {border[f'border_{dtype}'].value:.3g}" for dtype in ("float16", "float32")),
+            of=("border_float64",),
         ),
         Part(
             "The underflow law, with the density measured here, gives the published share of float16 at L = 1.",
@@ -172,19 +166,22 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 f"law {100 * law[1]:.1f} %, inside the interval of the published share", float(law[1]), 0.03, "share"
             ),
             published("float16", 1),
-            (Observed("the law without subnormal numbers", normal > 0.95, f"{100 * normal:.1f} %"),),
+            (Control("the published share of float32", published("float32", 1)),),
+            alternatives=(Alternative("the law without subnormal numbers", f"{100 * normal:.1f} %"),),
             note=f"measured here: {percent(measured(results, 'float16', 1, 'chain'))} %",
+            of=("float16",),
         ),
     ]
 
 
-def _less(results: Results, share: float) -> bool:
-    return measured(results, "float32", 2, "chain").value < share
-
-
-def _more(results: Results, depth: int) -> tuple[bool, str]:
-    found = measured(results, "float16", depth, "chain")
-    return found.value > 0.5, percent(found)
+def agreeing(results: Results, *names: str) -> Proportion:
+    """Share, of the initialisations with an exact zero, of those at which everything agrees at every depth."""
+    hits = []
+    for one in (results[name] for name in names):
+        same = (one["chain"] == one["injected"]) & (one["chain"] == one["existence"])
+        hits.append(same.all(1)[one["existence"].any(1)])
+    found = np.concatenate(hits)
+    return Proportion(int(found.sum()), len(found))
 
 
 CLAIM = Claim(

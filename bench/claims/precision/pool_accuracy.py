@@ -10,27 +10,17 @@ import numpy as np
 
 import bench.claims.precision.held_out  # noqa: F401  registers the observer
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.trajectories import advance, cell_of
+from bench.claims.trajectories import advance, cell_of, overrides_of
 from shb.nonsmooth.max_pool import BetaMaxPool2d
 from shb.training import Member, Stack
 
 
 def pooled(dtype: str, beta: float, form: str, seeds: int, steps: int, device: str) -> Experiment:
     """A CNN on digits by heavy ball: settings of the measure "pool_form"."""
-    overrides = [
-        "problem=learning",
-        "model=cnn",
-        "model.channels=[8,16]",
-        f"model.pool_beta={beta}",
-        "dataset=digits",
-        "batch_size=32",
-        "optimizer=shb",
-        "optimizer.lr=0.02",
-        "optimizer.momentum=0.9",
-        f"steps={steps}",
-        f"dtype={dtype}",
-    ]
-    settings = {"overrides": overrides, "form": form, "device": device}
+    network = {"problem": "learning", "model": "cnn", "model.channels": [8, 16], "model.pool_beta": beta}
+    data = {"dataset": "digits", "batch_size": 32}
+    rule = {"optimizer": "shb", "optimizer.lr": 0.02, "optimizer.momentum": 0.9, "steps": steps, "dtype": dtype}
+    settings = {"overrides": overrides_of(network, data, rule), "form": form, "device": device}
     return Experiment("pool_form", settings, seeds, chunk=10, seconds=0.3 * seeds)
 
 

@@ -172,9 +172,8 @@ def test_the_large_run_counts_what_the_common_measure_counts():
 
 
 def test_both_optimizers_have_the_effective_step_of_the_law():
-    cells = [random_start.overrides(optimizer) for optimizer in ("sgd", "shb")]
-    values = [dict(item.split("=") for item in cell) for cell in cells]
-    effective = [float(v["optimizer.lr"]) / (1 - float(v.get("optimizer.momentum", 0))) for v in values]
+    cells = [random_start.cell(optimizer) for optimizer in ("sgd", "shb")]
+    effective = [cell["optimizer.lr"] / (1 - cell.get("optimizer.momentum", 0)) for cell in cells]
     assert effective == pytest.approx([random_start.EFFECTIVE] * 2)
     step = random_start.EFFECTIVE * (2000 + 1 + 10) ** -0.6
     assert random_start.last_effective_step(Protocol("quick", LIMIT)) == pytest.approx(step)

@@ -36,7 +36,9 @@ def compute(claim, protocol):
 CL38 = {
     "points": 5,
     "trap_seeds": 4,
-    "seeds": 400,
+    "trap_steps": 20,
+    "seeds": 2000,
+    "constant_seeds": 2000,
     "steps": 384,
     "step": {"E1": 0.5, "E6": 0.2},
     "q": 0.75,

@@ -19,10 +19,12 @@ def test_cl33_sees_wrong_worlds():
     assert found["CL33c"] == "REFUTED" and found["CL33a"] != "SUPPORTED"
     double = init_results() | {"float64": split_columns(16, [1] * 5)}
     found = verdicts("CL33", BORDER, double)
-    assert found["CL33e"] == "REFUTED" and found["CL33f"] == "VOID"
-    smooth = init_results() | {"border_float64": {"differs": np.zeros(40)}}
-    assert verdicts("CL33", BORDER, smooth)["CL33e"] == "VOID"
-    agree = init_results() | {"underflow": split_columns(4, [1] * 5)}
+    assert found["CL33e"] == "REFUTED" and found["CL33d"] == "VOID"
+    smooth = verdicts("CL33", BORDER, init_results() | {"border_float64": {"differs": np.zeros(200)}})
+    assert smooth["CL33e"] == "VOID" and smooth["CL33f"] == "REFUTED"
+    kinked = init_results() | {"border_random": {"differs": np.ones(200)}}
+    assert verdicts("CL33", BORDER, kinked)["CL33f"] == "VOID"
+    agree = init_results() | {"underflow": split_columns(10, [1] * 5)}
     assert verdicts("CL33", BORDER, agree)["CL33b"] == "VOID"
 
 
@@ -41,7 +43,7 @@ def test_cl34_on_known_effects():
     assert verdicts("CL34", sizes, swapped)["CL34a"] == "REFUTED"
     same = good | {"float32": split_columns(60, [0.5] * 5, effect=(-2.5, -2.5))}
     assert verdicts("CL34", sizes, same)["CL34a"] == "VOID"
-    assert verdicts("CL34", sizes, good | training_results(mnist_chain_1=0.85))["CL34c"] == "REFUTED"
+    assert verdicts("CL34", sizes, good | training_results(fine_chain_1=0.85))["CL34c"] == "REFUTED"
     assert verdicts("CL34", sizes, good | training_results(coarse_chain_1=0.3))["CL34e"] == "VOID"
     mild = verdicts("CL34", sizes, good | training_results(coarse_injected_1=0.94))
     assert mild["CL34e"] == "REFUTED" and mild["CL34d"] == "VOID"
@@ -54,11 +56,15 @@ def test_cl34_on_known_effects():
 def test_cl35_on_known_rates():
     rates = {"float16": split_columns(40, [1] * 5, zeros_per_layer=4.0)}
     rates["float32"] = split_columns(200, [1] * 5, zeros_per_layer=0.13)
+    rates["float32"]["density"] = np.ones((200, 1)) * rates["float16"]["density"][0]  # as wide, and no underflow
     rates["lattice"] = split_columns(1, [1] * 5, zeros_per_layer=1e5)
     rates["unfused"] = split_columns(1, [1] * 5, zeros_per_layer=1e4)
     trained = {"zeros_float16": np.full(4, 4.0), "zeros_float32": np.zeros(4), "calls": np.full(4, 9e7)}
     rates["trained"] = trained
+    rates["float64"] = split_columns(16, [0] * 5, zeros_per_layer=0.0)
     assert set(verdicts("CL35", {}, rates).values()) == {"SUPPORTED"}
+    assert verdicts("CL35", {}, rates | {"float64": rates["float16"]})["CL35c"] == "VOID"
+    assert verdicts("CL35", {}, rates | {"float32": rates["float16"]})["CL35b"] == "VOID"
     more = rates | {"float16": {**rates["float16"], "density": rates["float16"]["density"] / 2}}
     assert verdicts("CL35", {}, more)["CL35b"] == "REFUTED"
     many = rates | {"float32": split_columns(200, [1] * 5, zeros_per_layer=2.0)}

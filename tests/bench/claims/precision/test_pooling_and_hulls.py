@@ -24,7 +24,9 @@ def test_cl36_on_known_accuracies():
     assert verdicts("CL36", {}, pool_results(**{"float32_1e+06_ties": 0.4}))["CL36d"] == "REFUTED"
     assert verdicts("CL36", {}, pool_results(bfloat16_1000_ties=0.9))["CL36d"] == "VOID"
     assert verdicts("CL36", {}, pool_results(float16_1000_ties=0.3))["CL36e"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36a"] == "VOID"
+    assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36c"] == "VOID"
+    same = verdicts("CL36", {}, pool_results(bfloat16_100_published=0.95))
+    assert same["CL36a"] == same["CL36f"] == "VOID"
 
 
 def test_the_form_reaches_the_network_and_leaves_the_shared_problem_alone():
@@ -63,15 +65,19 @@ def test_a_linear_program_finds_the_same_membership():
 
 
 def test_cl37_on_known_distances():
-    def results(inside=0.0, injected=1.0, e1=1.0):
-        own = {t: np.full(5, inside) for t in ("zero", "half", "one")} | {"injected": np.full(5, injected)}
-        own |= {"patterns": np.full(5, 4.0), "kinks": np.full(5, 2.0)}
-        return {"biases": own, "e5": {"zero": np.ones(5)}, "e1": {"zero": np.full(5, e1)}}
+    n = 200
 
-    sizes = {"instances": 5}
+    def results(inside=0.0, injected=1.0, e1=1.0, half=0.0):
+        own = {t: np.full(n, inside) for t in ("zero", "half", "one")} | {"injected": np.full(n, injected)}
+        own |= {"patterns": np.full(n, 4.0), "kinks": np.full(n, 2.0)}
+        others = {"e5": np.ones(n), "e1": np.full(n, e1)}
+        return {"biases": own} | {name: {"zero": zero, "half": np.full(n, half)} for name, zero in others.items()}
+
+    sizes = {"instances": n}
     assert set(verdicts("CL37", sizes, results()).values()) == {"SUPPORTED"}
-    assert verdicts("CL37", sizes, results(inside=1e-4)) == {"CL37a": "REFUTED", "CL37b": "VOID", "CL37c": "VOID"}
+    assert verdicts("CL37", sizes, results(inside=1e-4))["CL37a"] == "REFUTED"
     assert verdicts("CL37", sizes, results(injected=0.0))["CL37a"] == "VOID"
+    assert verdicts("CL37", sizes, results(half=1.0)) == {"CL37a": "SUPPORTED", "CL37b": "VOID", "CL37c": "VOID"}
     assert verdicts("CL37", sizes, results(e1=0.0))["CL37c"] == "REFUTED"
 
 

@@ -27,9 +27,17 @@ def test_a_wrong_trap_share_refutes(wrong, part):
 
 def test_a_start_that_does_not_trap_voids():
     results = trap_columns()
-    results["sgd_start"] = results["shb_start"] = {"trapped": np.zeros(100)}
-    found = verdicts("CL32", BOUND, results)
-    assert found["CL32a"] == found["CL32f"] == "VOID"
+    results["shb_start"] = {"trapped": np.zeros(100)}
+    assert verdicts("CL32", BOUND, results)["CL32f"] == "VOID"
+
+
+def test_a_format_that_makes_no_difference_voids_the_law_and_a_trap_that_nobody_falls_into_the_rest():
+    results = trap_columns(n=2**18)
+    same = {**results, "sgd_float16": results["sgd_bfloat16"]}
+    assert verdicts("CL32", BOUND, same)["CL32b"] == "VOID"
+    never = {**results, "sgd_bfloat16": results["sgd_float64"], "sgd_float16": results["sgd_float64"]}
+    found = verdicts("CL32", BOUND, {**never, "sgd_bfloat16": {**never["sgd_bfloat16"]}})
+    assert {found[f"CL32{x}"] for x in "defh"} == {"VOID"}
 
 
 def test_near_hits_predict_the_traps_in_float16_up_to_a_factor():
