@@ -182,6 +182,11 @@ def momentum_ignored(world):
     rule(world, "shb", dataclasses.replace(right, update=update))
 
 
+def cosine_that_never_falls(world):
+    right = shb.schedules.SCHEDULES["cosine"]
+    world.setitem(shb.schedules.SCHEDULES, "cosine", dataclasses.replace(right, factor=lambda k, steps, final: 1.0))
+
+
 def clipping_after_the_momentum(world):
     """The step of the rule is clipped instead of the gradient: in the long run nothing is, for steps are small."""
 
@@ -292,11 +297,6 @@ def velocity_of_rounded_weights(world):
     rule(world, "shb", dataclasses.replace(right, update=update))
 
 
-def cosine_that_never_falls(world):
-    right = shb.schedules.SCHEDULES["cosine"]
-    world.setitem(shb.schedules.SCHEDULES, "cosine", dataclasses.replace(right, factor=lambda k, steps, final: 1.0))
-
-
 DEFECTS = {
     momentum_sign: "CL1",
     unconverted_torch_momentum: "CL14",
@@ -314,6 +314,7 @@ DEFECTS = {
     biased_sampler: "CL29",
     initialisation_not_random: "CL25",
     touching_sold_as_trapping: "CL25",
+    cosine_that_never_falls: "CL52",
     clipping_after_the_momentum: "CL54",
     weight_decay_of_the_other_form: "CL53",
     momentum_halved: "CL48",
@@ -327,5 +328,4 @@ DEFECTS = {
     garbage_at_kinks: "CL56",
     biases_of_few_bits: "CL57",
     velocity_of_rounded_weights: "CL58",
-    cosine_that_never_falls: "CL52",
 }
