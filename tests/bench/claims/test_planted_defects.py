@@ -189,9 +189,9 @@ def momentum_ignored(world):
 
 
 SIZES = {  # of the claims that see the defects: small, yet SUPPORTED in the right world
-    "CL1": {"seeds": 3, "steps": 100},
-    "CL2": {"seeds": 3, "steps": 100},
-    "CL3": {"seeds": 10},
+    "CL1": {"seeds": 200, "steps": 12},
+    "CL2": {"seeds": 200, "steps": 60},
+    "CL3": {"seeds": 200},
     "CL14": {"steps": 4096, "noisy_steps": 256, "seeds": 1000, "control_seeds": 100},
     "CL19": {"seeds": 256, "effective_steps": [0.04, 0.01, 0.0025]},
     "CL22": {"seeds": 8000, "control_seeds": 200, "steps": 20},
