@@ -20,16 +20,15 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Observed, Part, Protocol, Results
 from bench.claims.convergence.critical_points import FLAT, sharpness
-from bench.claims.convergence.gap import hessian_of
+from bench.claims.convergence.gap import hessian_of, problem_of
 from bench.claims.experiment import Experiment
 from bench.claims.observers import observer
 from bench.claims.prediction import tost
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from bench.statistics.inference import Region
-from shb.datasets import load_dataset
 from shb.problems import Params
-from shb.problems.closed_forms import E1, E3, E6, ClosedForm, MaxAffinePlane
+from shb.problems.closed_forms import ClosedForm
 from shb.training import Plan, StackStep
 
 SHARE = 0.99  # of the runs, at which the criterion of CL5 passes
@@ -39,6 +38,7 @@ TITLES = {
     "e6": "a ReLU neuron on the diabetes data (E6)",
     "max_affine": "a maximum of affine functions",
 }
+PROBLEMS = {name: {"problem": name} | ({"problem.data": "diabetes"} if name == "e6" else {}) for name in TITLES}
 
 
 @observer("stationarity_path")
@@ -66,26 +66,19 @@ class StationarityPath:
         return {"stationarity_at": torch.stack(self.rows, 1)}
 
 
-def problem_of(name: str) -> ClosedForm:
-    if name == "e6":
-        train = load_dataset("diabetes").train
-        return E6(train.x, train.y[:, 0])
-    return {"e1": E1, "e3": E3, "max_affine": MaxAffinePlane}[name]()
-
-
 def checkpoints(protocol: Protocol) -> list[int]:
     """K = 2^4, 2^5, ... up to the end."""
     return [2**j for j in range(4, protocol["steps"].bit_length()) if 2**j <= protocol["steps"]]
 
 
-def effective_steps(protocol: Protocol, name: str) -> np.ndarray:
-    """a_K at the checkpoints K."""
+def last_steps(protocol: Protocol, name: str) -> np.ndarray:
+    """a_K at the checkpoints K: that of the last update before each."""
     return protocol["step"][name] * (np.array(checkpoints(protocol)) + protocol["k0"]) ** -protocol["q"]
 
 
 def thresholds(protocol: Protocol, name: str) -> tuple[np.ndarray, np.ndarray]:
     """tau and eps at every checkpoint, see the module's docstring."""
-    problem, a = problem_of(name), effective_steps(protocol, name)
+    problem, a = problem_of(trajectories(PROBLEMS[name], seeds=1)), last_steps(protocol, name)
     if name == "max_affine":
         square = float((problem.slopes**2).sum(1).max()) + float(problem.noise_covariance().trace())
         return np.full(len(a), FLAT), 6 * a * square / (2 * sharpness(problem))
@@ -97,8 +90,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def run(name: str, seeds: int, *more: str) -> Experiment:
         eps = thresholds(protocol, name)[1]
         return trajectories(
-            f"problem={name}",
-            *(["problem.data=diabetes"] if name == "e6" else []),
+            PROBLEMS[name],
             "optimizer=shb",
             f"optimizer.lr={protocol['step'][name] * (1 - protocol['momentum']):.12g}",
             f"optimizer.momentum={protocol['momentum']}",

@@ -169,7 +169,7 @@ def test_first_pass_must_last():
 
 
 def test_thresholds():
-    a = first_pass.effective_steps(PASS, "e1")
+    a = first_pass.last_steps(PASS, "e1")
     assert a == pytest.approx([0.5 * (k + 10) ** -0.6 for k in (16, 32, 64)])
     tau, eps = first_pass.thresholds(PASS, "e1")
     assert tau == pytest.approx(3 * np.sqrt(a / 2)) and (eps == 0).all()  # H = C = 1
