@@ -93,7 +93,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
     for name, problem in PROBLEMS.items():
         for optimizer, settings in OPTIMIZERS.items():
-            steps = "steps" if optimizer == "shb" else "steps_other"
+            steps = "steps" if (name, optimizer) == ("e1", "shb") else "steps_other"
             planned[f"{name}_{optimizer}"] = closed(problem, settings | decaying, steps)
     for optimizer, settings in NETWORK_OPTIMIZERS.items():
         planned[f"mlp_{optimizer}"] = _network(protocol, settings | decaying)
@@ -170,7 +170,7 @@ def steps_of(name: str, protocol: Protocol) -> int:
         return protocol["steps_control"]
     if name == "detached":
         return protocol["steps_detached"]
-    return protocol["steps" if name.startswith(tuple(f"{one}_shb" for one in PROBLEMS)) else "steps_other"]
+    return protocol["steps" if name.startswith("e1_shb") else "steps_other"]
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
@@ -185,7 +185,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         runs = [f"{name}_{optimizer}" for name in names]
         lost = {run: int(results[run]["diverged"].sum()) for run in runs if results[run]["diverged"].any()}
         controls = [
-            Control(_step(schedule, optimizer, name), found[f"{name}_{optimizer} {schedule}"], NAMES[name])
+            Control(_step(schedule, optimizer, name), found[f"{name}_{optimizer} {schedule}"])
             for schedule, optimizers in FORBIDDEN_STEPS.items()
             for name in names
             if name in optimizers.get(optimizer, {})

@@ -42,6 +42,7 @@ from bench.statistics.slope import exponents
 MOMENTUM = 0.9
 POINTS = 16  # evaluations of F in a window
 STALL = 50  # updates without effect (theory.md CL44)
+LOST = 1e-20  # effective step whose updates are far below the rounding of float32
 LEAST = 0.9  # share of the runs without a stall, all networks together: networks are no replications, runs are
 ZERO_BUDGET = 1e-6  # exact zeros per ReLU input in float32 (theory.md 5.0)
 Q, K0 = 0.75, 10  # of the default schedule, lr / (k + 1 + k0)^q
@@ -97,6 +98,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         planned[f"{name} constant"] = run(name, "constant", first, settling, group="noisy")
     for name in set(protocol["from_zero"]) & present.keys():
         planned[f"{name} zero"] = run(name, "power", protocol["step"][name], {**watch, **goldstein}, "zeros")
+        planned[f"{name} lost"] = run(name, "constant", LOST, {"stall": {}})
     settings = spec("problem=e6", "problem.data=diabetes", device=protocol.device)
     planned["E6 artificial"] = Experiment("oracle_error", settings, 10)
     planned["E10 border"] = trajectories(
@@ -159,7 +161,7 @@ def _settling(protocol: Protocol, results: Results, random: Results) -> list[Par
                 "D1, D4",
                 inside(f"{quantity} at most {most:.3g} for every network", Region(high=most)),
                 None if lost else Cases(decaying),
-                tuple(Control("constant step", mean, name) for name, mean in constant.items()),
+                tuple(Control(f"constant step, {name}", mean) for name, mean in constant.items()),
                 of=tuple(f"{name} decaying" for name in decaying),
                 out_of_scope=f"{lost} runs diverged" if lost else None,
                 note=f"{shown}; without such a control, batches of 32 (n = {protocol['seeds']}): {others}",
@@ -204,7 +206,13 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
             "D4",
             always(f"without {STALL} updates in a row that change nothing", LEAST),
             moving(*watched.values()),
-            (Control("zero bias", moving(border), "E10"),),
+            (
+                Control(
+                    f"effective step {LOST:g}, below rounding, {', '.join(protocol['from_zero'])}",
+                    moving(*(results[f"{name} lost"] for name in protocol["from_zero"])),
+                ),
+                Control("zero bias", moving(border), "E10"),
+            ),
             of=tuple(watched),
             out_of_scope=scope,
         ),
