@@ -21,7 +21,14 @@ N = 4000
 SIZES = Protocol(
     "quick",
     {"seeds": N, "seeds_few": N, "seeds_e6": N, "seeds_sharp": N, "seeds_control": N, "seeds_level": N}
-    | {"seeds_network": 40, "steps": 4096, "steps_other": 4096, "steps_control": 4096, "steps_network": 4096}
+    | {
+        "seeds_zero": 40,
+        "seeds_network": 40,
+        "steps": 4096,
+        "steps_other": 4096,
+        "steps_control": 4096,
+        "steps_network": 4096,
+    }
     | {"steps_detached": 512},
 )
 AT = gap.recorded_steps(4096)
@@ -276,7 +283,7 @@ def test_the_kolmogorov_interval_supports_and_refutes():
 TINY = Protocol(
     "quick",
     {"seeds": 400, "seeds_few": 8, "seeds_e6": 400, "seeds_sharp": 400, "seeds_control": 400, "seeds_level": 8}
-    | {"seeds_network": 12, "steps": 64, "steps_other": 64, "steps_control": 64, "steps_network": 512}
+    | {"seeds_zero": 12, "seeds_network": 12, "steps": 64, "steps_other": 64, "steps_control": 64, "steps_network": 512}
     | {"steps_detached": 64},
 )
 
