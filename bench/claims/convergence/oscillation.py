@@ -10,6 +10,7 @@ fail. A network needs noise that stays: with cross-entropy on separable data los
 constant step passes best of all (slope -1.8 [-1.9, -1.7], 16 seeds). Hence the regression on the diabetes data, squared
 loss, one sample for each gradient, and few units: with 16 the loss still falls along flat directions when the noise no
 longer decides (at K = 16,384 slope -0.42 [-0.52, -0.31] of 12 seeds, with 4 units -0.62 [-0.71, -0.52] of 16).
+At E6 the gap along its flattest curvature (0.004) still falls at K = 4096: its slope is steeper, -1.3.
 
 Level at a smooth minimum: theory.md allows Osc_K <= 3 alpha_K tr C / (4 (1 - beta)), three times the mean gap of L3.
 But Osc_K is the maximum of a process over a window of many relaxation times, hence larger by a factor of order
