@@ -16,6 +16,7 @@ sigma = 2, and at sigma = 1 the next order fails, too (12 %).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ LAW = {  # run -> (beta, sigma) at which its error is 2 % at most
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def sharp(sigma: float = 1.0, momentum: float = MOMENTUM, seeds: str = "seeds", **changed: object) -> Experiment:
+    def sharp(sigma: float = 1.0, momentum: float = MOMENTUM, seeds: str = "seeds", **changed: Any) -> Experiment:
         noise = {} if sigma == 1 else {"problem.sigma": sigma}
         return run("absolute", protocol, momentum=momentum, settings=NEAR | noise, seeds=seeds, **changed)
 
