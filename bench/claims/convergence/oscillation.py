@@ -80,11 +80,12 @@ PLATEAU, MAXIMUM, SLOPE_ERROR = Region(0.0, 3.0), Region(0.85, 1.15), 0.05
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def closed(problem: Mapping[str, Any], settings: Mapping[str, Any], steps: str, **more: Any) -> Experiment:
+        size = "seeds_level" if steps == "steps" else "seeds_e6" if problem == PROBLEMS["e6"] else "seeds"
         return trajectories(
             problem,
             settings,
             {"steps": protocol[steps]},
-            seeds=protocol["seeds_level" if problem == PROBLEMS["e1"] and steps == "steps" else "seeds"],
+            seeds=protocol[size],
             observe={"windows": {}},
             device=protocol.device,
             **more,
