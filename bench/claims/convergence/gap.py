@@ -12,6 +12,7 @@ as L3 has them, if H and C commute; else Var(F) = tr((H S)^2) / 2 = (a^2 / 2) su
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,11 +20,11 @@ from torch import Tensor
 from bench.claims.claim import Protocol
 from bench.claims.convergence import stationarity  # noqa: F401 (registers gradient_norm)
 from bench.claims.experiment import Experiment
+from bench.claims.step_sizes.heavy_ball import power, power_steps
 from bench.claims.trajectories import cell_of, trajectories
 from shb.datasets import load_dataset
 from shb.problems import Problem
 from shb.problems.closed_forms import E6
-from shb.schedules import schedule_table
 
 Q = 0.6  # alpha_k = lr / (k + 1 + k0)^q
 OFFSET = 10 / 4096  # k0 per step of the run: alpha_0 / alpha_K is the same at every level
@@ -45,37 +46,41 @@ def base_step(last: float, steps: int, momentum: float) -> float:
 def effective_steps(problem: str, steps: int, at: Sequence[int]) -> np.ndarray:
     """alpha_k / (1 - beta) at the steps `at` of `run(problem, ...)`: [len(at)]."""
     base = base_step(LAST_STEP[problem], steps, 0.0)
-    table = schedule_table("power", [base], {"q": Q, "k0": OFFSET * steps}, min(at), max(at) + 1, steps)
-    return table[np.asarray(at) - min(at), 0]
+    return power_steps(base, Q, max(at) + 1, OFFSET * steps)[np.asarray(at)]
 
 
 def run(
     problem: str,
     protocol: Protocol,
     *,
+    optimizer: str = "",
     momentum: float = MOMENTUM,
+    step_of: float | None = None,
     constant: bool = False,
     observe: Mapping[str, Mapping] | None = None,
-    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
     seeds: str = "seeds",
 ) -> Experiment:
     """SHB (SGD for momentum 0) on a closed form; `constant` keeps the last step size throughout.
 
     The column objective_at has F at `recorded_steps`, gradient_norm the norm of grad F at the end.
+
+    Args:
+        optimizer: another one than SHB and SGD.
+        step_of: of a control, the momentum whose alpha is taken: 0 gives SHB the alpha of SGD, 0.9 SGD that of SHB.
+        settings: more of them, as for `trajectories`.
+        seeds: name of their number in the protocol.
     """
-    steps = protocol["steps"]
-    lr = base_step(LAST_STEP[problem], steps, momentum)
-    schedule = ["schedule=power", f"schedule.q={Q}", f"schedule.k0={OFFSET * steps}"]
+    steps, of = protocol["steps"], momentum if step_of is None else step_of
+    lr, schedule = base_step(LAST_STEP[problem], steps, of), power(Q, OFFSET * steps)
     if constant:
-        lr, schedule = (1 - momentum) * LAST_STEP[problem], ["schedule=constant"]
-    optimizer = ["optimizer=shb", f"optimizer.momentum={momentum}"] if momentum else ["optimizer=sgd"]
+        lr, schedule = (1 - of) * LAST_STEP[problem], {"schedule": "constant"}
+    rule = {"optimizer": optimizer or ("shb" if momentum else "sgd"), "optimizer.lr": lr}
     return trajectories(
-        f"problem={problem}",
-        *optimizer,
-        f"optimizer.lr={lr!r}",
-        *schedule,
-        f"steps={steps}",
-        *overrides,
+        {"problem": problem, **rule, "steps": steps},
+        schedule,
+        {"optimizer.momentum": momentum} if momentum else {},
+        settings or {},
         seeds=protocol[seeds],
         observe=observe or {"objective": {"at": recorded_steps(steps)}, "gradient_norm": {}},
         device=protocol.device,
@@ -92,14 +97,16 @@ def hessian_of(problem: Problem) -> np.ndarray:
     return problem.hessian().numpy() if hasattr(problem, "hessian") else np.eye(problem.size)
 
 
-def at_least_squares(protocol: Protocol, momentum: float = MOMENTUM) -> Experiment:
+def at_least_squares(
+    protocol: Protocol, momentum: float = MOMENTUM, *, step_of: float | None = None, seeds: str = "seeds_e6"
+) -> Experiment:
     """`run` of E6 on the diabetes data, started at its minimum.
 
     From elsewhere the flattest of its curvatures (0.004) would be felt for 10^5 steps, in which L3 does not hold.
     """
     point = E6(*diabetes()).clarke_point.tolist()
-    overrides = ("problem.data=diabetes", "init=point", f"init.value={point!r}")
-    return run("e6", protocol, momentum=momentum, overrides=overrides, seeds="seeds_e6")
+    settings = {"problem.data": "diabetes", "init": "point", "init.value": str(point)}
+    return run("e6", protocol, momentum=momentum, step_of=step_of, settings=settings, seeds=seeds)
 
 
 def diabetes() -> tuple[Tensor, Tensor]:

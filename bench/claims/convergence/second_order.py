@@ -12,15 +12,17 @@ floor gamma E|v*|^2/(2r), where |v*|^2 = 1 at E1 and 1 + sigma^2 at |w|.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 import bench.claims.convergence.energy  # noqa: F401 (registers the observer)
-from bench.claims.claim import Claim, Observed, Part, Protocol, Results
+from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import inside, point
-from bench.claims.step_sizes.heavy_ball import excludes, power, power_steps, unbounded, worst
+from bench.claims.step_sizes.heavy_ball import power, power_steps, unbounded
 from bench.claims.trajectories import trajectories
+from bench.statistics.cases import Cases
 from bench.statistics.estimates import Estimate, Mean, PairedMean
 from bench.statistics.inference import Region
 
@@ -32,26 +34,20 @@ FALLS, SAME = Region(low=0.0), Region(0.9, 1.1)
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def run(r: float, *options: str, lr: float = LR, seeds: int) -> Experiment:
+    def run(problem: Mapping[str, Any], r: float) -> Experiment:
         return trajectories(
-            *options,
-            *power(Q),
-            *("momentum_schedule=second_order", f"momentum_schedule.r={r}"),
-            *("optimizer=shb", f"optimizer.lr={lr}", "optimizer.allow_unstable=true", f"steps={protocol['steps']}"),
-            seeds=seeds,
+            problem,
+            power(Q),
+            {"momentum_schedule": "second_order", "momentum_schedule.r": r, "optimizer": "shb", "optimizer.lr": LR},
+            {"optimizer.allow_unstable": True, "steps": protocol["steps"]},
+            seeds=protocol["seeds"],
             observe={"energy": {"every": EVERY}},
             device=protocol.device,
         )
 
-    problems = {"e1": ("problem=e1",), "absolute": ("problem=absolute", "problem.sigma=0.5")}
-    n, few = protocol["seeds"], protocol["control_seeds"]
-    runs = {f"{name} r{r}": run(r, *options, seeds=n) for name, options in problems.items() for r in RS}
-    quiet = ("problem=quadratic", "problem.sigma=0.0")
-    return runs | {
-        "quiet undamped": run(0.0, *quiet, lr=0.01, seeds=few),
-        "quiet damped": run(0.5, *quiet, lr=0.01, seeds=few),
-        "undamped": run(0.0, "problem=e1", "init=point", "init.value=-1.0", seeds=n),
-    }
+    problems = {"e1": {"problem": "e1"}, "absolute": {"problem": "absolute", "problem.sigma": 0.5}}
+    runs = {f"{name} r{r}": run(problem, r) for name, problem in problems.items() for r in RS}
+    return runs | {"undamped": run(problems["e1"] | {"init": "point", "init.value": -1.0}, 0.0)}
 
 
 def balance(r: float, steps: int) -> np.ndarray:
@@ -83,74 +79,55 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     scope = unbounded(**results)
     if scope:
         return [CLAIM.out_of_scope(scope)]
+    steps = protocol["steps"]
     windows: dict[str, Estimate] = {}
-    floors: dict[str, Estimate] = {}
     for r in RS:
         for problem in NOISE:
-            columns = results[f"{problem} r{r}"]
-            found = decreases(columns, SECOND_MOMENT[problem] / (2 * r))
+            found = decreases(results[f"{problem} r{r}"], SECOND_MOMENT[problem] / (2 * r))
             windows |= {f"{problem}, r = {r}, window {j}": one for j, one in found.items()}
-        own = results[f"e1 r{r}"]
-        late = own["index"][0, -TAIL:].astype(int)
-        floors[f"r = {r}"] = Mean((own["speed2"][:, -TAIL:] / balance(r, protocol["steps"])[late]).mean(1))
-    window, decrease = worst(windows, FALLS)
-    case, floor = worst(floors, SAME)
-    quiet, damped, undamped = (energy(results[n]) for n in ("quiet undamped", "quiet damped", "undamped"))
-    drift = float(np.abs(quiet / quiet[:, :1] - 1).max())
-    left = float((damped[:, -1] / damped[:, 0]).max())
+
+    def floor(columns: Columns, r: float) -> Mean:
+        """|y|^2 over its floor for damping r, of the last windows."""
+        late = columns["index"][0, -TAIL:].astype(int)
+        return Mean((columns["speed2"][:, -TAIL:] / balance(r, steps)[late]).mean(1))
+
+    undamped = energy(results["undamped"])
+    middle = undamped[:, len(undamped[0]) // 2]
     injected = float(power_steps(LR, Q, int(results["undamped"]["index"][0, -1])).sum()) / 2
-    gained = Mean(undamped[:, -1] / injected)
-    noisy = Mean(undamped[:, -1] - undamped[:, len(undamped[0]) // 2])
-    late_gamma = float(results["e1 r1.0"]["gamma"][0, -1])
+    gamma = float(results["e1 r1.0"]["gamma"][0, -1])
     return [
         Part(
             "In the second-order regime the mean energy F + |y|^2/2 falls in every window before the noise floor.",
             "D2 (this project)",
             inside(f"relative decrease > 0 in every window, r in {RS}, at E1 and |w|", FALLS, "share of energy"),
-            decrease,
+            Cases(windows),
             (
-                Observed(
-                    "r = 0 without noise: energy constant within 2 %, while r = 0.5 loses it",
-                    drift <= 0.02 and left < 0.5,
-                    f"largest change {100 * drift:.2g} %; with r = 0.5 {100 * left:.2g} % left",
-                ),
-                Observed(
-                    "r = 0 with noise, second half: energy grows", noisy.interval()[0] > 0, f"by {noisy.value:.3f}"
+                Control(
+                    "r = 0 at E1, second half of the run as one window",
+                    PairedMean(middle / middle.mean(), undamped[:, -1] / middle.mean()),
                 ),
             ),
-            note=f"Worst of {len(windows)} windows: {window}.",
+            of=tuple(f"{problem} r{r}" for r in RS for problem in NOISE),
         ),
         Part(
             "In the second-order regime the velocity tends to 0 like E |y|^2 ~ gamma sigma^2/(2r).",
             "D2 (this project); energy balance (derived)",
             inside("ratio within 10 % of 1 at E1", SAME, "ratio"),
-            floor,
-            (
-                Observed(
-                    "r = 0: no floor, judged with r = 0.5",
-                    Mean(results["undamped"]["speed2"][:, -1] / late_gamma).interval()[0] > SAME.high,
-                    f"ratio {results['undamped']['speed2'][:, -1].mean() / late_gamma:.1f}",
-                ),
-            ),
-            note=f"Worst case: {case}. At the end gamma = {late_gamma:.4f}.",
+            Cases({f"r = {r}": floor(results[f"e1 r{r}"], r) for r in RS}),
+            tuple(Control(f"r = 0, judged with r = {r}", floor(results["undamped"], r)) for r in RS),
+            of=tuple(f"e1 r{r}" for r in RS),
+            note=f"At the end gamma = {gamma:.4f}.",
         ),
         Part(
             "Without damping noise raises the mean energy by sum alpha sigma^2/2: SHB does not converge.",
             "regime R3; energy balance (derived)",
             point("energy gained / formula = 1, within 0.1, at E1", 1.0, 0.1, "ratio"),
-            gained,
-            (
-                Observed(
-                    "formula of constant energy (right without noise only)",
-                    excludes(Mean(undamped[:, -1]), 0.0),
-                    f"gained {undamped[:, -1].mean():.3f}",
-                ),
-                Observed(
-                    "damped, r = 0.5",
-                    energy(results["e1 r0.5"])[:, -1].mean() < 0.5 * injected,
-                    f"energy {energy(results['e1 r0.5'])[:, -1].mean():.4f}",
-                ),
+            Mean(undamped[:, -1] / injected),
+            tuple(Control(f"damped, r = {r}", Mean(energy(results[f"e1 r{r}"])[:, -1] / injected)) for r in RS),
+            alternatives=(
+                Alternative("constant energy, as without noise", f"0 predicted, {undamped[:, -1].mean():.3f} gained"),
             ),
+            of=("undamped",),
         ),
     ]
 

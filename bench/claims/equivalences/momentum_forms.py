@@ -15,10 +15,8 @@ import numpy as np
 import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
-from bench.claims.equivalences.exact import largest
+from bench.claims.equivalences.exact import held, largest, within
 from bench.claims.experiment import Experiment, measure
-from bench.claims.prediction import exact
-from bench.statistics.inference import Region
 from shb.optimizers import conversions, get_optimizer
 from shb.streams import stream
 
@@ -178,13 +176,16 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     columns = results["forms"]
     rows = []
     for form, statement, change in FORMS:
+        converted, unconverted = columns[f"{form}_converted"], columns[f"{form}_unconverted"]
         rows.append(
             Part(
                 statement,
                 "section 1 (this project)",
-                exact(f"largest difference of two paths <= {TOLERANCE:g}", Region(0.0, TOLERANCE)),
-                largest(columns[f"{form}_converted"]),
-                (Control(change, largest(columns[f"{form}_unconverted"])),),
+                within("largest difference of two paths", TOLERANCE),
+                held(converted, TOLERANCE),
+                (Control(change, held(unconverted, TOLERANCE)),),
+                of=("forms",),
+                note=f"Largest difference {largest(converted)}, unconverted {largest(unconverted)}.",
             )
         )
     return rows

@@ -16,10 +16,9 @@ import numpy as np
 import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
-from bench.claims.equivalences.exact import largest
+from bench.claims.equivalences.exact import held, largest, within
 from bench.claims.experiment import Experiment, measure
-from bench.claims.prediction import exact
-from bench.statistics.inference import Region
+from bench.statistics.cases import Cases
 from shb.datasets import load_dataset
 from shb.problems.closed_forms import E6
 from shb.streams import stream
@@ -80,19 +79,19 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         ("objective", "On antisymmetric data a ReLU neuron has the objective of linear least squares."),
         ("gradient", "There its mean oracle vanishes, off the kinks, at least squares only."),
     ):
-        found = np.concatenate([columns[name] for columns in results.values()])
-        controls = tuple(
-            Control(f"{data} data without their mirror images", largest(columns[f"{name}_raw"]))
-            for data, columns in results.items()
-        )
         formula = "F(w) = E(w.x - y)^2/4 + E y^2/4" if name == "objective" else "grad F(w) = H (w - w_LS)"
         rows.append(
             Part(
                 title,
                 "E6 (this project)",
-                exact(f"{formula}, relative error <= {TOLERANCE:g}", Region(0.0, TOLERANCE)),
-                largest(found),
-                controls,
+                within(f"relative error of {formula}", TOLERANCE),
+                Cases({f"{data} data": held(columns[name], TOLERANCE) for data, columns in results.items()}),
+                tuple(
+                    Control(f"{data} data without their mirror images", held(columns[f"{name}_raw"], TOLERANCE))
+                    for data, columns in results.items()
+                ),
+                of=tuple(results),
+                note=f"Largest error {largest(np.concatenate([columns[name] for columns in results.values()]))}.",
             )
         )
     return rows

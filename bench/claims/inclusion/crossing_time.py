@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,21 +61,20 @@ class Crossing:
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     effective = protocol["effective_step"]
 
-    def run(init: tuple[str, ...], beta: float, seeds: int) -> Experiment:
+    def run(start: Mapping[str, Any], beta: float, seeds: int) -> Experiment:
         return trajectories(
-            "problem=e1",
-            *init,
-            *heavy_ball(effective, beta),
-            f"steps={round(HORIZON / effective)}",
+            {"problem": "e1", "steps": round(HORIZON / effective)},
+            start,
+            heavy_ball(effective, beta),
             observe={"crossing": {"half_width": HALF_WIDTH}},
             seeds=seeds,
             device=protocol.device,
         )
 
-    random = ("init=uniform", "init.low=1.0", "init.high=2.0")
+    random = {"init": "uniform", "init.low": 1.0, "init.high": 2.0}
     planned = {letter: run(random, beta, protocol["seeds"]) for letter, beta in MOMENTUM.items()}
     return planned | {
-        f"{x}_zero": run(("init=zeros",), beta, protocol["control_seeds"]) for x, beta in MOMENTUM.items()
+        f"{x}_zero": run({"init": "zeros"}, beta, protocol["control_seeds"]) for x, beta in MOMENTUM.items()
     }
 
 
@@ -103,6 +103,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 note=f"beta = {beta:g}, effective step {protocol['effective_step']:g}; longest crossing "
                 f"{np.max(taken) / ((1 - beta) * flow):.3g} of the flow's.",
                 alternatives=alternatives if beta else (),
+                of=(letter,),
             )
         )
     return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,8 +58,8 @@ def paths(
     return Paths(stack.problem, path, np.array(lr), np.array(momentum), path[0] - velocity)
 
 
-def heavy_ball(effective: float, momentum: float) -> list[str]:
-    """Overrides of SHB, SGD for momentum 0, with a constant step alpha = effective (1 - momentum)."""
+def heavy_ball(effective: float, momentum: float) -> dict[str, Any]:
+    """Settings of SHB, SGD for momentum 0, with a constant step alpha = effective (1 - momentum)."""
     if momentum == 0:
-        return ["optimizer=sgd", f"optimizer.lr={effective!r}"]
-    return ["optimizer=shb", f"optimizer.lr={effective * (1 - momentum)!r}", f"optimizer.momentum={momentum}"]
+        return {"optimizer": "sgd", "optimizer.lr": effective}
+    return {"optimizer": "shb", "optimizer.lr": effective * (1 - momentum), "optimizer.momentum": momentum}

@@ -22,20 +22,21 @@ from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Resu
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.inclusion.paths import heavy_ball, paths
 from bench.claims.prediction import inside
-from bench.claims.trajectories import trajectories
+from bench.claims.trajectories import overrides_of, trajectories
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
+from bench.statistics.slope import exponents
 from shb.nonsmooth import PiecewiseField
 from shb.nonsmooth.interpolation import clock, tracking_error
 from shb.optimizers.conversions import effective_step
 
 WINDOW = 2.0  # units of the clock
 BETA = 0.8
-PROBLEMS = {  # name -> overrides; every start is off the kinks, |w| meets its kink at time 1.5
-    "e1": ("problem=e1", "init=point", "init.value=1.5"),
-    "absolute": ("problem=absolute", "init=point", "init.value=1.5"),
-    "max_affine": ("problem=max_affine", "init=point", "init.value=[2.0,1.0]"),
-    "smooth": ("problem=e2", "init=point", "init.value=1.5"),  # E1 without noise
+PROBLEMS: dict[str, dict[str, Any]] = {  # every start is off the kinks, |w| meets its kink at time 1.5
+    "e1": {"problem": "e1", "init": "point", "init.value": 1.5},
+    "absolute": {"problem": "absolute", "init": "point", "init.value": 1.5},
+    "max_affine": {"problem": "max_affine", "init": "point", "init.value": [2.0, 1.0]},
+    "smooth": {"problem": "e2", "init": "point", "init.value": 1.5},  # E1 without noise
 }
 JUDGED = (("e1", 0.0), ("e1", BETA), ("absolute", BETA), ("max_affine", BETA))
 RUNS = (*JUDGED, ("smooth", 0.0))
@@ -72,28 +73,25 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         n = 2 if problem == "smooth" else protocol["seeds"]
         for effective in protocol["effective_steps"]:
             steps = round(WINDOW / effective)
-            overrides = [*PROBLEMS[problem], *heavy_ball(effective, beta), f"steps={steps}"]
+            overrides = overrides_of(PROBLEMS[problem], heavy_ball(effective, beta), {"steps": steps})
             planned[name_of(problem, beta, effective)] = Experiment(
                 "tracking", {"overrides": overrides, "device": protocol.device}, seeds=n, seconds=0.3 + 3e-4 * steps
             )
     for problem in {problem: None for problem, beta in RUNS if beta}:
         for effective in protocol["effective_steps"]:
             steps = round(WINDOW / effective)
-            numbers = [f"optimizer.lr={effective * (1 - BETA)!r}", f"optimizer.momentum={BETA}", f"steps={steps}"]
+            average = heavy_ball(effective, BETA) | {"optimizer": "ema_momentum", "steps": steps}
             planned[name_of(problem, AVERAGE, effective)] = Experiment(
                 "tracking",
-                {
-                    "overrides": [*PROBLEMS[problem], "optimizer=ema_momentum", *numbers],
-                    "device": protocol.device,
-                },
+                {"overrides": overrides_of(PROBLEMS[problem], average), "device": protocol.device},
                 seeds=min(FEW, protocol["seeds"]),
                 seconds=0.3 + 3e-4 * steps,
             )
     for effective in DRAWN:
         planned[f"path_{effective}"] = trajectories(
-            *PROBLEMS["e1"],
-            *heavy_ball(effective, BETA),
-            f"steps={round(WINDOW / effective)}",
+            PROBLEMS["e1"],
+            heavy_ball(effective, BETA),
+            {"steps": round(WINDOW / effective)},
             observe={"path": {"every": 1}},
             seeds=3,
             device=protocol.device,
@@ -119,12 +117,10 @@ def expected_supremum(window: float, points: int = 101) -> float:
     return float(np.trapezoid(1 - inside, levels))
 
 
-def slopes(protocol: Protocol, results: Results, problem: str, beta: float | str, column: str = "error") -> np.ndarray:
+def orders(protocol: Protocol, results: Results, problem: str, beta: float | str, column: str = "error") -> np.ndarray:
     """Per seed: slope of log error against log effective step, least squares, [n]."""
     steps = protocol["effective_steps"]
-    log_error = np.log([results[name_of(problem, beta, step)][column] for step in steps])
-    x = np.log(steps) - np.mean(np.log(steps))
-    return x @ log_error / (x @ x)
+    return exponents(np.stack([results[name_of(problem, beta, step)][column] for step in steps], 1), steps)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
@@ -136,13 +132,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     for problem, beta in JUDGED:
         alternatives = ()
         if beta:
-            control = Control(average, Mean(slopes(protocol, results, problem, AVERAGE)))
+            control = Control(average, Mean(orders(protocol, results, problem, AVERAGE)))
             left = results[name_of(problem, beta, smallest)]["wrong"].mean()
-            slope = slopes(protocol, results, problem, beta, "wrong").mean()
+            slope = orders(protocol, results, problem, beta, "wrong").mean()
             shown = f"slope {slope:.3f}, error {left:.2f} at step {smallest:g}"
             alternatives = (Alternative("clock sum alpha", shown),)
         else:
-            control = Control("without noise (E2)", Mean(slopes(protocol, results, "smooth", 0.0)), "E2")
+            control = Control("without noise (E2)", Mean(orders(protocol, results, "smooth", 0.0)), "E2")
         by_step = ", ".join(f"{results[name_of(problem, beta, s)]['error'].mean():.3g}" for s in order)
         rows.append(
             Part(
@@ -150,10 +146,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 "smaller the step.",
                 "paper C-b, L5",
                 inside("log-log slope of the error against the effective step in [0.4, 0.6]", SLOPE, "slope"),
-                Mean(slopes(protocol, results, problem, beta)),
+                Mean(orders(protocol, results, problem, beta)),
                 (control,),
                 note=f"beta = {beta:g}; mean errors {by_step} at steps {', '.join(f'{s:g}' for s in order)}.",
                 alternatives=alternatives,
+                of=tuple(name_of(problem, beta, s) for s in order),
             )
         )
     last = results[name_of("e1", BETA, smallest)]
@@ -169,6 +166,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ),
             Mean(last["error"] / scale),
             (Control(average, Mean(results[name_of("e1", AVERAGE, smallest)]["error"] / scale)),),
+            of=(name_of("e1", BETA, smallest),),
             note=f"SHB, beta = {BETA:g}, effective step {smallest:g}.",
             alternatives=(Alternative("clock sum alpha", f"ratio {last['wrong'].mean() / scale:.3g}"),),
         )

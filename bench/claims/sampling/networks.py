@@ -1,10 +1,6 @@
-"""The networks of a claim: overrides from conf/claim, those whose data are on this machine, the worst of them."""
+"""The networks of a claim: overrides from conf/claim, those whose data are on this machine."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-
-import numpy as np
 
 from bench.claims.claim import Protocol, Results
 from shb.datasets import check_files
@@ -34,8 +30,3 @@ def out_of_scope(protocol: Protocol, results: Results) -> str | None:
     measured = {name.split()[0] for name in results}
     lacking = [name for name in protocol["networks"] if name not in measured]
     return f"data set absent, for {', '.join(lacking)}" if lacking else None
-
-
-def worst(statistics: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Largest over the networks, for each seed: {name: [n]} -> [n]. Networks are not replications, seeds are."""
-    return np.max(np.stack(list(statistics.values())), axis=0)

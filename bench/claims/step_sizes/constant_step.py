@@ -17,9 +17,10 @@ import numpy as np
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.prediction import inside
-from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded, worst
+from bench.claims.step_sizes.heavy_ball import heavy_ball, late_slopes, power, unbounded
 from bench.claims.trajectories import trajectories
 from bench.claims.verdict import alone
+from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, PairedMean
 from bench.statistics.inference import Region
 
@@ -41,7 +42,7 @@ def relaxation(alpha: float, beta: float) -> int:
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    start = ("problem=e1", "init=point", "init.value=-1.0")
+    start = {"problem": "e1", "init": "point", "init.value": -1.0}
     runs = {}
     for beta in BETAS:
         for alpha in ALPHAS:
@@ -49,26 +50,21 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             steps = (protocol["burn_in"] + protocol["points"]) * spacing
             at = list(range(protocol["burn_in"] * spacing, steps + 1, spacing))
             observe = {"path": {"at": at}}
-            runs[f"{alpha} beta{beta}"] = heavy_ball(
-                protocol, *start, lr=alpha, beta=beta, steps=steps, observe=observe
-            )
+            runs[f"{alpha} beta{beta}"] = heavy_ball(protocol, start, lr=alpha, beta=beta, steps=steps, observe=observe)
     spacing = relaxation(ALPHAS[0], BETAS[1])
     first, steps = protocol["burn_in"] * spacing, (protocol["burn_in"] + protocol["points"]) * spacing
     runs["nesterov"] = trajectories(
-        *start,
-        "optimizer=nesterov",
-        f"optimizer.lr={ALPHAS[0]}",
-        f"optimizer.momentum={BETAS[1]}",
-        f"steps={steps}",
+        start,
+        {"optimizer": "nesterov", "optimizer.lr": ALPHAS[0], "optimizer.momentum": BETAS[1], "steps": steps},
         seeds=protocol["window_seeds"],
         observe={"path": {"at": list(range(first, steps + 1, spacing))}},
         device=protocol.device,
     )
-    for name, schedule in (("constant", ("schedule=constant",)), ("decaying", power(0.75))):
+    for name, schedule in (("constant", {"schedule": "constant"}), ("decaying", power(0.75))):
         runs[name] = heavy_ball(
             protocol,
-            *start,
-            *schedule,
+            start,
+            schedule,
             lr=WINDOW_STEP,
             beta=0.9,
             steps=protocol["window_steps"],
@@ -85,7 +81,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     deviation = {name: columns["w0"] + 1 for name, columns in results.items() if " " in name}
     squares = {name: (values**2).mean(1) for name, values in deviation.items()}
     ratios = {f"{a} beta{b}": Mean(squares[f"{a} beta{b}"] / variance(a, b)) for a in ALPHAS for b in BETAS}
-    case, ratio = worst(ratios, VARIANCE)
     simple = Mean(squares[f"{ALPHAS[0]} beta0.0"] / (ALPHAS[0] / 2))
     plain = ratios["0.1 beta0.9"].value * variance(0.1, 0.9) / variance(0.1, 0.0)
     nesterov = Mean(((results["nesterov"]["w0"] + 1) ** 2).mean(1) / variance(ALPHAS[0], BETAS[1]))
@@ -96,7 +91,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         for b in BETAS
         for a, smaller in pairwise(ALPHAS)
     }
-    step, fall = worst(falls, POSITIVE)
     shares = {b: [float(outside[f"{a} beta{b}"].mean()) for a in ALPHAS] for b in BETAS}
     by_momentum = {a: PairedMean(outside[f"{a} beta{BETAS[0]}"], outside[f"{a} beta{BETAS[1]}"]) for a in ALPHAS}
     slope = {
@@ -109,7 +103,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "At a constant step size the spread around the minimum is the stationary variance of L1.",
             "L1",
             inside(f"E (w - w*)^2 / L1 within 3 % of 1, alpha in {ALPHAS}, beta in {BETAS}", VARIANCE, "ratio"),
-            ratio,
+            Cases(ratios),
             (
                 Control(f"Nesterov's momentum instead, alpha = {ALPHAS[0]}, beta = {BETAS[1]}", nesterov),
                 Control(f"alpha_k = {WINDOW_STEP} / (k + 11)^0.75 instead, at the end", decayed),
@@ -121,17 +115,16 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 ),
                 Alternative("L1 without momentum, at beta = 0.9", f"ratio {plain:.2f}"),
             ),
-            note=f"Worst of {len(ratios)} cases: alpha {case}.",
+            of=tuple(ratios),
         ),
         Part(
             f"Halving the constant step makes it rarer to be farther than {RADIUS} from the minimum.",
             "L1; Bianchi, Hachem and Schechtman; Josz and Lai",
             inside("the share of time outside falls at every halving", POSITIVE, "share"),
-            fall,
+            Cases(falls),
             tuple(Control(f"raising beta from 0 to 0.9 at alpha = {a} instead", one) for a, one in by_momentum.items()),
-            note=f"Smallest fall: {step}. "
-            + "; ".join(f"beta {b}: {', '.join(f'{s:.4f}' for s in own)}" for b, own in shares.items())
-            + ".",
+            of=tuple(outside),
+            note="; ".join(f"beta {b}: {', '.join(f'{s:.4f}' for s in own)}" for b, own in shares.items()) + ".",
         ),
         Part(
             "At a constant step size the oscillation of F does not fall: it does not converge.",
@@ -139,6 +132,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             inside("log-log slope of the oscillation of F over [K/2, K] >= 0", POSITIVE, "slope"),
             slope["constant"],
             (Control("alpha_k = a / k^0.75", slope["decaying"]),),
+            of=("constant",),
             alternatives=(
                 Alternative(
                     "the claim 'converges' (slope <= -q/2)",

@@ -1,4 +1,4 @@
-"""What the claims on step sizes and limits share: heavy-ball runs, their step sizes, log-log slopes, the worst case."""
+"""What the claims on step sizes and limits share: heavy-ball runs, their step sizes, log-log slopes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from bench.claims.claim import Protocol
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.observers import dyadic
 from bench.claims.trajectories import trajectories
-from bench.statistics.estimates import Estimate
-from bench.statistics.inference import Region, p_inside
+from bench.statistics.slope import exponents
 from shb.schedules import schedule_table
 
 
-def power(q: float, k0: float = 10.0) -> tuple[str, ...]:
-    """Overrides of alpha_k = lr / (k + 1 + k0)^q."""
-    return "schedule=power", f"schedule.q={q}", f"schedule.k0={k0}"
+def power(q: float, k0: float = 10.0) -> dict[str, Any]:
+    """Settings of alpha_k = lr / (k + 1 + k0)^q."""
+    return {"schedule": "power", "schedule.q": q, "schedule.k0": k0}
 
 
 def power_steps(lr: float, q: float, steps: int, k0: float = 10.0) -> np.ndarray:
@@ -29,7 +28,7 @@ def power_steps(lr: float, q: float, steps: int, k0: float = 10.0) -> np.ndarray
 
 def heavy_ball(
     protocol: Protocol,
-    *overrides: str,
+    *settings: Mapping[str, Any],
     lr: float,
     beta: float = 0.0,
     steps: int | None = None,
@@ -37,14 +36,11 @@ def heavy_ball(
     observe: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Experiment:
     """SHB from rest with constant momentum `beta` (0: SGD); `steps` and `seeds` are the protocol's unless given."""
-    unstable = () if -1 < beta < 1 else ("optimizer.allow_unstable=true",)
+    unstable = {} if -1 < beta < 1 else {"optimizer.allow_unstable": True}
     return trajectories(
-        *overrides,
-        "optimizer=shb",
-        f"optimizer.lr={lr}",
-        f"optimizer.momentum={beta}",
-        *unstable,
-        f"steps={steps or protocol['steps']}",
+        *settings,
+        {"optimizer": "shb", "optimizer.lr": lr, "optimizer.momentum": beta, **unstable},
+        {"steps": steps or protocol["steps"]},
         seeds=seeds or protocol["seeds"],
         observe=observe,
         device=protocol.device,
@@ -59,33 +55,7 @@ def window_ends(steps: int) -> np.ndarray:
 def late_slopes(values: ArrayLike, steps: int, first: int) -> np.ndarray:
     """Per seed, the least-squares slope of log `values` [n, J] of the windows K >= `first` against log K: [n]."""
     ends = window_ends(steps)
-    return slopes(np.log(np.asarray(values)[:, ends >= first]), np.log(ends[ends >= first]))
-
-
-def slopes(y: ArrayLike, x: ArrayLike) -> np.ndarray:
-    """Per row of `y` [n, J], the least-squares slope against `x` [J]: [n]."""
-    centred = np.asarray(x) - np.mean(x)
-    return np.asarray(y) @ centred / (centred @ centred)
-
-
-def worst(estimates: Mapping[str, Estimate], region: Region) -> tuple[str, Estimate]:
-    """The estimate that lies least surely inside `region`, with its name.
-
-    "All of them lie inside" is supported at a level as soon as this one is (intersection-union test, Berger 1982).
-    """
-
-    def doubt(name: str) -> tuple[float, float]:
-        low, high = estimates[name].interval()
-        return p_inside(estimates[name], region), max(region.low - low, high - region.high)
-
-    name = max(estimates, key=doubt)
-    return name, estimates[name]
-
-
-def excludes(estimate: Estimate, value: float) -> bool:
-    """Whether the 95 % interval excludes `value`."""
-    low, high = estimate.interval()
-    return not low <= value <= high
+    return exponents(np.asarray(values)[:, ends >= first], ends[ends >= first])
 
 
 def unbounded(**columns: Columns) -> str | None:

@@ -30,16 +30,16 @@ CASES = {  # name -> (a / (1 - beta), beta, schedule)
     "slow_sgd": (EFFECTIVE, 0.0, power(1.0, 0.0)),
     "slow_shb": (EFFECTIVE, 0.9, power(1.0, 0.0)),
     "good": (1.0, 0.9, power(0.9)),
-    "constant": (0.5, 0.9, ("schedule=constant",)),
+    "constant": (0.5, 0.9, {"schedule": "constant"}),
     "unscaled_sgd": (EFFECTIVE * (1 - 0.9), 0.0, power(1.0, 0.0)),  # the step of slow_shb
 }
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    start = ("problem=e1", "init=point", f"init.value={START}")
+    start = {"problem": "e1", "init": "point", "init.value": START}
     return {
         name: heavy_ball(
-            protocol, *start, *schedule, lr=round(effective * (1 - beta), 12), beta=beta, observe={"windows": {}}
+            protocol, start, schedule, lr=round(effective * (1 - beta), 12), beta=beta, observe={"windows": {}}
         )
         for name, (effective, beta, schedule) in CASES.items()
     }
@@ -76,6 +76,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Control("constant step, same test", found["constant"]),
             ),
             status=Status.META,
+            of=("slow_shb",),
             note=f"Heavy ball: {counts('slow_shb')}; SGD: {counts('slow_sgd')}.",
         ),
         Part(
@@ -93,6 +94,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                     f"-0.02 predicted, {rate['slow_shb'].value:.3f} seen",
                 ),
             ),
+            of=("slow_shb",),
             note=f"SGD with the same a/(1 - beta): {rate['slow_sgd'].value:.4f}.",
         ),
     ]

@@ -34,10 +34,10 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def run(
         q: float, sigma: float, steps: int, seeds: int, observe: Mapping | None = None, beta: float = BETA
     ) -> Experiment:
-        problem = ("problem=absolute", "problem.noise=signs", f"problem.sigma={sigma}")
-        start = ("init=point", f"init.value={START}")
+        problem = {"problem": "absolute", "problem.noise": "signs", "problem.sigma": sigma}
+        start = {"init": "point", "init.value": START}
         return heavy_ball(
-            protocol, *problem, *start, *power(q, 0.0), lr=LR, beta=beta, steps=steps, seeds=seeds, observe=observe
+            protocol, problem | start, power(q, 0.0), lr=LR, beta=beta, steps=steps, seeds=seeds, observe=observe
         )
 
     steps, noisy = protocol["steps"], protocol["noisy_steps"]
@@ -71,7 +71,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Control("alpha_k = 1/(k+1), whose sum is infinite", error("divergent_sum")),
                 Control("SGD with the same step sizes", error("sgd")),
             ),
-            note=f"w_K = {stopped:.5f}.",
+            of=("summable",),
+            note=f"w_K = {stopped:.5f}; no randomness.",
             alternatives=(Alternative(formula, f"{without_beta:.4f} predicted, {stopped:.4f} seen"),),
         ),
         Part(
@@ -83,6 +84,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Control("alpha_k = 1/(k+1), same noise", Mean(results["noisy_divergent_sum"]["w0"])),
                 Control("SGD with the same step sizes and noise", Mean(results["noisy_sgd"]["w0"])),
             ),
+            of=("noisy",),
             alternatives=(Alternative(formula, f"{without_beta:.4f} predicted, {noisy.value:.4f} seen"),),
         ),
     ]

@@ -61,15 +61,17 @@ def test_cl9_verdicts():
 # -- CL10 ---------------------------------------------------------------------------------------------------------
 
 
-def valley(last=1e-9, factor=1.0, moves=1.0):
-    osc = np.geomspace(1, last, 12) * np.ones((4000, 1))
-    results = {}
-    for q in (0.75, 0.4):
+def valley(last=1e-9, factor=1.0, undamped=0.5, sgd=0.01):
+    def runs(q, factor, last):
         path, drawn = np.empty((4000, 3)), RNG.standard_normal(4000)
         drawn /= math.sqrt(np.mean(drawn**2))  # the known truth is that of the sample
         path[:, 2] = math.sqrt(factor * flat_valley.wandering(q, 4096)) * drawn
-        path[:, 1] = path[:, 2] - moves * RNG.standard_normal(4000)
-        results[str(q)] = {"osc": osc, "w1": path, "diverged": np.zeros(4000)}
+        path[:, 1] = path[:, 2] - RNG.standard_normal(4000)
+        return {"osc": np.geomspace(1, last, 12) * np.ones((4000, 1)), "w1": path, "diverged": np.zeros(4000)}
+
+    results = {"undamped": runs(0.75, 1.0, undamped)}
+    for q in (0.75, 0.4):
+        results |= {str(q): runs(q, factor, last), f"sgd {q}": runs(q, sgd, last)}
     return results
 
 
@@ -91,17 +93,17 @@ def test_cl10_verdicts():
     assert only(good) == dict.fromkeys(("CL10a", "CL10b", "CL10c"), "SUPPORTED")
     wrong = only(verdicts_of("CL10", sizes, valley(last=1e-3, factor=1.2)))
     assert wrong == dict.fromkeys(("CL10a", "CL10b", "CL10c"), "REFUTED")
-    assert only(verdicts_of("CL10", sizes, valley(moves=1e-8)))["CL10a"] == "VOID"
-    without_momentum = verdicts_of("CL10", sizes, valley(factor=(1 - flat_valley.BETA) ** 2))
-    assert without_momentum["CL10b"] == ("VOID", (False, True))
+    assert only(verdicts_of("CL10", sizes, valley(undamped=1e-9)))["CL10a"] == "VOID"
+    without_momentum = only(verdicts_of("CL10", sizes, valley(sgd=1.0)))
+    assert without_momentum["CL10b"] == without_momentum["CL10c"] == "VOID"
     not_growing = flat_valley.wandering(0.4, 256) / flat_valley.wandering(0.4, 4096)
-    assert verdicts_of("CL10", sizes, valley(factor=not_growing))["CL10c"] == ("VOID", (True, False))
+    assert only(verdicts_of("CL10", sizes, valley(factor=not_growing)))["CL10c"] == "REFUTED"
 
 
 # -- CL11 ---------------------------------------------------------------------------------------------------------
 
 
-def oscillations(slope=-0.6, level=None, bad=None, cauchy=0.5, features=np.inf):
+def oscillations(slope=-0.6, level=None, bad=None, cauchy=0.5, features=40.0):
     ends = window_ends(2048)
     shared = np.exp(0.3 * RNG.standard_normal((N, len(ends))))
     results = {
@@ -113,7 +115,8 @@ def oscillations(slope=-0.6, level=None, bad=None, cauchy=0.5, features=np.inf):
     if bad:
         results[bad]["osc"] = shared * ends**0.1
     heavy = {"osc": shared * 100 * ends**cauchy, **BOUNDED}
-    runaway = {"osc": shared * ends**-0.6, "diverged": np.zeros(N), "sup_norm": np.full(N, features)}
+    runaway = {"osc": shared * ends**features, "diverged": np.zeros(N), "sup_norm": np.full(N, 1e9)}
+    runaway["osc"][:5] = np.inf  # these overflowed
     return results | {"cauchy": heavy, "cauchy features": runaway}
 
 
@@ -127,7 +130,7 @@ def test_cl11_verdicts():
     assert only(verdicts_of("CL11", sizes, oscillations(bad="cantor")))["CL11b"] == "REFUTED"
     assert only(verdicts_of("CL11", sizes, oscillations(level={"uniform": 1.3})))["CL11c"] == "REFUTED"
     assert only(verdicts_of("CL11", sizes, oscillations(level={"uniform": 1.05})))["CL11c"] == "SUPPORTED"
-    assert verdicts_of("CL11", sizes, oscillations(features=1.0))["CL11a"] == ("VOID", (False, True))
+    assert verdicts_of("CL11", sizes, oscillations(features=-0.6))["CL11a"] == ("VOID", (False, True))
     tame = verdicts_of("CL11", sizes, oscillations(cauchy=-0.6))
     assert tame["CL11a"] == ("VOID", (True, False))
     diverged = oscillations()
@@ -158,14 +161,11 @@ def decaying(r, start=3.0, flat=False, floor=1.0):
     }
 
 
-def energies(flat=None, floor=1.0, quiet=1.0, gained=1.0):
+def energies(flat=None, floor=1.0, gained=1.0, grows=True):
     results = {f"{p} r{r}": decaying(r, floor=floor) for p in second_order.NOISE for r in second_order.RS}
     if flat:
         results[flat] = decaying(0.5, flat=True)
-    zero = np.zeros((20, 9))
-    results["quiet undamped"] = {"gap": np.geomspace(1, quiet, 9) + zero, "speed2": zero, "diverged": np.zeros(20)}
-    results["quiet damped"] = {"gap": np.geomspace(1, 1e-4, 9) + zero, "speed2": zero, "diverged": np.zeros(20)}
-    share = np.linspace(0, 1, 9) * (1 + 0.5 * RNG.standard_normal((N, 1)))
+    share = np.linspace(*((0, 1) if grows else (1, 0.5)), 9) * (1 + 0.5 * RNG.standard_normal((N, 1)))
     total = power_steps(second_order.LR, second_order.Q, STEPS).sum() / 2
     index = np.tile(np.linspace(0, STEPS, 9).round(), (N, 1))
     results["undamped"] = {
@@ -189,9 +189,16 @@ def test_cl12_verdicts():
     assert only(verdicts_of("CL12", sizes, energies(flat="absolute r1.0")))["CL12a"] == "REFUTED"
     assert only(verdicts_of("CL12", sizes, energies(floor=1.4)))["CL12b"] == "REFUTED"
     assert only(verdicts_of("CL12", sizes, energies(gained=1.4)))["CL12c"] == "REFUTED"
-    assert verdicts_of("CL12", sizes, energies(quiet=0.9))["CL12a"] == ("VOID", (False, True))
-    assert verdicts_of("CL12", sizes, energies(gained=-1.0))["CL12a"] == ("VOID", (True, False))
-    assert verdicts_of("CL12", sizes, energies(gained=0.0))["CL12c"][1][0] is False
+    assert only(verdicts_of("CL12", sizes, energies(gained=0.01)))["CL12c"] == "REFUTED"
+    assert verdicts_of("CL12", sizes, energies(grows=False))["CL12a"] == ("VOID", (False,))
+    silent = energies()
+    like_damped = {name: silent["e1 r1.0"][name][:, -9:] for name in ("speed2", "index")}
+    silent["undamped"] = {**silent["undamped"], **like_damped}
+    assert verdicts_of("CL12", sizes, silent)["CL12b"][0] == "VOID"
+    silent = energies()
+    total = power_steps(second_order.LR, second_order.Q, STEPS).sum() / 2
+    silent["e1 r2.0"]["gap"] = total - silent["e1 r2.0"]["speed2"] / 2 + 1e-3 * RNG.standard_normal((N, 1))
+    assert verdicts_of("CL12", sizes, silent)["CL12c"] == ("VOID", (True, True, False))
 
 
 def test_an_undamped_second_order_momentum_needs_the_flag():
@@ -224,15 +231,16 @@ def test_the_energy_observer():
 # -- CL13 ---------------------------------------------------------------------------------------------------------
 
 
-def momenta(late=0, at_one=480, beyond=500, sup=1e4, edge=lambda beta: 2 * (1 + beta)):
+def momenta(late=0, at_one=480, beyond=500, sup=1e4, edge=lambda b: 2 * (1 + b), nesterov=lambda b: b * np.nan):
     def ends(n, far):
         distance = np.where(np.arange(n) < far, 9.0, 0.0)
         return {"clarke_distance": distance, "diverged": np.zeros(n), "sup_norm": np.full(n, sup)}
 
-    beta = np.linspace(-0.5, 0.95, 30)
+    beta = np.linspace(-0.5, 0.95, 400)
     results = {f"beta {b}": ends(10_000, late if b == 0.9 else 0) for b in momentum_range.BETAS}
     results |= {"beta 1.0": ends(500, at_one), "beta 1.01": ends(500, beyond)}
-    return results | {"boundary": {"beta": beta, "boundary": edge(beta)}}
+    others = {"beta": beta, "boundary": nesterov(beta)}
+    return results | {"boundary": {"beta": beta, "boundary": edge(beta)}, "boundary nesterov": others}
 
 
 def test_cl13_verdicts():
@@ -243,7 +251,8 @@ def test_cl13_verdicts():
     assert verdicts_of("CL13", sizes, momenta(beyond=0))["CL13a"] == ("VOID", (True, False))
     assert only(verdicts_of("CL13", sizes, momenta(edge=lambda b: 2.05 * (1 + b))))["CL13b"] == "REFUTED"
     assert only(verdicts_of("CL13", sizes, momenta(edge=lambda b: b * np.nan)))["CL13b"] == "REFUTED"
-    assert verdicts_of("CL13", sizes, momenta(edge=lambda b: 0 * b + 2.0))["CL13b"] == ("VOID", (False, True))
+    assert only(verdicts_of("CL13", sizes, momenta(edge=lambda b: 0 * b + 2.0)))["CL13b"] == "REFUTED"
+    assert only(verdicts_of("CL13", sizes, momenta(nesterov=lambda b: 2 * (1 + b))))["CL13b"] == "VOID"
     diverged = momenta()
     diverged["beta 0.99"]["diverged"] = np.ones(10_000)
     assert only(verdicts_of("CL13", sizes, diverged))["CL13a"] == "REFUTED"
@@ -273,9 +282,9 @@ def test_the_stability_boundary_of_one_momentum():
 
 TINY = {
     "CL9": {"seeds": 10, "steps": 512, "control_seeds": 4},
-    "CL10": {"seeds": 40, "steps": 256},
+    "CL10": {"seeds": 40, "steps": 256, "control_seeds": 10},
     "CL11": {"seeds": 10, "steps": 128},
-    "CL12": {"seeds": 10, "steps": 512, "control_seeds": 4},
+    "CL12": {"seeds": 10, "steps": 512},
     "CL13": {"seeds": 50, "steps": 200, "control_seeds": 20, "instances": 3, "boundary_steps": 512},
 }
 
@@ -296,7 +305,7 @@ def test_a_tiny_run(claim):
         values = {law: results[law]["w0"] for law in (*sample_laws.COVERED, *sample_laws.UNCOVERED)}
         assert len({tuple(own) for own in values.values()}) == len(values)  # every law differs from every other
     if claim == "CL12":
-        assert second_order.energy(results["quiet undamped"]).min() > 0
+        assert second_order.energy(results["undamped"])[:, 1:].min() > 0
         assert results["e1 r2.0"]["gap"][:, 0] == pytest.approx(results["e1 r0.5"]["gap"][:, 0])
     if claim == "CL13":
         tolerance = 5 * math.sqrt(variance(float(power_steps(0.1, 0.75, 200)[-1]), 0.9))

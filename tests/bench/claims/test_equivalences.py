@@ -11,12 +11,18 @@ from bench.claims.experiment import MEASURES
 from bench.claims.verdict import judge
 from shb.optimizers import conversions
 
-SIZES = Protocol("quick", {"seeds": 3, "steps": 60})
+SIZES = Protocol("quick", {"seeds": 3, "steps": 60})  # too few to support, enough to refute
+ENOUGH = 400
 
 
 def verdicts(claim, results, sizes=SIZES):
     parts = CLAIMS[claim].parts(sizes, results)
     return {part.id: str(one.verdict) for part, one in zip(parts, judge([part.evidence() for part in parts]))}
+
+
+def agreeing(claim, results, sizes=SIZES):
+    """Part -> share of the instances in which the identity holds, of the least favourable case."""
+    return {part.id: part.shown.value for part in CLAIMS[claim].parts(sizes, results)}
 
 
 def measured(claim, sizes=SIZES):
@@ -25,42 +31,41 @@ def measured(claim, sizes=SIZES):
 
 
 @pytest.mark.parametrize("claim", ["CL1", "CL2", "CL3"])
-def test_every_part_is_supported_on_real_instances(claim):
-    found = verdicts(claim, measured(claim))
-    assert set(found.values()) == {"SUPPORTED"}
+def test_every_part_holds_on_real_instances(claim):
+    results = measured(claim)
+    found = agreeing(claim, results)
+    assert set(found.values()) == {1.0} and set(verdicts(claim, results).values()) == {"INCONCLUSIVE"}
     assert len(found) == {"CL1": 7, "CL2": 2, "CL3": 2}[claim]
 
 
-def columns(claim, good, bad):
-    """Synthetic columns of a claim: every difference `good`, every control difference `bad`."""
+def columns(claim, good, bad, wrong=0):
+    """Synthetic columns of a claim: every difference `good` but for `wrong` instances, in its controls `bad`."""
+    good, bad = np.where(np.arange(ENOUGH) < wrong, 2e-10, good), np.full(ENOUGH, bad)
     forms = [form for form, *_ in momentum_forms.FORMS]
     if claim == "CL2":  # the formula with the wrong c decides nothing
         own = {f"{name}{wrong}": np.array([0.0]) for name in ("residual", "impulse") for wrong in ("", "_wrong")}
-        return {
-            n: own | dict.fromkeys(("residual", "impulse"), np.array(v)) for n, v in (("z", good), ("nesterov", bad))
-        }
+        return {n: own | dict.fromkeys(("residual", "impulse"), v) for n, v in (("z", good), ("nesterov", bad))}
     pairs = {
         "CL1": {"forms": [(f"{form}_converted", f"{form}_unconverted") for form in forms]},
         "CL3": {data: [(n, f"{n}_raw") for n in ("objective", "gradient")] for data in ("random", "diabetes")},
     }[claim]
-    return {
-        name: {key: np.array(values) for a, b in own for key, values in ((a, good), (b, bad))}
-        for name, own in pairs.items()
-    }
+    return {name: {key: values for a, b in own for key, values in ((a, good), (b, bad))} for name, own in pairs.items()}
 
 
 @pytest.mark.parametrize("claim", ["CL1", "CL2", "CL3"])
-def test_one_bad_instance_refutes_and_a_silent_control_voids(claim):
-    assert set(verdicts(claim, columns(claim, [0.0, 1e-14], [0.1, 0.2])).values()) == {"SUPPORTED"}
-    assert set(verdicts(claim, columns(claim, [0.0, 2e-10], [0.1, 0.2])).values()) == {"REFUTED"}
-    assert set(verdicts(claim, columns(claim, [0.0, 1e-14], [0.0, 1e-14])).values()) == {"VOID"}
+def test_wrong_instances_refute_and_a_silent_control_voids(claim):
+    assert set(verdicts(claim, columns(claim, 1e-14, 0.1)).values()) == {"SUPPORTED"}
+    assert set(verdicts(claim, columns(claim, 1e-14, 0.1, wrong=12)).values()) == {"INCONCLUSIVE"}
+    assert set(verdicts(claim, columns(claim, 1e-14, 0.1, wrong=60)).values()) == {"REFUTED"}
+    assert set(verdicts(claim, columns(claim, 1e-14, 1e-14)).values()) == {"VOID"}
 
 
 def test_a_wrong_conversion_is_refuted_where_it_is_used(monkeypatch):
     right = conversions.torch_to_polyak
     monkeypatch.setattr(conversions, "torch_to_polyak", lambda lr, mu, tau=0.0: (right(lr, mu, tau)[0], mu + 0 * lr))
-    found = verdicts("CL1", measured("CL1"))
-    assert found.pop("CL1b") == "REFUTED" and set(found.values()) == {"SUPPORTED"}
+    results = measured("CL1")
+    assert [part for part, share in agreeing("CL1", results).items() if share < 1] == ["CL1b"]
+    assert verdicts("CL1", results)["CL1b"] == "REFUTED"
 
 
 @pytest.mark.parametrize(
@@ -75,13 +80,14 @@ def test_a_wrong_conversion_is_refuted_where_it_is_used(monkeypatch):
 )
 def test_each_conversion_is_tested_by_its_own_part(monkeypatch, name, wrong, part):
     monkeypatch.setattr(conversions, name, wrong)
-    found = verdicts("CL1", measured("CL1"))
-    assert [one for one, verdict in found.items() if verdict == "REFUTED"] == [part]
+    results = measured("CL1")
+    assert [one for one, share in agreeing("CL1", results).items() if share < 1] == [part]
+    assert verdicts("CL1", results)[part] == "REFUTED"
 
 
 def test_wrong_weights_of_the_z_transform_are_refuted(monkeypatch):
     monkeypatch.setattr(z_transform, "z_weights", lambda beta: np.append(beta, beta[-1]))
-    assert verdicts("CL2", measured("CL2")) == {"CL2a": "REFUTED", "CL2b": "SUPPORTED"}
+    assert verdicts("CL2", measured("CL2")) == {"CL2a": "REFUTED", "CL2b": "INCONCLUSIVE"}
 
 
 def test_a_wrong_effective_step_is_refuted(monkeypatch):

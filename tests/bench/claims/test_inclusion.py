@@ -8,6 +8,7 @@ from bench.claims.claim import Protocol
 from bench.claims.figures import inclusion as figures
 from bench.claims.inclusion import crossing_time, lyapunov_decrease, tracking
 from bench.claims.inclusion.paths import heavy_ball, paths
+from bench.claims.trajectories import overrides_of
 from shb.problems import E1
 from shb.training import Plan, StackStep
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
@@ -85,7 +86,7 @@ def test_expected_supremum_agrees_with_simulated_ornstein_uhlenbeck_paths():
 
 def test_without_noise_the_error_halves_with_the_step():
     def error(step):
-        overrides = [*tracking.PROBLEMS["smooth"], *heavy_ball(step, 0.0), f"steps={round(2 / step)}"]
+        overrides = overrides_of(tracking.PROBLEMS["smooth"], heavy_ball(step, 0.0), {"steps": round(2 / step)})
         columns = tracking.run({"overrides": overrides, "device": "cpu"}, np.arange(1))
         assert "wrong" not in columns  # both clocks are one without momentum
         return columns["error"][0]
@@ -157,7 +158,7 @@ def test_objective_along_w_and_z_of_a_scalar_recursion():
         w, previous = w + 0.8 * lr * w + beta * (w - previous), w
         path.append((previous, w))
     settings = {
-        "overrides": ["problem=e11", *heavy_ball(0.02, 0.9), "steps=4"],
+        "overrides": overrides_of({"problem": "e11"}, heavy_ball(0.02, 0.9), {"steps": 4}),
         "starts": [[1.0]],
         "velocity": 0.05,
         "device": "cpu",
@@ -171,7 +172,7 @@ def test_objective_along_w_and_z_of_a_scalar_recursion():
 
 def test_seeds_take_the_starts_in_turn_and_replicas_differ():
     settings = {
-        "overrides": ["problem=e1", *heavy_ball(0.02, 0.9), "steps=20"],
+        "overrides": overrides_of({"problem": "e1"}, heavy_ball(0.02, 0.9), {"steps": 20}),
         "starts": [[1.0], [2.0]],
         "velocity": 0.0,
         "device": "cpu",
@@ -236,7 +237,8 @@ def test_crossing_observer_keeps_first_times_in_the_clock_sum_alpha():
 
 def test_paths_start_as_told_and_follow_polyak():
     starts = np.array([[0.5], [-2.0], [3.0]])
-    found = paths(["problem=e2", *heavy_ball(0.1, 0.5), "steps=70"], "cpu", np.arange(3), starts, velocity=0.25)
+    overrides = overrides_of({"problem": "e2"}, heavy_ball(0.1, 0.5), {"steps": 70})
+    found = paths(overrides, "cpu", np.arange(3), starts, velocity=0.25)
     assert found.w.shape == (71, 3, 1)
     assert found.previous[:, 0].tolist() == [0.25, -2.25, 2.75]
     assert found.lr == pytest.approx(np.full(70, 0.05)) and found.momentum.tolist() == [0.5] * 70
