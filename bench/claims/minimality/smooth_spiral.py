@@ -98,7 +98,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         values = np.maximum(columns["objective_at"][:, late:], np.finfo(float).tiny)
         return Mean(slopes(np.log(values), np.log(recorded(length)[late:])))
 
-    worst = min(METHODS, key=lambda name: round_trips(runs[name]).hits)
     return [
         Part(
             "Along the spiral valley of E14 the iterates keep circling, at the speed of gradient flow.",
@@ -124,7 +123,6 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always("of the runs turning by more than 2 pi", MOST),
             Cases({name: round_trips(columns) for name, columns in runs.items()}),
             tuple(Control(f"{name} without the sine", round_trips(columns)) for name, columns in straight.items()),
-            note=f"Fewest: {worst}.",
             of=tuple(runs),
         ),
         Part(
