@@ -28,10 +28,11 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import inside
 from bench.claims.share import always
-from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, slopes, unbounded
+from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
+from bench.statistics.slope import slopes
 from shb.errors import ConfigurationError
 
 WINDING, WIDTH, Q = 4.0, 4.0, 0.1
@@ -65,7 +66,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             f"problem.width={WIDTH}",
             f"problem.wave={wave}",
             *START,
-            *power(q),
+            power(q),
             lr=lr,
             beta=beta,
             steps=steps,

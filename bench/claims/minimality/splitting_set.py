@@ -30,10 +30,11 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.prediction import inside
 from bench.claims.share import always
-from bench.claims.step_sizes.heavy_ball import heavy_ball, power, slopes, unbounded, window_ends
+from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, window_ends
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Estimate, Mean, Proportion
 from bench.statistics.inference import Region
+from bench.statistics.slope import slopes
 from shb.nonsmooth import min_norm_point
 from shb.problems.closed_forms import E15
 from shb.problems.closed_forms.splitting import LEVELS
@@ -77,7 +78,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             "init=uniform",
             "init.low=-1.0",
             "init.high=1.0",
-            *power(Q),
+            power(Q),
             lr=round(EFFECTIVE * (1 - beta), 12),
             beta=beta,
             observe={"path": {"every": EVERY}},

@@ -57,7 +57,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         return heavy_ball(protocol, *problem, *settings, lr=round(step * (1 - beta), 12), beta=beta, **sizes)
 
     def decaying(method: str, sigma: float, *start: str, seeds: int | None = None) -> Experiment:
-        return run(method, sigma, EFFECTIVE, *start, *power(Q), seeds=seeds)
+        return run(method, sigma, EFFECTIVE, *start, power(Q), seeds=seeds)
 
     def exits(method: str, sigma: float, step: float, start: tuple[str, ...], seeds: int) -> Experiment:
         observe = {"exit": {"coordinate": 1, "level": LEVEL}}

@@ -25,6 +25,7 @@ from bench.claims.experiment import Columns, Experiment
 from bench.claims.practice.tuned import tuned
 from bench.claims.prediction import inside, tost
 from bench.claims.sampling.networks import networks
+from bench.claims.step_sizes.heavy_ball import power
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import PairedMean
 from bench.statistics.inference import Region
@@ -40,11 +41,6 @@ SMALL = 1 / 30  # of the best step, in the control
 TUNING = 20_000  # first seed of the tuning
 MARGIN = 0.003  # of test accuracy
 COSINE = {"schedule": "cosine"}
-
-
-def power(q: float) -> dict:
-    """a / (k + 1 + K0)^q."""
-    return {"schedule": "power", "schedule.q": q, "schedule.k0": K0}
 
 
 def step_sizes(protocol: Protocol, first: float = 1.0) -> list[float]:
@@ -85,8 +81,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             planned[f"{name} {other}"] = run(network, {"schedule": other}, n)
         for q in POWERS:
             first = (1 + K0) ** -q
-            planned[f"{name} power {q}"] = run(network, power(q), n, first)
-            planned[f"{name} small power {q}"] = run(network, power(q), n, first, scale=SMALL)
+            planned[f"{name} power {q}"] = run(network, power(q, K0), n, first)
+            planned[f"{name} small power {q}"] = run(network, power(q, K0), n, first, scale=SMALL)
     return planned
 
 

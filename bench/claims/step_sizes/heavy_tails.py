@@ -28,7 +28,6 @@ from bench.claims.step_sizes.heavy_ball import (
     late_slopes,
     power,
     power_steps,
-    slopes,
     unbounded,
     window_ends,
 )
@@ -36,6 +35,7 @@ from bench.claims.step_sizes.single_jump import log_scales
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean
 from bench.statistics.inference import Region
+from bench.statistics.slope import slopes
 
 BETAS = (0.0, 0.9)
 EFFECTIVE = 2.0  # a of a_k = a / (k + 11)^q
@@ -53,7 +53,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             f"engine={protocol['engine']}",
             "init=point",
             "init.value=0.0",
-            *power(q),
+            power(q),
             lr=step_size(beta),
             beta=beta,
             observe={"windows": {}},
