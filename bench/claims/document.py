@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ def read_claims(path: Path) -> dict[str, Any] | None:
         allowed = f"schema_version <= {SCHEMA_VERSION} (this one has {version}: update the code)"
         raise ConfigurationError("claims.json", path, allowed)
     return claims
+
+
+def counted_verdicts(claims: dict[str, Any]) -> dict[str, int]:
+    """Verdict -> parts that count: tests of the theory, repeated numbers once. Documents of older code: all parts."""
+    if "counts" in claims:
+        return dict(claims["counts"]["verdicts"])
+    return dict(Counter(entry["verdict"] for entry in claims["claims"]))
+
+
+def apart_text(entry: dict[str, Any]) -> str:
+    """Why a part does not count, in words; "" if it does."""
+    status = entry.get("status", "TEST")
+    words = [] if status == "TEST" else [status.lower()]
+    return ", ".join([*words, *([f"as {entry['repeats']}"] if entry.get("repeats") else [])])
 
 
 def measured_text(value: float, ends: tuple[float, float] | None, n: int, unit: str) -> str:

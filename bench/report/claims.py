@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.claims.claim import FAMILIES
-from bench.claims.document import measured_text
+from bench.claims.document import apart_text, measured_text
 from bench.report.columns import pack
 from bench.report.data import Report
 
@@ -33,7 +33,11 @@ def families(report: Report, figures: Mapping[str, str]) -> list[dict[str, Any]]
     names = [*(name for name in FAMILIES if name in present), *sorted(present - set(FAMILIES))]
     result = []
     for name in names:
-        rows = [{**entry, "measured_text": _measured(entry)} for entry in entries if entry["family"] == name]
+        rows = [
+            {**entry, "measured_text": _measured(entry), "apart": apart_text(entry)}
+            for entry in entries
+            if entry["family"] == name
+        ]
         result.append(
             {
                 "name": name,

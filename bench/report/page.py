@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bench.claims.document import counted_verdicts
 from bench.exchange.citation import Citation
 from bench.leaderboard.text import ACROSS, SENSITIVITY, caption, number, space_lines
 from bench.plotting.palette import looks
@@ -81,7 +81,9 @@ def build_page(report: Report) -> str:
         decimated=thinned,
         has_sensitivity=bool(report.sensitivity),
         spaces=space_lines(report.plan, report.document),
-        verdicts=Counter(entry["verdict"] for entry in report.claims["claims"]) if report.claims else {},
+        verdicts=counted_verdicts(report.claims) if report.claims else {},
+        all_verdicts=sorted({entry["verdict"] for entry in report.claims["claims"]}) if report.claims else [],
+        claim_counts=report.claims.get("counts") if report.claims else None,
         families=families(report, figures),
         figures_left_out=left_out,
         digits=DIGITS,

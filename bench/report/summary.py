@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
+from bench.claims.document import counted_verdicts
 from bench.leaderboard.text import caption, notes, number
 from bench.report.board import boards
 from bench.report.data import Report
@@ -36,8 +35,7 @@ def build_summary(report: Report) -> str:
         )
         lines += [f"Across problems, normalised score: {'; '.join(scores)}.", ""]
     if report.claims:
-        counts = Counter(entry["verdict"] for entry in report.claims["claims"])
-        verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counts.most_common())
+        verdicts = ", ".join(f"{n} {verdict}" for verdict, n in counted_verdicts(report.claims).items())
         lines += [f"Claims (level {report.claims['level']}): {verdicts}.", ""]
     totals = {name: sum(getattr(one, name) for one in report.coverage) for name in ("diverged", "failed", "missing")}
     lines += [f"{totals['diverged']} diverged, {totals['failed']} failed, {totals['missing']} missing.", ""]
