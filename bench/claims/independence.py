@@ -36,39 +36,32 @@ def shared(used: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
     return {part: [name for identity, name in own.items() if owners[identity] > 1] for part, own in used.items()}
 
 
-def repeats(parts: Sequence[Owned], used: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def repeats(parts: Sequence[Owned]) -> dict[str, str]:
     """Id of a part -> the first part that has the same numbers already.
 
-    Numbers are the same if the same experiments give the same estimate, or if other experiments give the same estimate
-    with an interval (runs of one seed share their random numbers): a share of all or of none is no such coincidence.
+    Numbers are the same if value, sample size and interval are: of the same columns, or of other experiments whose runs
+    share their random numbers. A share of all or of none is no such coincidence, and repeats nothing.
     """
     first: dict[object, str] = {}
     found = {}
     for _, part in parts:
-        numbers = _numbers(part.estimate)
-        if numbers is None:
+        if part.estimate is None or _degenerate(part.estimate):
             continue
-        keys: list[object] = [(frozenset(used[part.id]), numbers)] if used.get(part.id) else []
-        if not _degenerate(part.estimate):
-            keys.append(numbers)
-        earlier = next((first[key] for key in keys if key in first), None)
-        if earlier is not None:
-            found[part.id] = earlier
-        for key in keys:
-            first.setdefault(key, part.id)
+        numbers = _numbers(part.estimate)
+        if numbers in first:
+            found[part.id] = first[numbers]
+        first.setdefault(numbers, part.id)
     return found
 
 
-def _numbers(estimate: Estimate | Cases | None) -> object:
-    if estimate is None:
-        return None
+def _numbers(estimate: Estimate | Cases) -> object:
     if isinstance(estimate, Cases):
         return tuple((name, _numbers(estimate[name])) for name in estimate)
     return float(estimate.value), estimate.n, estimate.interval()
 
 
-def _degenerate(estimate: Estimate | Cases | None) -> bool:
-    """Whether an equal number is no coincidence: nothing varied."""
+def _degenerate(estimate: Estimate | Cases) -> bool:
+    """Whether nothing varied, so that equal numbers say nothing."""
     if isinstance(estimate, Cases):
         return all(_degenerate(estimate[name]) for name in estimate)
     low, high = estimate.interval()

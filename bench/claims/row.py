@@ -42,7 +42,7 @@ def rows(
     judgements = judge([part.evidence() for _, part in owners])
     known = expectations()
     used = identities(owners, experiments or {})
-    sharing, repeated = shared(used), repeats(owners, used)
+    sharing, repeated = shared(used), repeats(owners)
     return [
         Row(
             claim,

@@ -59,6 +59,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {  # name -> what differs from the trap
     "silent": {"model.gain": 0, **HALF},
 }
 EVERYWHERE = ("plain", "trap", "tiny")  # arms that run under all optimizers, the others under SHB
+CONTROLS = ("maximum", "silent")  # arms of fewer seeds, the first ones
 STATIONARITY = ("trap", "silent")  # arms at whose ends the gradient of U is measured
 CURVES = ("trap", "plain", "tiny", "half")  # arms whose training loss is drawn
 
@@ -135,8 +136,9 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         observe = {"held_out": {}} | ({} if arm == "plain" else {"adapter": {}})
         if arm in STATIONARITY:
             observe["adapter"] = {"rows": protocol["rows"]}
+        seeds = protocol["control_seeds" if arm in CONTROLS else "seeds"]
         for optimizer in OPTIMIZERS if arm in EVERYWHERE else ("shb",):
-            planned[f"{name} {arm} {optimizer}"] = run(arm, optimizer, protocol["seeds"], observe)
+            planned[f"{name} {arm} {optimizer}"] = run(arm, optimizer, seeds, observe)
     for arm in CURVES:
         at = curve_steps(protocol)
         planned[f"{name} curve {arm}"] = run(arm, "shb", protocol["curve_seeds"], {"objective": {"at": at}})
@@ -149,8 +151,9 @@ def curve_steps(protocol: Protocol) -> list[int]:
 
 
 def equal(one: Columns, other: Columns) -> np.ndarray:
-    """Seeds whose training loss and accuracies are the same to the last bit: bool [n]."""
-    return _all(one[name] == other[name] for name in ("objective", "accuracy", "test_accuracy"))
+    """Of the seeds of `one`, those whose training loss and accuracies are the same to the last bit: bool [n]."""
+    names = ("objective", "accuracy", "test_accuracy")
+    return _all(one[name] == other[name][: len(one[name])] for name in names)
 
 
 def _all(columns: Iterable[np.ndarray]) -> np.ndarray:
@@ -178,7 +181,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return tuple(f"{name} {arm} {optimizer}" for optimizer in OPTIMIZERS)
 
     def gain(one: Columns, other: Columns) -> PairedMean:
-        return PairedMean(one["test_accuracy"], other["test_accuracy"])
+        return PairedMean(one["test_accuracy"], other["test_accuracy"][: len(one["test_accuracy"])])
 
     def artificial(columns: Columns) -> np.ndarray:
         return columns["stationarity"] > ARTIFICIAL

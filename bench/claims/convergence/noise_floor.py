@@ -152,6 +152,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             tuple(Control(f"{what}, {case(key)}", share(key, one)) for one, what in silent.items() for key in runs),
             (Alternative("L3 without 1 / (1 - beta), for SHB", raw),),
             out_of_scope=scope,
+            of=tuple(f"{name} {optimizer}" for name, optimizer in runs),
             note=f"falls by {falls}",
         ),
         Part(
@@ -161,6 +162,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             Cases({shown(name): difference(name, "cut") for name in names}),
             tuple(Control(f"SHB without the cut, {shown(name)}", difference(name, "uncut")) for name in names),
             out_of_scope=scope,
+            of=tuple(f"{name} {optimizer}" for name, optimizer in runs),
             note="exact second moments predict a smaller share for SHB, whose velocity is kept at the cut",
         ),
     ]
@@ -181,6 +183,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         Cases({case(key): to_linear(key, "cut") for key in known}),
         tuple(Control(f"no cut, {case(key)}", to_linear(key, "uncut")) for key in known),
         out_of_scope=scope,
+        of=tuple(f"{name} {optimizer}" for name, optimizer in known),
         note=f"predicted shares: {exact}",
     )
     return [*parts, last_part]

@@ -56,6 +56,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always(),
             Proportion(zero, total),
             (Control("ReLU'(0) = 1/2", Proportion(half, total)),),
+            of=tuple(f"{p} zero" for p in PROBLEMS),
         ),
         Part(
             "From a random start Adam is not trapped.",
@@ -63,6 +64,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(),
             Proportion(random, total),
             (Control(start, Proportion(zero, total)),),
+            of=tuple(f"{p} random" for p in PROBLEMS),
         ),
         Part(
             "From a random start, under symmetric noise, Adam ends near the Clarke point.",
@@ -70,6 +72,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             never(what=f"farther than {protocol['near']:g}"),
             Proportion(far, total),
             (Control(start, Proportion(stuck, total)),),
+            of=tuple(f"{p} random" for p in PROBLEMS),
         ),
     ]
 

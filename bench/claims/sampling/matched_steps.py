@@ -87,6 +87,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 inside("ratio of the mean gaps 1 +- 0.1, beta = 0.9", Region(0.9, 1.1), "ratio"),
                 ratio_of_means(shb, sgd),
                 (Control("SHB with the step of SGD", ratio_of_means(unmatched, sgd)),),
+                of=(f"{name} sgd", f"{name} shb"),
             )
         )
     return [*rows, _early(protocol, gaps)]
@@ -112,6 +113,7 @@ def _early(protocol: Protocol, gaps: Mapping[str, np.ndarray]) -> Part:
         point(f"ratio of the mean gaps {target:.3g}", target, 0.1 * target, "ratio"),
         shb,
         (Control("SHB with the step of SGD", unmatched),),
+        of=("E1 sgd", "E1 shb"),
         alternatives=(
             Alternative(
                 "the asymptotic ratio 1", f"{'inside' if low <= 1 <= high else 'outside'} [{low:.3g}, {high:.3g}]"

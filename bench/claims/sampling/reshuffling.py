@@ -183,6 +183,9 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
     def floor(x: float, how: str) -> Mean:
         return ratio_of_means(gap(f"sgd {x:g} {how}").mean(1), np.full(protocol["seeds"], x / n / 4))
 
+    def of(optimizer: str, *hows: str) -> tuple[str, ...]:
+        return tuple(f"{optimizer} {x:g} {how}" for x in REACH[optimizer] for how in hows)
+
     shares = ", ".join(f"{law(protocol, x)[0] / iid_law(protocol, x):.3g} at {x:g}" for x in REACH["sgd"])
     means = ", ".join(f"{law(protocol, x).mean() / iid_law(protocol, x):.3g} at {x:g}" for x in REACH["sgd"])
     grows = ", ".join(f"{law(protocol, x, 'shb')[0] / law(protocol, x)[0]:.3g} at {x:g}" for x in REACH["shb"])
@@ -204,7 +207,8 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
             ),
             Cases({f"x = {x:g}": at_end(x, "reshuffle") for x in REACH["sgd"]}),
             (Control("i.i.d. samples, x = 1", at_end(1.0, "iid")),),
-            (Alternative("x^2 / 12 instead of the exact moments", _leading(protocol, "end")),),
+            of=of("sgd", "reshuffle", "iid"),
+            alternatives=(Alternative("x^2 / 12 instead of the exact moments", _leading(protocol, "end")),),
         ),
         Part(
             "Averaged over an epoch it is a larger share.",
@@ -216,7 +220,8 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
             ),
             Cases({f"x = {x:g}": averaged(x) for x in REACH["sgd"]}),
             (Control(f"i.i.d. samples, SHB, x = {small:g}", iid_averaged(small)),),
-            (Alternative("x / 3 instead of the exact moments", _leading(protocol, "mean")),),
+            of=of("sgd", "reshuffle", "iid"),
+            alternatives=(Alternative("x / 3 instead of the exact moments", _leading(protocol, "mean")),),
         ),
         Part(
             "Momentum raises the gap at the ends of epochs for small a lambda n and lowers it for large.",
@@ -228,7 +233,8 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
             ),
             Cases({f"x = {x:g}": momentum(x, "reshuffle") for x in REACH["shb"]}),
             (Control(f"i.i.d. samples, x = {small:g}", momentum(small, "iid")),),
-            (
+            of=tuple(f"{o} {x:g} reshuffle" for o in ("shb", "sgd") for x in REACH["shb"]),
+            alternatives=(
                 Alternative("adds a m, the first version of this law", f"{rough:.3g} at {small:g}"),
                 Alternative(
                     "first order in a m at fixed x",
@@ -242,6 +248,7 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
             inside(f"mean gap over a sigma^2 / 4 within {100 * TOLERANCE:g} % of 1, i.i.d. samples", near, "ratio"),
             Cases({f"x = {x:g}": floor(x, "iid") for x in REACH["sgd"] if x <= 1}),
             tuple(Control(f"reshuffling, x = {x:g}", floor(x, "reshuffle")) for x in REACH["sgd"] if x <= 1),
+            of=tuple(f"sgd {x:g} iid" for x in REACH["sgd"] if x <= 1),
         ),
         Part(
             "One order in all epochs is biased: it leads to a cycle, whose epochs end away from the minimiser.",
@@ -256,7 +263,8 @@ def _closed_forms(protocol: Protocol, results: Results) -> list[Part]:
                 Control("reshuffling", Mean(results[f"sgd {CYCLE:g} reshuffle"]["w0"])),
                 Control("i.i.d. samples", Mean(results[f"sgd {CYCLE:g} iid"]["w0"])),
             ),
-            (Alternative("a n / sqrt 12, small x", f"{CYCLE / math.sqrt(12):.3g}"),),
+            of=("cyclic",),
+            alternatives=(Alternative("a n / sqrt 12, small x", f"{CYCLE / math.sqrt(12):.3g}"),),
         ),
     ]
 
@@ -304,6 +312,7 @@ def _networks(protocol: Protocol, results: Results) -> Part:
         Cases({case(*key): ratio(*key, "reshuffle") for key in runs}),
         tuple(Control(f"other i.i.d. samples instead, {case(*key)}", ratio(*key, "iid again")) for key in runs),
         out_of_scope=f"{lost} runs diverged" if lost else None,
+        of=tuple(f"{name} {optimizer}" for name, optimizer in runs),
         note=f"lower by: {shown}",
     )
 

@@ -18,6 +18,7 @@ SIZES = {
     "CL29": {"seeds": 10_000, "steps": 20},
     "CL47": {
         "seeds": 120,
+        "control_seeds": 40,
         "chunk": 120,
         "steps": 100,
         "curve_seeds": 2,

@@ -19,6 +19,7 @@ from tests.bench.claims.synthetic import run_tiny, verdicts_of
 N = 200
 SIZES = {
     "seeds": N,
+    "control_seeds": N,
     "chunk": 50,
     "steps": 600,
     "curve_seeds": 2,
@@ -28,7 +29,7 @@ SIZES = {
     "networks": {"net": ["model.hidden=[4]", "dataset=digits"]},
     "seconds": 1e-4,
 }
-TINY = SIZES | {"seeds": 3, "chunk": 3, "steps": 4, "curve_seeds": 3}
+TINY = SIZES | {"seeds": 3, "control_seeds": 2, "chunk": 3, "steps": 4, "curve_seeds": 3}
 SUPPORTED = dict.fromkeys("abcde", "SUPPORTED")
 
 
