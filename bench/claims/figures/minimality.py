@@ -87,4 +87,6 @@ def _leaving(panel: Axes, protocol: Protocol, results: Results) -> None:
     panel.set(
         xscale="log", xlabel="effective step a", ylabel="mean clock to |y| > 0.2", title="E16: leaving the saddle"
     )
+    panel.set_xticks(steps, [f"{a:g}" for a in steps])
+    panel.minorticks_off()
     panel.legend(fontsize=8)

@@ -57,8 +57,16 @@ def _heat(axis: Axes, protocol: Protocol, results: Results, name: str) -> None:
     share = step_control.by_cell(step_control.success(protocol, results, name))
     image = axis.imshow(share, vmin=0, vmax=1, cmap="cividis", aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(share):
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color="wk"[int(value > 0.4)])
-    axis.set_xticks(range(share.shape[1]), [f"{lr:g}" for lr in one["levels"]["lr"]], fontsize=9)
+        axis.text(
+            column,
+            row,
+            f"{value:.2f}".lstrip("0") or "0",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="wk"[int(value > 0.4)],
+        )
+    axis.set_xticks(range(share.shape[1]), [f"{lr:g}" for lr in one["levels"]["lr"]], fontsize=7)
     axis.set_yticks(range(share.shape[0]), [f"{std:g}" for std in one["levels"]["init"]])
     axis.set(xlabel="step size a in α = a / (k + 11)^q", ylabel="sd of the initial parameters")
     axis.set_title(f"{one['title']} (CL43)", fontsize=11)

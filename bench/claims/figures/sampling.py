@@ -79,10 +79,10 @@ def _stationarity(axis: Axes, protocol: Protocol, results: Results) -> None:
             axis.plot(m[:, column], np.full(len(m), row), marker, color=colour, alpha=0.6, label=label)
     axis.axvline(results["E6 artificial"]["stationarity"][0], color=COLOURS["artificial"], linestyle="--")
     axis.axvline(networks_converge.ARTIFICIAL, color=COLOURS["theory"], linestyle=":")
-    axis.set(xscale="log", xlabel="m_eps (dashed: E6 at 0; dotted: alert)")
+    axis.set(xscale="log", xlabel="m_eps (dashed: E6 at 0; dotted: 0.1)")
     axis.set_yticks(range(len(runs)), [label for _, label in runs], fontsize=8)
     axis.invert_yaxis()
-    axis.set_title("Distance to Clarke critical (CL41)")
+    axis.set_title("Distance to Clarke critical (CL41)", fontsize=11)
     axis.set_xlim(3e-4, 1.5)
     axis.legend(fontsize=8, loc="upper left")
 
@@ -147,7 +147,7 @@ def _reshuffling(axis: Axes, protocol: Protocol, results: Results) -> None:
         axis.plot(places, shown(law), ":", color=COLOURS["theory"], linewidth=2, label=label)
     axis.axhline(1.0, color=COLOURS["theory"], linestyle="--", label="L3")
     axis.set(xlim=(0, 1), ylim=(0, 1.5), xlabel="place in the epoch (1: its end)", ylabel="F − F*, in units of L3")
-    axis.set_title("Reshuffling within an epoch (CL50)")
+    axis.set_title("Reshuffling within an epoch (CL50)", fontsize=11)
     axis.legend(fontsize=8, loc="upper center", ncols=2)
 
 
