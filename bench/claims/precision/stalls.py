@@ -1,4 +1,4 @@
-"""CL58: weights of 16 bits stall at a step that float32 trains with, and no initialisation avoids it.
+"""CL58: weights of 16 bits stall at a step that float32 trains with, from nearly every start.
 
 An update is lost where it is less than half a distance between neighbouring numbers (`rounding_stall`, theory.md
 section 6). A network whose parameters stay is at rest at a point where its gradient is not small: what the trap of
