@@ -6,6 +6,7 @@ NOT_SUPPORTED = {  # part -> verdict in the right world: what the claim finds, o
     "CL48d": "INCONCLUSIVE",
     "CL49c": "INCONCLUSIVE",
     "CL53c": "REFUTED",
+    "CL58b": "INCONCLUSIVE",
 }
 SIZES = {
     "CL1": {"seeds": 200, "steps": 12},
