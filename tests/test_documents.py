@@ -143,11 +143,11 @@ def test_the_readme_shows_the_reference_claims():
     shown, reference = claims_of(ROOT / "README.md"), claims_of(REFERENCE / "claims" / "claims.md")
     assert len(shown) == 10
     assert shown == {part: reference[part] for part in shown}
-    entries = json.loads((REFERENCE / "claims" / "claims.json").read_text())["claims"]
+    document = json.loads((REFERENCE / "claims" / "claims.json").read_text())
+    entries, counts = document["claims"], document["counts"]
     text = (ROOT / "README.md").read_text()
-    assert f"Of the {len(entries)} parts" in text
-    for verdict in ("SUPPORTED", "REFUTED", "INCONCLUSIVE", "OUT-OF-SCOPE"):
-        count = sum(entry["verdict"] == verdict for entry in entries)
+    assert f"Of the {len(entries)} parts" in text and f"{counts['experiments']} different experiments" in text
+    for verdict, count in counts["verdicts"].items():
         assert f"{count} {verdict}" in text or f"{count} are {verdict}" in text, (verdict, count)
     assert all(entry["expected"] and entry["control_fired"] for entry in entries if entry["verdict"] != "OUT-OF-SCOPE")
     assert set(reference) == {entry["id"] for entry in entries}

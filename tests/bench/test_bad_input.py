@@ -160,7 +160,7 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("momentum_schedule=second_order optimizer=sgd", "momentum_schedule=second_order", "constant"),
     ("momentum_schedule=second_order momentum_schedule.r=0", "momentum_schedule.r=0", "a number > 0"),
     ("problem=e1 init=kaiming", "init=kaiming", "one of normal, uniform, point, zeros for problem=e1"),
-    ("init=uniform", "init=uniform", "one of auto, kaiming"),
+    ("init=uniform", "init=uniform", "one of auto, identity, kaiming"),
     ("problem=e1 init=uniform init.low=3", "init.low=3.0", "a number < init.high=1.0"),
     ("problem=e1 init=uniform init.low=null", "init.low=None", "a finite number"),
     ("problem=e1 init=uniform init.high=[1,2]", "init.high=[1.0, 2.0]", "one number"),

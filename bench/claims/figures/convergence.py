@@ -18,11 +18,8 @@ from bench.statistics.estimates import Mean
 
 
 def figure(protocols: Mapping[str, Protocol], results: Mapping[str, Results]) -> Figure | None:
-    """One panel for each of CL4, CL6, CL7, CL8 and CL51 that was run; None without them."""
-    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL51": _floor}
-    shown = [claim for claim in panels if claim in results]
-    """One panel for each of CL4, CL6, CL7, CL8 and CL53 that was run; None without them."""
-    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL53": _rotation}
+    """One panel for each of CL4, CL6, CL7, CL8, CL51 and CL53 that was run; None without them."""
+    panels = {"CL4": _oscillation, "CL6": _gap, "CL7": _law, "CL8": _minima, "CL51": _floor, "CL53": _rotation}
     shown = [claim for claim in panels if results.get(claim)]
     if not shown:
         return None

@@ -90,7 +90,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
 def _branches(protocol: Protocol, name: str, network: tuple[str, ...], optimizer: str) -> Experiment:
     updates, horizon = protocol["updates"], protocol["horizon"]
-    steps = horizon * updates + protocol["around"][-1]
+    steps = horizon * updates + protocol["around"]
     length = (protocol["epochs_before"] + 3 * horizon) * updates
     return branches(
         {"problem": "learning", "dtype": "float32", "loss": "squared", **rule(optimizer, protocol["step"])},
@@ -101,13 +101,18 @@ def _branches(protocol: Protocol, name: str, network: tuple[str, ...], optimizer
             "reshuffle": [Phase(steps, {"sampling": "reshuffle"})],
             "iid again": [Phase(steps, other_samples=True)],
         },
-        at=[end + one for end in ends(protocol) for one in protocol["around"]],
+        at=[end + one for end in ends(protocol) for one in around(protocol)],
         noise={"spectrum": True},
         seeds=protocol["network_seeds"],
         chunk=protocol["chunk"],
         device=protocol.device,
         seconds=protocol["network_seeds"] * (length * protocol["seconds"] + 0.05),
     )
+
+
+def around(protocol: Protocol) -> list[int]:
+    """Five updates around the end of an epoch, over which the loss under i.i.d. samples is averaged."""
+    return [protocol["around"] * part // 2 for part in (-2, -1, 0, 1, 2)]
 
 
 def ends(protocol: Protocol) -> list[int]:
@@ -144,12 +149,12 @@ def removed(protocol: Protocol, name: str, columns: Columns, optimizer: str) -> 
 
 def lower(protocol: Protocol, columns: Columns, branch: str) -> np.ndarray:
     """Loss of the i.i.d. branch, mean of updates around the `ends`, above that of another one at them: [n, epochs]."""
-    around = protocol["around"]
+    places = around(protocol)
 
     def split(name: str) -> np.ndarray:
-        return columns[name].reshape(len(columns[name]), -1, len(around))
+        return columns[name].reshape(len(columns[name]), -1, len(places))
 
-    other = split(branch)[:, :, around.index(0)] if branch == "reshuffle" else split(branch).mean(2)
+    other = split(branch)[:, :, places.index(0)] if branch == "reshuffle" else split(branch).mean(2)
     return split("iid").mean(2) - other
 
 

@@ -82,7 +82,7 @@ def pareto(words: np.ndarray, index: float) -> np.ndarray:
     """Symmetrised Pareto numbers of tail index `index` > 0, |s| >= 1, from uint64 words of any shape.
 
     >>> pareto(np.array([0, 2**62, 2**63], np.uint64), 2.0).round(3).tolist()
-    [-1.0, -1.414, 94906265.624]
+    [-1.0, -1.414, 67108864.0]
     """
     v = 2 * uniform(words) - 1  # never 0: the middles of an even number of cells
     return np.sign(v) * np.abs(v) ** (-1 / index)

@@ -116,7 +116,7 @@ REFUSED = [  # group, fields of an entry, field of the error, part of what is al
     (VelocityConfig, {"name": "normal"}, "velocity.std", "a number > 0 (velocity=zero for 0)"),
     (VelocityConfig, {"name": "normal", "std": [1]}, "velocity.std", "a finite number"),
     (VelocityConfig, {"name": "zero", "std": 1}, "velocity.std", "0 for velocity=zero"),
-    (ProblemConfig, {"name": "e13"}, "problem", "(did you mean e3?)"),
+    (ProblemConfig, {"name": "e33"}, "problem", "(did you mean e3?)"),
     (ProblemConfig, {"name": "learning", "b": 1}, "problem.b", "nothing"),
     (ProblemConfig, {"name": "e3", "b": "x"}, "problem.b", "a finite number"),
     (ProblemConfig, {"name": "e3", "b": [1]}, "problem.b", "a finite number"),

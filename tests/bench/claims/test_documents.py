@@ -36,7 +36,7 @@ def rows():
 
 def test_every_claim_has_one_entry_with_its_statement_and_file():
     table = rows()
-    assert list(table) == list(CLAIMS)
+    assert set(table) == set(CLAIMS)
     for claim in CLAIMS.values():
         statement, source, prediction, controls, evidence, sizes, parts = table[claim.id]
         assert statement.replace("\\|", "|") == claim.title
@@ -60,12 +60,17 @@ def test_a_page_without_its_marks_is_refused():
 
 
 def test_the_parts_of_every_claim_are_those_of_the_expectation_file():
+    """Those of the reference at level quick; level full may have more."""
+    known = expectations()
+    reference = {entry["id"] for entry in read_claims(overview.REPORT)["claims"]}
     for claim, cells in rows().items():
         # the entry without a letter stands for the whole claim where that is out of scope
-        letters = sorted(part.removeprefix(claim) for part in expectations() if re.fullmatch(rf"{claim}[a-z]", part))
+        letters = sorted(part.removeprefix(claim) for part in known if re.fullmatch(rf"{claim}[a-z]", part))
         assert letters == [chr(97 + i) for i in range(len(letters))]
-        assert letters or claim in expectations()
-        span = f"{letters[0]}-{letters[-1]}" if len(letters) > 1 else "".join(letters)
+        assert letters or claim in known
+        shown = [letter for letter in letters if f"{claim}{letter}" in reference]
+        assert shown == letters[: len(shown)]
+        span = f"{shown[0]}-{shown[-1]}" if len(shown) > 1 else "".join(shown)
         assert cells[-1] == claim + span
 
 
@@ -97,7 +102,7 @@ def test_the_theory_has_the_sections_and_labels_that_the_code_refers_to():
     content = text("theory.md")
     sections = re.findall(r"^#+ ((?:\d)(?:\.\d)?) ", content, re.M)
     assert sections == [
-        *("0", "1", "2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "3", "4"),
+        *("0", "1", "2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "3", "4"),
         *("5", "5.0", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8", "5.9", "6"),
         *("0", "1", "2", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "3", "4"),
         *("5", "5.0", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8", "6"),

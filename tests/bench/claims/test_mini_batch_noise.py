@@ -193,7 +193,7 @@ SMALL = {
         "epochs_before": 1,
         "horizon": 3,
         "skipped": 1,
-        "around": [-9, 0, 9],
+        "around": 18,
         "seconds": 1e-5,
     },
     "CL51": {
