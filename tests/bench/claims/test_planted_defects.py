@@ -34,4 +34,4 @@ def test_a_planted_defect_is_seen(defect, world):
 
 
 def test_there_are_at_least_twelve():
-    assert len(DEFECTS) >= 12 and set(DEFECTS.values()) == set(SIZES)
+    assert len(DEFECTS) >= 12 and set(DEFECTS.values()) <= set(SIZES)
