@@ -1,8 +1,9 @@
 """Normalisation between a layer and its ReLU: none, of a sample (LayerNorm) or of a mini-batch (BatchNorm).
 
-LayerNorm   y = (x - mean) / sqrt(var + eps) weight + bias, mean and var (biased) of one sample, over its features
-            (Ba, Kiros and Hinton, arXiv 1607.06450)
-BatchNorm   shb/models/batch_norm.py
+    y = (x - mean) / sqrt(var + eps) weight + bias
+
+LayerNorm: mean and var (biased) of one sample, over its features (Ba, Kiros and Hinton, arXiv 1607.06450).
+BatchNorm: of one feature or channel, over the samples of a mini-batch (shb/models/batch_norm.py).
 """
 
 from __future__ import annotations
