@@ -64,7 +64,7 @@ def _branches(protocol: Protocol, name: str, network: tuple[str, ...], optimizer
     slower = {"optimizer.lr": lr(optimizer, step / CUT)}
     # a permutation of all samples in every update: no noise but that of rounding
     whole = {"batch_size": DATASETS[dataset_of(network)].train_size, "sampling": "reshuffle"}
-    seeds = protocol["full_seeds" if full else "seeds"]
+    seeds = protocol["full_seeds" if full else "seeds"][name]
     each = steps * protocol["seconds"][name]
     each += protocol["full_seconds"][name] * (settling + last) if full else 2 * last * protocol["seconds"][name] + 0.05
     return branches(

@@ -197,14 +197,14 @@ SMALL = {
         "seconds": 1e-5,
     },
     "CL51": {
-        "seeds": 4,
-        "full_seeds": 3,
         "batches": 20,
         "networks": {"net": DIABETES},
         "spectrum": ["net"],
         **{
             size: {"net": value}
             for size, value in (
+                ("seeds", 4),
+                ("full_seeds", 3),
                 ("step", 0.05),
                 ("steps", 100),
                 ("before", 14),

@@ -140,9 +140,21 @@ def stack_of(name, engine, seeds):
     return Stack(problem_of(name), OPTIMIZERS["shb"], members, Plan(STEPS, evaluate_at=(0, 2, STEPS)), engine=engine)
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
-@pytest.mark.parametrize("name", MODELS)
-def test_a_member_is_what_torch_alone_makes_of_it(name, engine, monkeypatch):
+@pytest.fixture(
+    scope="module",  # so that the tests of a model follow each other, and share what is traced
+    params=[
+        pytest.param((name, engine), marks=marks, id=f"{name}-{engine}")
+        for name in MODELS
+        for engine, marks in (("eager", ()), ("compiled", can_compile))
+    ],
+)
+def trained(request):
+    """Name and engine."""
+    return request.param
+
+
+def test_a_member_is_what_torch_alone_makes_of_it(trained, monkeypatch):
+    name, engine = trained
     for trajectory in seven(name, engine)[:2]:
         monkeypatch.setattr(F, "dropout", Masks(trajectory.member.seed))
         check_against_torch(trajectory, problem_of(name), *MODELS[name], STEPS)
@@ -152,11 +164,8 @@ def same(a, b):
     return same_bits(a, b) and all(torch.equal(a.buffers[n], b.buffers[n]) for n in a.buffers)
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "attention" else name for name in MODELS]
-)
-def test_the_bits_of_a_member_are_its_own(name, engine, tmp_path):
+def test_the_bits_of_a_member_are_its_own(trained, tmp_path):
+    name, engine = trained
     expected = seven(name, engine)
     assert same(stack_of(name, engine, [3]).run()[0], expected[3])
     path = tmp_path / "stack.safetensors"

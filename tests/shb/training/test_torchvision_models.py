@@ -65,6 +65,7 @@ def test_networks_of_the_parts_of_torchvision(model, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["eager", pytest.param("compiled", marks=can_compile)])
 @pytest.mark.parametrize("model", [resnet18, mobilenet_v3_small])
 def test_networks_of_torchvision(model, engine, monkeypatch):
