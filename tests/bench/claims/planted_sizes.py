@@ -21,7 +21,6 @@ REACHED = {  # defect -> patterns of the experiments that are enough to see it; 
     "spiral_without_its_sine": ("SGD", "SHB"),
     "gradient_sold_as_clarke_subgradient": ("SGD", "SHB"),
     "saddle_without_negative_curvature": ("* random",),
-    "velocity_of_rounded_weights": ("digits shb",),
 }
 SIZES = {
     "CL1": {"seeds": 200, "steps": 12},
