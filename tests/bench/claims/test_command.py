@@ -1,7 +1,6 @@
 """`python -m bench.claims`: selection, exit codes, files, bad input, absent data, failures, resuming."""
 
 import json
-import re
 
 import pytest
 
@@ -174,15 +173,10 @@ def test_every_experiment_of_every_level_can_be_composed(claim, level, monkeypat
     sizes = compose_as(ClaimsConfig, [f"claim={claim}"]).claim.sizes
     experiments = CLAIMS[claim].experiments(command.Protocol(level, sizes[level]))
     assert experiments
-    composed = set()  # settings that differ in numbers only are composed once
     for one in experiments.values():
         assert one.blocks() and len(one.ensemble_id(*one.blocks()[0])) == 16
         overrides = one.settings.get("overrides", ())
-        words = re.sub(r"[0-9.e-]+(?=,|$)", "", ",".join(overrides))
-        if words in composed or any(f"dataset={name}" in overrides for name in ("mnist", "fashion_mnist", "cifar10")):
-            continue
-        composed.add(words)
-        if overrides:
+        if overrides and not any(o in ("dataset=mnist", "dataset=fashion_mnist", "dataset=cifar10") for o in overrides):
             cell_of(tuple(overrides), "cpu")
 
 
