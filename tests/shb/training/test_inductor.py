@@ -39,6 +39,7 @@ def run(problem, optimizer, members, engine="compiled", width=None):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("make", "optimizer", "lr"), CASES, ids=["mlp adam", "cnn shb"])
 def test_members_do_not_see_their_stack_and_have_the_numbers_of_eager_ones(make, optimizer, lr):
     problem, rule = make(), OPTIMIZERS[optimizer]
