@@ -11,11 +11,12 @@ In floating point b does have an effect without ties, because the published form
 the maximum by about abs(b) eps relative to it, and so does the gradient. y is not finite where b x overflows
 (b = 1e3 in fp16: from abs(x) = 66 on). b = 0 is `F.max_pool2d` itself, bit for bit.
 
-Two other forms of the same function tell that rounding from the Jacobian at ties:
+Three other forms tell that rounding from the Jacobian at ties:
 
     published    b m + (1 - b) p     value and gradient round
     difference   p + b (m - p)       the value is exactly the maximum; the gradient rounds as before
     ties         the form difference in windows with a tie, p elsewhere: b acts at ties only, nothing rounds
+    rounding     p in windows with a tie, the form published elsewhere: b rounds only, the Jacobian at ties is that of p
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 
 from shb.errors import ConfigurationError, choose
 
-FORMS = ("published", "difference", "ties")
+FORMS = ("published", "difference", "ties", "rounding")
 
 
 def check_beta(beta: float) -> float:
@@ -59,7 +60,8 @@ def beta_max_pool2d(x: Tensor, kernel: int, beta: float = 0.0, form: str = "publ
         x: [n, channels, height, width].
         kernel: window and stride, >= 1; rows and columns that fill no window are dropped.
         beta: b; 0 is `torch.nn.functional.max_pool2d` itself, bit for bit.
-        form: "published", "difference" or "ties": how it rounds where there is no tie (`shb.nonsmooth.max_pool`).
+        form: "published", "difference", "ties" or "rounding": where b acts, at ties or by rounding
+            (`shb.nonsmooth.max_pool`).
 
     Returns:
         [n, channels, height // kernel, width // kernel].
@@ -76,13 +78,12 @@ def beta_max_pool2d(x: Tensor, kernel: int, beta: float = 0.0, form: str = "publ
     if beta == 0.0:
         return first
     even = even_max_pool2d(x, kernel)
-    if choose("model.pool_form", form, FORMS) == "published":
-        return beta * even + (1 - beta) * first
-    either = first + beta * (even - first)
-    if form == "difference":
+    published = choose("model.pool_form", form, FORMS) in ("published", "rounding")
+    either = beta * even + (1 - beta) * first if published else first + beta * (even - first)
+    if form in ("published", "difference"):
         return either
     tie = (_windows(x, kernel) == first[..., :, None, :, None]).sum(dim=(-3, -1)) > 1
-    return torch.where(tie, either, first)
+    return torch.where(tie, first, either) if form == "rounding" else torch.where(tie, either, first)
 
 
 class BetaMaxPool2d(nn.Module):

@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 import bench.claims.convergence.rotation  # noqa: F401  registers its observer
-from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
+from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import Prediction, inside
 from bench.claims.sampling.networks import networks, out_of_scope
@@ -204,6 +204,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             _band("mean |w|^2 / predicted"),
             cases(white, high),
             controls(white, high, FREE),
+            status=Status.SUPERSEDED,
             of=_of(high),
         ),
         Part(

@@ -110,7 +110,7 @@ def _training(ax: Axes, results: Results) -> None:
 def _pooling(ax: Axes, results: Results) -> None:
     """Test accuracy against the Jacobian parameter of max-pooling, by format and form."""
     colours = {"float32": "shb", "float16": "clarke", "bfloat16": "sgd"}
-    styles = {"published": ("o", "-"), "difference": ("s", "--"), "ties": ("^", ":")}
+    styles = {"published": ("o", "-"), "difference": ("s", "--"), "ties": ("^", ":"), "rounding": ("v", "-.")}
     for dtype, colour in colours.items():
         base = results.get(f"{dtype}_0_published")
         for form, (marker, line) in styles.items():
@@ -143,6 +143,7 @@ def _zeros(ax: Axes, results: Results) -> None:
         "bias last": (network, "last", "last"),
         "sum in 2, bias last": (network, "split_2", "last"),
         "sum in 4, bias last": (network, "split_4", "last"),
+        "even, odd columns, bias last": (network, "permuted", "last"),
         "the same, coarse biases": (network, "coarse", "last"),
         "bias inside the sum": (network, "exact", "last"),
         "bias in the middle (layer 1)": (first, "middle", "last"),

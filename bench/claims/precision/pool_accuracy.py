@@ -21,7 +21,7 @@ def pooled(dtype: str, beta: float, form: str, seeds: int, steps: int, device: s
     data = {"dataset": "digits", "batch_size": 32}
     rule = {"optimizer": "shb", "optimizer.lr": 0.02, "optimizer.momentum": 0.9, "steps": steps, "dtype": dtype}
     settings = {"overrides": overrides_of(network, data, rule), "form": form, "device": device}
-    return Experiment("pool_form", settings, seeds, chunk=10, seconds=0.3 * seeds)
+    return Experiment("pool_form", settings, seeds, chunk=10, seconds=0.002 * steps * seeds)
 
 
 @measure("pool_form")

@@ -2,32 +2,41 @@
 
 Over the real numbers b acts at ties only. In floating point the published form b m + (1 - b) p also rounds value and
 gradient, by about b eps (1 in float16 at b = 1e3, 0.1 in float32 at b = 1e6). Two controls of the function separate
-the causes (shb.nonsmooth.max_pool): "difference" has the exact value, "ties" rounds nothing and keeps the Jacobian at
-ties. If rounding alone made training collapse, the form "ties" would not collapse.
+the causes (shb.nonsmooth.max_pool): "ties" rounds nothing and keeps the Jacobian at ties, "rounding" rounds and keeps
+that of ordinary max-pooling. So the two causes form a 2 x 2 table: neither (b = 0), each alone, both (published).
+First version: rounding alone, so that "ties" loses nothing (e, f, superseded).
 Ties that matter have positive values (at 0 the ReLU before the pooling blocks them): rare in float32, frequent in
-bfloat16, whose 8 bits make neighbours equal.
+bfloat16, whose 8 bits make neighbours equal. In float32 a tie destroys a run now and then: 1 of 60 within 200 updates
+and 2 of 60 within 400, in a pilot on seeds from 10,000. Whether the rate of that is constant (doubling the updates
+doubles it) would need about 100 such runs, that is some 6,000 trained networks. The same pilot fixed what is predicted
+of the 2 x 2 table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.claims.claim import Claim, Control, Part, Protocol, Results
+import numpy as np
+
+from bench.claims.claim import Claim, Control, Part, Protocol, Results, Status
 from bench.claims.experiment import Experiment
 from bench.claims.precision.pool_accuracy import pooled
 from bench.claims.prediction import inside, tost
 from bench.claims.share import never
-from bench.statistics.estimates import PairedMean, Proportion
+from bench.statistics.cases import Cases
+from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
-COLLAPSED, FEW = 0.5, 0.05  # test accuracy of a collapsed run, share of runs that is none
+COLLAPSED, FEW = 0.5, 0.25  # test accuracy of a collapsed run, share of runs that is a minority
 MARGIN = 0.02  # 7 of the 360 test images
+ADDED = 0.1  # two causes add if together they cost their sum within this
 BETAS = {  # format -> form -> b
     "float32": {"published": (0, 100, 1e4, 1e6), "difference": (1e6,), "ties": (1e6,)},
-    "float16": {"published": (0, 1e3), "difference": (1e3,), "ties": (1e3,)},
-    "bfloat16": {"published": (0, 100, 1e3), "difference": (100,), "ties": (100, 1e3)},
+    "float16": {"published": (0, 1e3), "difference": (1e3,), "ties": (1e3,), "rounding": (1e3,)},
+    "bfloat16": {"published": (0, 100, 1e3), "difference": (100,), "ties": (100, 1e3), "rounding": (100, 1e3)},
 }
 MIXED = ("float32", 1e6, "ties")  # the arm of which some runs collapse and others lose nothing
+TABLE = tuple(("bfloat16", b, form) for b, form in ((0, "published"), *((100, f) for f in BETAS["bfloat16"])))
 ARMS = [(dtype, beta, form) for dtype, forms in BETAS.items() for form, betas in forms.items() for beta in betas]
 
 
@@ -42,6 +51,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         seeds, steps = protocol[f"seeds{suffix}"], protocol[f"steps{suffix}"]
         if (dtype, beta, form) == MIXED:
             seeds = protocol["seeds_ties"]
+        elif (dtype, beta, form) in TABLE:
+            seeds = protocol["seeds_table"]
         planned[name(dtype, beta, form)] = pooled(dtype, beta, form, seeds, steps, protocol.device)
     return planned
 
@@ -49,8 +60,20 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     accuracy = {arm: columns["test_accuracy"] for arm, columns in results.items()}
 
-    def drop(dtype: str, beta: float, form: str = "published") -> PairedMean:
-        return PairedMean(accuracy[name(dtype, 0, "published")], accuracy[name(dtype, beta, form)])
+    def losses(dtype: str, beta: float, form: str = "published") -> np.ndarray:
+        """Of test accuracy, seed by seed, against ordinary max-pooling: [n]."""
+        base, found = accuracy[name(dtype, 0, "published")], accuracy[name(dtype, beta, form)]
+        n = min(len(base), len(found))
+        return base[:n] - found[:n]
+
+    def drop(dtype: str, beta: float, form: str = "published") -> Mean:
+        return Mean(losses(dtype, beta, form))
+
+    def interaction(beta: float) -> Mean:
+        """Loss by both causes minus the sum of the losses by each, bfloat16."""
+        both, ties, rounding = (losses("bfloat16", beta, form) for form in ("published", "ties", "rounding"))
+        n = min(map(len, (both, ties, rounding)))
+        return Mean(both[:n] - ties[:n] - rounding[:n])
 
     def lost(dtype: str, beta: float, form: str) -> Proportion:
         """Share of collapsed runs: their mean is of a mixture, in which few runs lose all."""
@@ -67,6 +90,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     unharmed = tost(
         "loss of test accuracy within 2 points of ordinary max-pooling", Region(-MARGIN, MARGIN), "accuracy"
     )
+    costly = inside(f"loss of test accuracy at least {MARGIN:g}, by each", Region(MARGIN, 1.0), "accuracy")
     ordinary = Control("float32, b = 100", drop("float32", 100))
     others = "; ".join(shown("float32", beta) for beta in (0, 1e4, 1e6))
 
@@ -76,11 +100,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def harmless(title: str, dtype: str, beta: float, control: Control, note: str) -> Part:
         return Part(
             title,
-            "hypothesis (this project)",
+            "first version (this project)",
             unharmed,
             drop(dtype, beta, "ties"),
             (control,),
             note=note,
+            status=Status.SUPERSEDED,
             of=arms(dtype, beta, "ties"),
         )
 
@@ -119,7 +144,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             of=arms("float32", 1e4),
         ),
         Part(
-            "In float32 a Jacobian of size 1e6 at ties alone, without rounding, makes no run collapse.",
+            "In float32 a Jacobian of size 1e6 at ties alone, without rounding, destroys few runs.",
             "hypothesis (this project)",
             never(f"with a test accuracy below {COLLAPSED:g}", FEW),
             lost("float32", 1e6, "ties"),
@@ -128,18 +153,45 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             of=(name("float32", 1e6, "ties"),),
         ),
         harmless(
-            "In float16 the collapse at b = 1e3 is one of rounding: without it there is none.",
+            "In float16 the collapse at b = 1e3 is one of rounding: without it there is none (first version).",
             "float16",
             1e3,
             Control("float16, published form", drop("float16", 1e3)),
             forms("float16", 1e3),
         ),
         harmless(
-            "In bfloat16 the loss at b = 100 is one of rounding: without it there is none.",
+            "In bfloat16 the loss at b = 100 is one of rounding: without it there is none (first version).",
             "bfloat16",
             100,
             Control("bfloat16, published form", drop("bfloat16", 100)),
             forms("bfloat16", 100) + "; " + forms("bfloat16", 1e3),
+        ),
+        Part(
+            "In bfloat16 each of two causes alone costs accuracy at b = 100: rounding, and the Jacobian at ties.",
+            "hypothesis (this project)",
+            costly,
+            Cases({form: drop("bfloat16", 100, form) for form in ("rounding", "ties")}),
+            (ordinary,),
+            note=forms("bfloat16", 100),
+            of=tuple(name(*arm) for arm in TABLE if arm[2] != "difference"),
+        ),
+        Part(
+            "Together they cost about the sum of what each costs.",
+            "hypothesis (this project)",
+            tost(f"loss by both minus the sum of both losses within {ADDED:g}", Region(-ADDED, ADDED), "accuracy"),
+            interaction(100),
+            (Control("b = 1e3, where each alone destroys a run", interaction(1e3)),),
+            note=forms("bfloat16", 1e3),
+            of=tuple(name(*arm) for arm in TABLE if arm[2] != "difference"),
+        ),
+        Part(
+            "In float16 at b = 1e3 each alone costs accuracy, too.",
+            "hypothesis (this project)",
+            costly,
+            Cases({form: drop("float16", 1e3, form) for form in ("rounding", "ties")}),
+            (ordinary,),
+            note=forms("float16", 1e3),
+            of=tuple(name("float16", b, form) for b, form in ((0, "published"), (1e3, "ties"), (1e3, "rounding"))),
         ),
     ]
 

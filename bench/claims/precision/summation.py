@@ -11,13 +11,15 @@ The last addition decides, not the format alone (theory.md section 6):
     last      fl(fl(s) + b)                    the bias last: v = b
     middle    fl(fl(b + s_1) + fl(s_2))        the bias before the second half of the sum: v = s_2
     split_2   fl(fl(fl(s_1) + fl(s_2)) + b)    partial sums, the bias last; split_4 with four
+    permuted  split_2 over the even and the odd columns instead of the first and the second half
     coarse    split_4 with biases of COARSE bits less
     exact     fl(s + b)                        the bias inside the sum: one rounding, never 0
     native    what torch does on this machine, float32 only
 
-In split_k u lies on the lattice g of the smallest partial sum, which may be coarser than ulp(v). Then -v must lie on
-it: a bias whose last bits are as good as random does with probability ulp(v) / g, and then the rate is p g. The mean is
-that of `last`. A bias on a lattice of its own (coarse) does more often: p times the smaller of both spacings.
+In split_k and permuted u lies on the lattice g of the smallest partial sum, which may be coarser than ulp(v). Then -v
+must lie on it: a bias whose last bits are as good as random does with probability ulp(v) / g, and then the rate is
+p g. The mean is that of `last`. A bias on a lattice of its own (coarse) does more often: p times the smaller of both
+spacings.
 
 Inner sums are float64 (s = s_1 + .. + s_4 over quarters of the columns); activations go on as `last` makes them.
 """
@@ -42,7 +44,7 @@ from shb.streams import stream
 SINGLE, DOUBLE = 24, 53  # bits of float32 and float64
 EXPONENT = 0x7FF0000000000000  # of a float64
 COARSE = 4
-KERNELS = ("last", "middle", "split_2", "split_4", "coarse", "exact")
+KERNELS = ("last", "middle", "split_2", "split_4", "permuted", "coarse", "exact")
 LAWS = ("law_last", "law_middle")
 PIECES = 4
 WINDOW = 0.05  # half the width of the window of the density, in units of the largest bias
@@ -63,8 +65,8 @@ def ulp(x: Tensor, bits: int) -> Tensor:
     return binade * 2.0 ** (1 - bits)
 
 
-def last_summands(sums: list[Tensor], bias: Tensor, bits: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Kernel -> u and v, all but "exact", from the partial `sums` over quarters of the columns."""
+def last_summands(sums: list[Tensor], even: Tensor, bias: Tensor, bits: int) -> dict[str, tuple[Tensor, Tensor]]:
+    """Kernel -> u and v, all but "exact", from the `sums` over quarters of the columns and that over `even` ones."""
     half = [sums[0] + sums[1], sums[2] + sums[3]]
 
     def added(parts: list[Tensor]) -> Tensor:
@@ -79,6 +81,7 @@ def last_summands(sums: list[Tensor], bias: Tensor, bits: int) -> dict[str, tupl
         "middle": (rounded(half[0] + bias, bits), rounded(half[1], bits)),
         "split_2": (added(half), bias),
         "split_4": (quarters, bias),
+        "permuted": (added([even, half[0] + half[1] - even]), bias),
         "coarse": (quarters, rounded(bias, bits - COARSE)),
     }
 
@@ -92,7 +95,7 @@ def inputs(settings: Mapping[str, Any]) -> Tensor:
     return torch.cat([data.train.x, data.validation.x, data.test.x])[:count].flatten(1).double()
 
 
-@measure("summation_zeros")
+@measure("summation_zeros", version=2)
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """Columns [n, layers]: zeros_KERNEL, exact zeros of the pre-activations over all images; law_last, law_middle, what
     the law predicts, from the densities of this network: every |s + b| < h counts ulp(v) / (2 h).
@@ -106,11 +109,12 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
         for layer, (weight, bias) in enumerate(zip(weights, biases)):
             pieces = zip(x.tensor_split(PIECES, -1), weight.tensor_split(PIECES, -1))
             sums = [part @ w.mT for part, w in pieces]  # [n, rows, units]
+            even = x[..., ::2] @ weight[..., ::2].mT
             s = sums[0] + sums[1] + (sums[2] + sums[3])
             h = WINDOW / math.sqrt(weight.shape[-1])
             near = ((s + bias).abs() < h).nonzero(as_tuple=True)  # rounding moves no sum by as much as h
             b = bias.expand_as(s)[near]
-            ends = last_summands([part[near] for part in sums], b, bits)
+            ends = last_summands([part[near] for part in sums], even[near], b, bits)
             zero = {name: u == -v for name, (u, v) in ends.items()} | {"exact": rounded(s[near] + b, bits) == 0}
             for name, hits in zero.items():
                 found[f"zeros_{name}"][:, layer] += torch.bincount(near[0][hits], minlength=n).numpy()

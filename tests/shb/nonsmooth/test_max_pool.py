@@ -131,9 +131,10 @@ def test_even_shares_are_the_element_of_least_norm():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("size", [2, 3])
-def test_all_forms_have_the_same_value_and_gradient_where_nothing_rounds(size, form):
+def test_forms_have_the_same_value_and_gradient_where_nothing_rounds(size, form):
+    """But for "rounding", whose Jacobian at ties is that of ordinary max-pooling."""
     x, upstream = tied((2, 3, 7, 10)), torch.randn(2, 3, 7 // size, 10 // size, dtype=torch.float64)
-    expected_value, expected_gradient = reference(x, upstream, size, 8.0)
+    expected_value, expected_gradient = reference(x, upstream, size, 0.0 if form == "rounding" else 8.0)
     value, gradient = backpropagate(BetaMaxPool2d(size, 8.0, form), x, upstream)
     assert torch.equal(value, expected_value)
     torch.testing.assert_close(gradient, expected_gradient, rtol=0, atol=1e-14)
@@ -151,7 +152,8 @@ def test_forms_differ_in_what_rounds(dtype):
     for form in FORMS:
         found = backpropagate(BetaMaxPool2d(2, 100.1, form), x, upstream)
         exact[form] = [torch.equal(ours, theirs) for ours, theirs in zip(found, (value, gradient))]
-    assert exact == {"published": [False, False], "difference": [True, False], "ties": [True, True]}
+    rounds = {"published": [False, False], "difference": [True, False], "ties": [True, True]}
+    assert exact == rounds | {"rounding": [False, False]}
 
 
 def test_an_unknown_form_is_refused():

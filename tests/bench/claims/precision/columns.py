@@ -80,7 +80,8 @@ def pool_results(**accuracy):
     rng = np.random.default_rng(2)
     base = {pool_jacobian.name(*arm): 0.95 for arm in pool_jacobian.ARMS}
     base |= {"float16_1000_published": 0.2, "bfloat16_1000_published": 0.1, "bfloat16_100_published": 0.8}
-    base |= {"bfloat16_1000_ties": 0.1}
+    base |= {"bfloat16_1000_ties": 0.1, "bfloat16_1000_rounding": 0.1, "bfloat16_100_ties": 0.87}
+    base |= {"bfloat16_100_rounding": 0.87, "float16_1000_ties": 0.6, "float16_1000_rounding": 0.8}
     base |= {name.replace("__", "_"): value for name, value in accuracy.items()}
     n = 200
     return {k: {"test_accuracy": v + rng.normal(0, 0.003, n), "diverged": np.zeros(n)} for k, v in base.items()}

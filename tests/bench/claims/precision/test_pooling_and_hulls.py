@@ -15,18 +15,30 @@ from shb.nonsmooth import BetaMaxPool2d
 from shb.streams import stream
 from tests.bench.claims.precision.columns import init_results, pool_results, training_results, trap_columns, verdicts
 
+RIGHT = dict.fromkeys((f"CL36{letter}" for letter in "abcdghi"), "SUPPORTED") | {"CL36e": "REFUTED", "CL36f": "REFUTED"}
 
-def test_cl36_on_known_accuracies():
-    assert set(verdicts("CL36", {}, pool_results()).values()) == {"SUPPORTED"}
-    assert verdicts("CL36", {}, pool_results(float32_100_published=0.9))["CL36a"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(float32_100_published=0.5))["CL36b"] == "VOID"
-    assert verdicts("CL36", {}, pool_results(float32_10000_published=0.6))["CL36c"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(**{"float32_1e+06_ties": 0.4}))["CL36d"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(bfloat16_1000_ties=0.9))["CL36d"] == "VOID"
-    assert verdicts("CL36", {}, pool_results(float16_1000_ties=0.3))["CL36e"] == "REFUTED"
-    assert verdicts("CL36", {}, pool_results(bfloat16_1000_published=0.95))["CL36c"] == "VOID"
-    same = verdicts("CL36", {}, pool_results(bfloat16_100_published=0.95))
-    assert same["CL36a"] == same["CL36f"] == "VOID"
+
+@pytest.mark.parametrize(
+    ("accuracy", "others"),
+    [
+        ({}, {}),
+        ({"float32_100_published": 0.9}, {"a": "REFUTED", "g": "VOID", "i": "VOID"}),
+        ({"float32_100_published": 0.5}, {"a": "REFUTED", "b": "VOID", "g": "VOID", "i": "VOID"}),
+        ({"float32_10000_published": 0.6}, {"c": "REFUTED"}),
+        ({"float32_1e+06_ties": 0.4}, {"d": "REFUTED"}),
+        ({"bfloat16_1000_ties": 0.9}, {"d": "VOID", "h": "VOID"}),
+        ({"float16_1000_ties": 0.95}, {"e": "SUPPORTED", "i": "REFUTED"}),
+        ({"bfloat16_100_ties": 0.95}, {"f": "SUPPORTED", "g": "REFUTED"}),
+        ({"bfloat16_100_rounding": 0.945}, {"g": "REFUTED"}),
+        ({"bfloat16_100_published": 0.6}, {"h": "REFUTED"}),
+        ({"bfloat16_1000_published": 0.95}, {"c": "VOID"}),
+        ({"bfloat16_100_published": 0.95}, {"a": "VOID", "f": "VOID", "h": "REFUTED"}),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_cl36_on_known_accuracies(accuracy, others):
+    found = verdicts("CL36", {}, pool_results(**accuracy))
+    assert found == RIGHT | {f"CL36{letter}": verdict for letter, verdict in others.items()}
 
 
 def test_the_form_reaches_the_network_and_leaves_the_shared_problem_alone():

@@ -34,17 +34,19 @@ def test_a_sum_is_zero_on_an_interval_of_one_ulp_around_minus_the_last_summand()
     none = torch.zeros_like(s)
     for b, share in ((0.11, 1.0), (0.0815, 1.0), (0.125, 0.75)):
         bias = rounded(torch.tensor(b, dtype=torch.float64), bits)
-        u, v = last_summands([s, none, none, none], bias.expand_as(s), bits)["last"]
+        u, v = last_summands([s, none, none, none], s, bias.expand_as(s), bits)["last"]
         assert float((u == -v).double().mean()) * 0.2 == pytest.approx(share * float(ulp(bias, bits)), rel=2e-3)
 
 
 def test_the_kernels_end_with_the_summands_they_say():
     sums = [torch.tensor([x], dtype=torch.float64) for x in (1.0, 0.003, 0.25, -0.5)]
     bias = rounded(torch.tensor([0.003], dtype=torch.float64), 8)
-    ends = {name: (float(u), float(v)) for name, (u, v) in last_summands(sums, bias, 8).items()}
+    even = torch.tensor([0.753], dtype=torch.float64)
+    ends = {name: (float(u), float(v)) for name, (u, v) in last_summands(sums, even, bias, 8).items()}
     assert ends["last"] == (0.75 + 2.0**-8, float(bias))
     assert ends["middle"] == (1.0 + 2.0**-7, -0.25)
     assert ends["split_2"] == ends["split_4"] == (0.75, float(bias))  # 0.003 was lost beside 1
+    assert ends["permuted"] == (0.75 + 2.0**-8, float(bias))  # and is kept beside 0.75
 
 
 def test_a_pass_counts_the_zeros_of_the_format():
@@ -81,6 +83,7 @@ RIGHT = dict.fromkeys("abcdf", "SUPPORTED") | {"e": "REFUTED"}
         ({}, {}),
         ({"last": 1.5}, {"a": "REFUTED", "f": "REFUTED"}),
         ({"split_4": 1.5}, {"d": "REFUTED", "e": "SUPPORTED"}),
+        ({"permuted": 1.5}, {"d": "REFUTED"}),
         ({"coarse": 1.0}, {"a": "VOID", "d": "VOID", "f": "VOID"}),
         ({"exact": 1.0}, {"a": "VOID", "f": "VOID"}),
         ({"other": 1.0}, {"a": "VOID"}),
