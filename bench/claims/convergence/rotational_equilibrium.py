@@ -92,13 +92,11 @@ def _run(protocol: Protocol, name: str, network: tuple[str, ...], arm: str) -> E
     if arm == PLAIN:
         network = tuple(one for one in network if not one.startswith("model.norm="))
     return trajectories(
-        "problem=learning",
-        "dtype=float32",
+        {"problem": "learning", "dtype": "float32", "batch_size": protocol["batch_size"], "steps": steps},
         *network,
-        {"batch_size": protocol["batch_size"], "optimizer": "shb", "steps": steps},
-        {"optimizer.lr": f"{step_size(protocol, beta):.12g}", "optimizer.momentum": beta},
+        {"optimizer": "shb", "optimizer.lr": f"{step_size(protocol, beta):.12g}", "optimizer.momentum": beta},
         {"optimizer.weight_decay": f"{decay:.12g}"},
-        *(["optimizer.decoupled=true"] if arm == DECOUPLED else []),
+        {"optimizer.decoupled": True} if arm == DECOUPLED else {},
         seeds=seeds,
         chunk=seeds,
         observe={"rotation": {"blocks": blocks(network, arm == PLAIN), "start_at": steps // 2}},

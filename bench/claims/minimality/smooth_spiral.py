@@ -37,7 +37,7 @@ from shb.errors import ConfigurationError
 
 WINDING, WIDTH, Q = 4.0, 4.0, 0.1
 METHODS = {"SGD": (1.0, 0.0), "SHB": (0.5, 0.5)}  # name -> (a, beta): equal effective steps
-START = ("init=uniform", "init.low=3.0", "init.high=4.5")
+START = {"init": "uniform", "init.low": 3.0, "init.high": 4.5}
 PER_OCTAVE = 16  # recorded points: the angle moves by less than pi between two
 OCTAVES, LATE = 4, 2  # doublings recorded at the end of a run; of these, for the slope of F
 SUMMABLE = 2.0  # q of the control
@@ -61,11 +61,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         at = recorded(steps)
         return heavy_ball(
             protocol,
-            "problem=e14",
-            f"problem.winding={WINDING}",
-            f"problem.width={WIDTH}",
-            f"problem.wave={wave}",
-            *START,
+            {"problem": "e14", "problem.winding": WINDING, "problem.width": WIDTH, "problem.wave": wave},
+            START,
             power(q),
             lr=lr,
             beta=beta,

@@ -73,11 +73,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         beta = METHODS[method]
         return heavy_ball(
             protocol,
-            "problem=e15",
-            *(f"problem.{name}={value}" for name, value in options.items()),
-            "init=uniform",
-            "init.low=-1.0",
-            "init.high=1.0",
+            {"problem": "e15", "init": "uniform", "init.low": -1.0, "init.high": 1.0},
+            {f"problem.{name}": value for name, value in options.items()},
             power(Q),
             lr=round(EFFECTIVE * (1 - beta), 12),
             beta=beta,

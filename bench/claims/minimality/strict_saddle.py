@@ -42,35 +42,35 @@ from bench.statistics.inference import Region
 METHODS = {"SGD": 0.0, "SHB": 0.9}  # name -> beta
 EFFECTIVE, Q = 0.5, 0.75  # of a_k = a / (k + 11)^q
 SIGMA = 0.5  # of the noise
-ON_MANIFOLD = "init.value=[0.5,0.0]"  # y = 0
+ON_MANIFOLD = {"init": "point", "init.value": (0.5, 0.0)}  # y = 0
 RADIUS = 0.1  # of "at the saddle"
 STEPS = (0.02, 0.0025)  # constant effective steps of the exits
 LEVEL, CLOCK = 0.2, 7.0  # |y| that counts as left; longest run, in units of the clock
-BESIDE = ("init=uniform", "init.low=0.005", "init.high=0.02")  # of both coordinates
+BESIDE = {"init": "uniform", "init.low": 0.005, "init.high": 0.02}  # of both coordinates
 FEW = 1000  # runs of the controls
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def run(method: str, sigma: float, step: float, *settings: str, **sizes: Any) -> Experiment:
+    def run(method: str, sigma: float, step: float, *settings: Mapping[str, Any], **sizes: Any) -> Experiment:
         beta = METHODS[method]
-        problem = ("problem=e16", f"problem.sigma={sigma}", f"engine={protocol['engine']}")
-        return heavy_ball(protocol, *problem, *settings, lr=round(step * (1 - beta), 12), beta=beta, **sizes)
+        problem = {"problem": "e16", "problem.sigma": sigma, "engine": protocol["engine"]}
+        return heavy_ball(protocol, problem, *settings, lr=round(step * (1 - beta), 12), beta=beta, **sizes)
 
-    def decaying(method: str, sigma: float, *start: str, seeds: int | None = None) -> Experiment:
-        return run(method, sigma, EFFECTIVE, *start, power(Q), seeds=seeds)
+    def decaying(method: str, sigma: float, start: Mapping[str, Any], seeds: int | None = None) -> Experiment:
+        return run(method, sigma, EFFECTIVE, start, power(Q), seeds=seeds)
 
-    def exits(method: str, sigma: float, step: float, start: tuple[str, ...], seeds: int) -> Experiment:
+    def exits(method: str, sigma: float, step: float, start: Mapping[str, Any], seeds: int) -> Experiment:
         observe = {"exit": {"coordinate": 1, "level": LEVEL}}
-        steps = round(CLOCK / step)
-        return run(method, sigma, step, *start, "schedule=constant", steps=steps, seeds=seeds, observe=observe)
+        steps, constant = round(CLOCK / step), {"schedule": "constant"}
+        return run(method, sigma, step, start, constant, steps=steps, seeds=seeds, observe=observe)
 
     runs = {}
     for method in METHODS:
-        runs[f"{method} random"] = decaying(method, 0.0, "init=uniform", "init.low=-1.0", "init.high=1.0")
-        runs[f"{method} manifold"] = decaying(method, 0.0, "init=point", ON_MANIFOLD, seeds=FEW)
-        runs[f"{method} noise"] = decaying(method, SIGMA, "init=point", ON_MANIFOLD)
+        runs[f"{method} random"] = decaying(method, 0.0, {"init": "uniform", "init.low": -1.0, "init.high": 1.0})
+        runs[f"{method} manifold"] = decaying(method, 0.0, ON_MANIFOLD, seeds=FEW)
+        runs[f"{method} noise"] = decaying(method, SIGMA, ON_MANIFOLD)
         for step in STEPS:
-            runs[f"{method} exit {step:g}"] = exits(method, SIGMA, step, ("init=zeros",), protocol["exit_seeds"])
+            runs[f"{method} exit {step:g}"] = exits(method, SIGMA, step, {"init": "zeros"}, protocol["exit_seeds"])
             runs[f"{method} beside {step:g}"] = exits(method, 0.0, step, BESIDE, FEW)
     return runs
 

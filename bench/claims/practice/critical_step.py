@@ -49,27 +49,27 @@ BETA = 0.9
 SURVIVES, LEARNS = 0.99, 0.5  # shares of the constant predictor's loss that count as training at all, and as learning
 SMALL, MEDIUM, LARGE = Region(0.7, 2.0), Region(2.0, 8.0), Region(6.0, 19.0)
 GROWTH = 1.25  # "increasing": each ratio is at least this many times the one before
-RULES: Mapping[str, tuple[str, ...]] = {
+RULES: Mapping[str, Mapping[str, Any]] = {
     "sgd": rule("sgd"),
     "shb": rule("shb", BETA),
     "zero": rule("shb", 0.0),
     "weak": rule("shb", 0.5),
     "nesterov": rule("nesterov", BETA),
 }
-QUADRATIC = ("problem=quadratic", "problem.sigma=0")
+QUADRATIC = {"problem": "quadratic", "problem.sigma": 0}
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
     for name, network in networks(protocol).items():
         for batch, arm in protocol["batches"][name].items():
-            common = ["problem=learning", "dtype=float32", "loss=cross_entropy", *network, *arm["overrides"]]
-            common += [f"steps={arm['steps']}", f"schedule={protocol['schedule']}"]
+            training = {"loss": "cross_entropy", "steps": arm["steps"], "schedule": protocol["schedule"]}
+            common = [{"problem": "learning", "dtype": "float32", **training}, *network, *arm["overrides"]]
             for how in arm["from"]:
                 for share in (SURVIVES, LEARNS) if batch == protocol["parts"][name]["large"] else (SURVIVES,):
                     planned[key(name, batch, how, share)] = experiment(
                         "critical_step",
-                        [*common, *RULES[how]],
+                        [*common, RULES[how]],
                         {"share": share, **_bisection(arm["from"][how], protocol["octaves"], protocol["rounds"])},
                         seeds=arm["seeds"],
                         chunk=protocol["chunk"],
@@ -79,7 +79,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     for how in ("sgd", "shb", "nesterov"):
         planned[f"quadratic {how}"] = experiment(
             "critical_step",
-            [*QUADRATIC, *RULES[how], f"steps={protocol['quadratic_steps']}"],
+            [QUADRATIC, RULES[how], {"steps": protocol["quadratic_steps"]}],
             {"share": 1.0, **_bisection(1.0, 6, 10)},
             seeds=4,
             device=protocol.device,

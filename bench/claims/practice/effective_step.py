@@ -18,7 +18,7 @@ import torch
 from bench.cell.cell import NUMERICS
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.observers import objective
-from bench.claims.trajectories import advance, cell_of
+from bench.claims.trajectories import advance, cell_of, overrides_of
 from shb.errors import ConfigurationError
 from shb.problems import LearningProblem
 from shb.training import Member, Stack
@@ -92,7 +92,7 @@ def step_scan(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
 
 def experiment(
     name: str,
-    overrides: Sequence[str],
+    settings: Sequence[Mapping[str, Any] | str],
     numbers: Mapping[str, Any],
     *,
     seeds: int,
@@ -101,13 +101,14 @@ def experiment(
     first_seed: int = 0,
     chunk: int | None = None,
 ) -> Experiment:
-    """The measure `name` on a cell: float64 and eager unless `overrides` say something else."""
-    settings = {"overrides": sorted(overrides), "device": device, **numbers}
+    """The measure `name` on a cell, `settings` as for `trajectories`."""
+    overrides = overrides_of(*settings)
+    spec = {"overrides": sorted(overrides), "device": device, **numbers}
     if "engine=compiled" in overrides:
-        settings["numerics"] = NUMERICS["compiled"]
-    return Experiment(name, settings, seeds, first_seed, chunk or seeds, seconds)
+        spec["numerics"] = NUMERICS["compiled"]
+    return Experiment(name, spec, seeds, first_seed, chunk or seeds, seconds)
 
 
-def rule(optimizer: str, momentum: float | None = None) -> tuple[str, ...]:
-    """Overrides of an optimizer: SGD, or one with `momentum`."""
-    return (f"optimizer={optimizer}",) + (() if momentum is None else (f"optimizer.momentum={momentum:g}",))
+def rule(optimizer: str, momentum: float | None = None) -> dict[str, Any]:
+    """Settings of an optimizer: SGD, or one with `momentum`."""
+    return {"optimizer": optimizer} | ({} if momentum is None else {"optimizer.momentum": f"{momentum:g}"})

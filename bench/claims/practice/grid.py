@@ -10,7 +10,7 @@ import numpy as np
 from bench.cell.cell import build_cell
 from bench.cell.config import compose_config
 from bench.claims.experiment import Columns, measure
-from bench.claims.trajectories import advance
+from bench.claims.trajectories import advance, overrides_of
 from shb.training import Member, Stack
 
 FACTORS = ("init", "momentum", "q", "lr")  # order of the axes
@@ -38,8 +38,8 @@ def grid(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
 
 
 def _overrides(settings: Mapping[str, Any], std: float) -> list[str]:
-    own = ["engine=eager", *settings["overrides"], f"device={settings['device']}", "seeds=1"]
-    return ["optimizer=shb", "schedule=power", "init=normal", f"init.std={std}", *own]
+    common = {"optimizer": "shb", "schedule": "power", "init": "normal", "init.std": std, "engine": "eager"}
+    return overrides_of(common, *settings["overrides"], {"device": settings["device"], "seeds": 1})
 
 
 def _setting(settings: Mapping[str, Any], index: Sequence[int]) -> dict[str, float]:

@@ -47,13 +47,13 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
     for network, own in networks(protocol).items():
         for batch, arm in protocol["batches"][network].items():
-            common = ["problem=learning", "dtype=float32", "loss=cross_entropy", *own, *arm["overrides"]]
-            common += [f"steps={arm['steps']}", f"schedule={protocol['schedule']}"]
+            training = {"loss": "cross_entropy", "steps": arm["steps"], "schedule": protocol["schedule"]}
+            common = [{"problem": "learning", "dtype": "float32", **training}, *own, *arm["overrides"]]
 
-            def run(how: str, steps: list[float], seeds: int, common: list[str] = common, arm: Any = arm) -> Experiment:
+            def run(how: str, steps: list[float], seeds: int, common: list = common, arm: Any = arm) -> Experiment:
                 return experiment(
                     "step_scan",
-                    [*common, *RULES[how]],
+                    [*common, RULES[how]],
                     {"steps": steps},
                     seeds=seeds,
                     chunk=min(seeds, protocol["chunk"]),

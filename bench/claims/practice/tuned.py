@@ -44,7 +44,7 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     """See `tuned`."""
     overrides, search = tuple(settings["overrides"]), settings["tuning"]
     lr, loss = best(overrides, tuple(search["lrs"]), tuple(search["seeds"]), settings["device"])
-    cell = cell_of((*overrides, *overrides_of({"optimizer.lr": lr * search["scale"]})), settings["device"])
+    cell = cell_of(tuple(overrides_of(*overrides, {"optimizer.lr": lr * search["scale"]})), settings["device"])
     (member,) = cell.members
     members = [Member(int(seed), member.hyperparameters) for seed in seeds]
     stack = Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine)
@@ -57,7 +57,7 @@ def best(
     overrides: tuple[str, ...], lrs: tuple[float, ...], seeds: tuple[int, int], device: str
 ) -> tuple[float, float]:
     """The best step size and its mean loss over the seeds [first, last); all trials are one stack."""
-    cell = cell_of((*overrides, "optimizer.lr=1.0"), device)
+    cell = cell_of(tuple(overrides_of(*overrides, {"optimizer.lr": 1.0})), device)
     (member,) = cell.members
     members = [Member(seed, {**member.hyperparameters, "lr": lr}) for lr in lrs for seed in range(*seeds)]
     columns = advance(Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine), {})

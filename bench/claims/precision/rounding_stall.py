@@ -32,7 +32,7 @@ from bench.cell.cell import Cell
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.observers import observer
 from bench.claims.sampling.monitors import NetworkStationarity
-from bench.claims.trajectories import advance, cell_of
+from bench.claims.trajectories import advance, cell_of, overrides_of
 from shb.problems import LearningProblem, Params
 from shb.training import Member, Plan, Stack, StackStep
 
@@ -129,7 +129,7 @@ def _ran(cell: Cell, members: list[Member], observe: dict[str, dict[str, Any]]) 
 def thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: tuple[int, ...]) -> Columns:
     """Of networks in bfloat16 at their start; arms of one network share them."""
     kept = [one for one in overrides if not one.startswith(("optimizer", "dtype"))]
-    cell = cell_of((*kept, "optimizer=sgd", "optimizer.lr=1", "dtype=bfloat16"), device)
+    cell = cell_of(tuple(overrides_of(*kept, {"optimizer": "sgd", "optimizer.lr": 1, "dtype": "bfloat16"})), device)
     return _ran(cell, [Member(seed, {"lr": 0.0}) for seed in seeds], {"rounding_thresholds": {"momentum": momentum}})
 
 

@@ -25,6 +25,7 @@ from bench.claims.precision.rounding_stall import SHARE, stalled
 from bench.claims.prediction import inside
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.share import always
+from bench.claims.trajectories import overrides_of
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
@@ -47,10 +48,10 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         momentum: float | None = None, rows: int = 0,
     ) -> Experiment:  # fmt: skip
         """SGD, or the heavy ball with `beta`, at steps of a heavy ball with `momentum` (default: its own)."""
-        rule = ("optimizer=shb", f"optimizer.momentum={beta}") if beta else ("optimizer=sgd",)
-        size = (f"batch_size={protocol['batch']}", f"steps={protocol['steps']}", f"dtype={dtype}")
+        rule = {"optimizer": "shb", "optimizer.momentum": beta} if beta else {"optimizer": "sgd"}
+        size = {"batch_size": protocol["batch"], "steps": protocol["steps"], "dtype": dtype}
         return stalled(
-            ("problem=learning", *network, *rule, "optimizer.lr=1", *size), at, factors,
+            overrides_of({"problem": "learning", **rule, "optimizer.lr": 1, **size}, *network), at, factors,
             beta if momentum is None else momentum, protocol[seeds], protocol["chunk"],
             rows=rows, device=protocol.device, seconds=protocol["seconds"] * protocol["steps"],
         )  # fmt: skip

@@ -8,6 +8,7 @@ Adam is not an SHB with deterministic parameters: D1 does not cover it, Xiao, Hu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
@@ -19,22 +20,18 @@ PROBLEMS = ("e1", "e2", "e5", "e6")
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def run(problem: str, *more: str) -> Experiment:
+    def run(problem: str, **more: Any) -> Experiment:
         return trajectories(
-            f"problem={problem}",
-            "optimizer=adam",
-            f"optimizer.lr={protocol['lr']}",
-            "schedule=power",
-            f"steps={protocol['steps']}",
-            *more,
+            {"problem": problem, "optimizer": "adam", "optimizer.lr": protocol["lr"]},
+            {"schedule": "power", "steps": protocol["steps"], **more},
             seeds=protocol["seeds"],
             device=protocol.device,
         )
 
     planned = {}
     for problem in PROBLEMS:
-        planned[f"{problem} zero"] = run(problem, "init=zeros")
-        planned[f"{problem} half"] = run(problem, "init=zeros", "relu_derivative=0.5")
+        planned[f"{problem} zero"] = run(problem, init="zeros")
+        planned[f"{problem} half"] = run(problem, init="zeros", relu_derivative=0.5)
         planned[f"{problem} random"] = run(problem)
     return planned
 

@@ -57,37 +57,33 @@ CLIPPED = {"skewed value": "skewed", "skewed norm": "skewed", "gaussian value": 
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
-    def closed(law: str, optimizer: str, lr: float, steps: int, *more: str, **options: Any) -> Experiment:
+    def closed(law: str, steps: int, *settings: Mapping[str, Any], **options: Any) -> Experiment:
         return trajectories(
-            "problem=quadratic",
-            f"problem.noise={law}",
-            f"problem.sigma={SIGMA!r}",
-            f"optimizer={optimizer}",
-            f"optimizer.lr={lr}",
-            "schedule=power",
-            f"steps={steps}",
-            *more,
+            {"problem": "quadratic", "problem.noise": law, "problem.sigma": SIGMA},
+            {"schedule": "power", "steps": steps},
+            *settings,
             device=protocol.device,
             **options,
         )
 
-    def heavy_ball(law: str, *clip: str) -> Experiment:
-        steps, more = protocol["steps"], ("optimizer.momentum=0.9", *clip)
-        return closed(law, "shb", protocol["lr"], steps, *more, seeds=protocol["seeds"])
+    def heavy_ball(law: str, *clip: Mapping[str, Any]) -> Experiment:
+        rule = {"optimizer": "shb", "optimizer.lr": protocol["lr"], "optimizer.momentum": 0.9}
+        return closed(law, protocol["steps"], rule, *clip, seeds=protocol["seeds"])
 
     def adam(law: str, betas: tuple[float, float]) -> Experiment:
-        steps, more = protocol["adam_steps"], (f"optimizer.beta1={betas[0]}", f"optimizer.beta2={betas[1]}")
+        rule = {"optimizer": "adam", "optimizer.lr": protocol["adam_lr"]}
+        rule |= {"optimizer.beta1": betas[0], "optimizer.beta2": betas[1]}
+        steps = protocol["adam_steps"]
         observe = {"path": {"every": steps // POINTS}}
-        lr = protocol["adam_lr"]
-        return closed(law, "adam", lr, steps, *more, seeds=protocol["adam_seeds"], observe=observe)
+        return closed(law, steps, rule, seeds=protocol["adam_seeds"], observe=observe)
 
     def field(betas: tuple[float, float]) -> Experiment:
         settings = {"betas": list(betas), "law": "skewed", "sigma": SIGMA, "steps": protocol["field_steps"]}
         return Experiment("adam_mean_field", settings, protocol["field_seeds"], seconds=protocol["field_steps"] * 3e-4)
 
     planned = {
-        **{name: heavy_ball(law, f"clip={name.split()[1]}", "clip.at=1.0") for name, law in CLIPPED.items()},
-        "skewed at 4": heavy_ball("skewed", "clip=value", "clip.at=4.0"),
+        **{name: heavy_ball(law, _clip(name.split()[1], 1.0)) for name, law in CLIPPED.items()},
+        "skewed at 4": heavy_ball("skewed", _clip("value", 4.0)),
         "skewed unclipped": heavy_ball("skewed"),
         **{f"adam {name}": adam("skewed", betas) for name, betas in ADAM.items()},
         "adam gaussian": adam("gaussian", ADAM["fast"]),
@@ -96,22 +92,21 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     return planned | _of_networks(protocol)
 
 
+def _clip(how: str, at: float | str) -> dict[str, Any]:
+    return {"clip": how, "clip.at": at}
+
+
 def _of_networks(protocol: Protocol) -> dict[str, Experiment]:
     """ "NAME clipped" and its like, for the one network if its data are here."""
 
-    def run(network: tuple[str, ...], *more: str) -> Experiment:
+    def run(network: tuple[str, ...], batch_size: int, *clip: Mapping[str, Any]) -> Experiment:
         seeds, steps = protocol["network_seeds"], protocol["network_steps"]
         return trajectories(
-            "problem=learning",
-            "dtype=float32",
-            "loss=squared",
-            "optimizer=shb",
-            "optimizer.momentum=0.9",
-            f"optimizer.lr={protocol['network_lr']}",
-            "schedule=power",
-            f"steps={steps}",
+            {"problem": "learning", "dtype": "float32", "loss": "squared", "batch_size": batch_size},
+            {"optimizer": "shb", "optimizer.lr": protocol["network_lr"], "optimizer.momentum": 0.9},
+            {"schedule": "power", "steps": steps},
             *network,
-            *more,
+            *clip,
             seeds=seeds,
             chunk=protocol["chunk"],
             observe={"gradient_norms": {"at": [steps]}},
@@ -119,15 +114,15 @@ def _of_networks(protocol: Protocol) -> dict[str, Experiment]:
             seconds=seeds * steps * protocol["seconds"],
         )
 
-    at, single, whole = protocol["network_at"], "batch_size=1", f"batch_size={protocol['whole']}"
+    clip, never, whole = _clip("norm", protocol["network_at"]), _clip("norm", "1e6"), protocol["whole"]
     planned = {}
     for name, network in networks(protocol).items():
         planned |= {
-            f"{name} unclipped": run(network, single),
-            f"{name} clipped": run(network, single, "clip=norm", f"clip.at={at}"),
-            f"{name} high": run(network, single, "clip=norm", "clip.at=1e6"),
+            f"{name} unclipped": run(network, 1),
+            f"{name} clipped": run(network, 1, clip),
+            f"{name} high": run(network, 1, never),
             f"{name} whole unclipped": run(network, whole),
-            f"{name} whole clipped": run(network, whole, "clip=norm", f"clip.at={at}"),
+            f"{name} whole clipped": run(network, whole, clip),
         }
     return planned
 

@@ -19,7 +19,7 @@ from bench.claims.convergence.finite_step import moment_ratio
 from bench.claims.experiment import Experiment
 from bench.claims.prediction import exact, point
 from bench.claims.sampling.oracles import spec
-from bench.claims.trajectories import overrides_of, trajectories
+from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Exact, MeanDifference, PairedMean
 from bench.statistics.inference import Region
 
@@ -51,12 +51,12 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     planned = {}
 
     def full(oracle: str, rule: Mapping[str, Any], seeds: int = 1) -> Experiment:
-        settings = spec(*overrides_of(rule), device=device, oracle=oracle)
+        settings = spec(rule, device=device, oracle=oracle)
         return Experiment("deterministic_descent", settings, seeds, seconds=rule["steps"] * 3e-4)
 
     for name, problem in PROBLEM.items():
         for t in (0.0, 0.5):
-            settings = spec(*overrides_of(problem, {"relu_derivative": t}), device=device)
+            settings = spec(problem, {"relu_derivative": t}, device=device)
             planned[f"{name} oracle t={t}"] = Experiment("oracle_error", settings, protocol["points"])
         for optimizer in MOMENTUM:
             rule = {**problem, **_rule(protocol, optimizer, step[name], "trap_steps"), "init": "zeros"}

@@ -15,12 +15,14 @@ E6 on one pair is left out: there v = 0 for both samples at the minimum, both ga
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.prediction import inside, point
+from bench.claims.step_sizes.heavy_ball import power
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import ratio_of_means
 from bench.statistics.inference import Region
@@ -29,17 +31,18 @@ from shb.problems.closed_forms import E6
 from shb.schedules import schedule_table
 
 BETA, W0_SQUARE = 0.9, 4.0
-PROBLEM = {"E1": ("problem=e1",), "E6": ("problem=e6", "problem.data=diabetes")}
+PROBLEM = {
+    "E1": {"problem": "e1"},
+    # starts near the minimum, so that the slow directions of the data are not all there is
+    "E6": {"problem": "e6", "problem.data": "diabetes", "init": "normal", "init.std": 0.5},
+}
 FACTOR = {"sgd": 1.0, "shb": 1 - BETA, "unmatched": 1.0}  # Polyak step over the effective step asked for
 
 
-def rule(how: str, step: float, protocol: Protocol) -> list[str]:
-    """Overrides of SGD, of SHB with the same effective step, or of SHB with the same step ("unmatched")."""
-    momentum = [] if how == "sgd" else [f"optimizer.momentum={BETA}"]
-    optimizer = "sgd" if how == "sgd" else "shb"
-    lr = f"optimizer.lr={step * FACTOR[how]:.12g}"
-    power = ["schedule=power", f"schedule.q={protocol['q']}", f"schedule.k0={protocol['k0']}"]
-    return [f"optimizer={optimizer}", lr, *momentum, *power]
+def rule(how: str, step: float, protocol: Protocol) -> dict[str, Any]:
+    """Settings of SGD, of SHB with the same effective step, or of SHB with the same step ("unmatched")."""
+    optimizer = {"optimizer": "sgd"} if how == "sgd" else {"optimizer": "shb", "optimizer.momentum": BETA}
+    return optimizer | {"optimizer.lr": f"{step * FACTOR[how]:.12g}"} | power(protocol["q"], protocol["k0"])
 
 
 def checkpoints(protocol: Protocol) -> list[int]:
@@ -52,12 +55,9 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     at = {"objective": {"at": checkpoints(protocol)}}
     for name, problem in PROBLEM.items():
         for how in FACTOR:
-            overrides = [*problem, *rule(how, protocol["step"][name], protocol), f"steps={protocol['steps']}"]
-            if name == "E6":  # near the minimum, so that the slow directions of the data are not all there is
-                overrides.append("init.std=0.5")
-                overrides.append("init=normal")
+            settings = problem | rule(how, protocol["step"][name], protocol) | {"steps": protocol["steps"]}
             planned[f"{name} {how}"] = trajectories(
-                *overrides, seeds=protocol["seeds"], observe=at, device=protocol.device
+                settings, seeds=protocol["seeds"], observe=at, device=protocol.device
             )
     return planned
 

@@ -99,7 +99,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     for name in set(protocol["from_zero"]) & present.keys():
         planned[f"{name} zero"] = run(name, "power", protocol["step"][name], {**watch, **goldstein}, "zeros")
         planned[f"{name} lost"] = run(name, "constant", LOST, {"stall": {}})
-    settings = spec("problem=e6", "problem.data=diabetes", device=protocol.device)
+    settings = spec({"problem": "e6", "problem.data": "diabetes"}, device=protocol.device)
     planned["E6 artificial"] = Experiment("oracle_error", settings, 10)
     planned["E10 border"] = trajectories(
         {"problem": "e10", "optimizer": "shb", "optimizer.lr": 0.02, "steps": 200},

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.claims.experiment import Columns, measure
-from bench.claims.trajectories import advance, cell_of
+from bench.claims.trajectories import advance, cell_of, overrides_of
 from shb.nonsmooth import goldstein_batch
 from shb.problems import Params
 from shb.problems.closed_forms import E1, E6, ClosedForm
@@ -100,7 +100,7 @@ def oracle_error(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     }
 
 
-def spec(*overrides: str, device: str, oracle: str | None = None) -> dict[str, Any]:
+def spec(*settings: Mapping[str, Any] | str, device: str, oracle: str | None = None) -> dict[str, Any]:
     """Settings of these measures, JSON-like."""
-    settings: dict[str, Any] = {"overrides": sorted(overrides), "device": device}
-    return json.loads(json.dumps(settings | ({"oracle": oracle} if oracle else {})))
+    own: dict[str, Any] = {"overrides": sorted(overrides_of(*settings)), "device": device}
+    return json.loads(json.dumps(own | ({"oracle": oracle} if oracle else {})))

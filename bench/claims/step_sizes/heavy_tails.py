@@ -47,12 +47,8 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     def run(tails: str, p: float, q: float, beta: float) -> Experiment:
         return heavy_ball(
             protocol,
-            "problem=e13",
-            f"problem.tails={tails}",
-            f"problem.index={p}",
-            f"engine={protocol['engine']}",
-            "init=point",
-            "init.value=0.0",
+            {"problem": "e13", "problem.tails": tails, "problem.index": p, "engine": protocol["engine"]},
+            {"init": "point", "init.value": 0.0},
             power(q),
             lr=step_size(beta),
             beta=beta,

@@ -9,7 +9,7 @@ from bench.claims.experiment import MEASURES
 from bench.claims.figures import practice as figures
 from bench.claims.practice import critical_step, effective_step
 from bench.claims.practice.effective_step import Trainer, entropy
-from bench.claims.trajectories import run
+from bench.claims.trajectories import overrides_of, run
 from shb.datasets import load_dataset
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 
@@ -100,7 +100,8 @@ def test_the_reference_is_the_loss_of_the_best_constant_predictor():
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", None), ("shb", 0.9)])
 def test_a_run_is_that_of_the_benchmark_at_the_converted_step(optimizer, momentum):
-    common = ["problem=learning", "dtype=float32", *NETWORK, "steps=7", *effective_step.rule(optimizer, momentum)]
+    rule = effective_step.rule(optimizer, momentum)
+    common = overrides_of({"problem": "learning", "dtype": "float32", "steps": 7}, *NETWORK, rule)
     found = Trainer({"overrides": common, "device": "cpu"}).losses(np.array([3]), np.array([[0.5, 2.0]]))
     for a, loss in zip((0.5, 2.0), found[0]):
         lr = f"optimizer.lr={a * (1 - (momentum or 0.0))!r}"
