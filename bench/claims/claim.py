@@ -81,15 +81,19 @@ class Observed:
         description: what was changed, in words.
         fired: True if the prediction failed there, as it must.
         shown: what was seen, with numbers.
-        problem: where, if not on the problem of the part.
         why: why it is no estimate that the rule of the part must refute.
+        problem: where, if not on the problem of the part.
     """
 
     description: str
     fired: bool
     shown: str
+    why: str
     problem: str = ""
-    why: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.why.strip():
+            raise ConfigurationError(f"control {self.description}.why", "empty", "why the rule cannot refute it")
 
 
 @dataclass(frozen=True)

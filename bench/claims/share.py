@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from bench.claims.experiment import Columns
 from bench.claims.prediction import Prediction, point, tost
 from bench.statistics.estimates import Proportion, upper_bound
@@ -20,7 +22,12 @@ def count(columns: Columns, name: str) -> int:
 
 def share_of(columns: Columns, name: str) -> Proportion:
     """Share of the runs whose column `name` is 1."""
-    return Proportion(count(columns, name), len(columns[name]))
+    return of_runs(columns[name])
+
+
+def of_runs(hits: np.ndarray) -> Proportion:
+    """Share of the runs [n] for which `hits` is true."""
+    return Proportion(int(hits.sum()), len(hits))
 
 
 def counted(share: Proportion, what: str) -> str:

@@ -230,6 +230,16 @@ def ratio_of_means(first: np.ndarray, second: np.ndarray) -> Mean:
     return Mean(ratio + (first - ratio * second) / second.mean())
 
 
+def ratio_of_ratios(first: np.ndarray, second: np.ndarray, third: np.ndarray, fourth: np.ndarray) -> Mean:
+    """(mean(first) / mean(second)) / (mean(third) / mean(fourth)), paired rows [n], each of one sign, by the delta
+    method as in `ratio_of_means`; the means of all but the first must not be 0.
+    """
+    over, under = first.mean() / second.mean(), third.mean() / fourth.mean()
+    one = (first - over * second) / second.mean() / under
+    other = (third - under * fourth) / fourth.mean() * over / under**2
+    return Mean(over / under + one - other)
+
+
 class KolmogorovDistance(Estimate):
     """Largest difference between the distribution function of i.i.d. `values` [n] and `cdf` (the KS statistic).
 

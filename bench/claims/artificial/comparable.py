@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.claims.experiment import Columns
+from bench.claims.share import of_runs
 from bench.statistics.estimates import Proportion
 
 ARTIFICIAL = 0.1  # m_eps above which a stalled run is called artificial (theory.md CL44)
@@ -27,4 +28,4 @@ def frozen(columns: Columns) -> np.ndarray:
 
 def frozen_share(columns: Columns) -> Proportion:
     """Share of runs that are `frozen`."""
-    return Proportion(int(frozen(columns).sum()), len(columns["sup_norm"]))
+    return of_runs(frozen(columns))

@@ -22,7 +22,7 @@ import torch
 import bench.claims.artificial.chain_rule  # noqa: F401  registers the measure
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
-from bench.claims.share import always, never
+from bench.claims.share import always, never, of_runs
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from shb.problems import CLOSED_FORMS
@@ -90,11 +90,11 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     missed, n = sum(int((~one).sum()) for one in ends.values()), sum(len(one) for one in ends.values())
 
     def missing(own: np.ndarray) -> Proportion:
-        return Proportion(int((~own).sum()), len(own))
+        return of_runs(~own)
 
     def obeying(*names: str) -> Proportion:
         defects = np.concatenate([results[name]["defect"] for name in names])
-        return Proportion(int((defects <= TOLERANCE).sum()), len(defects))
+        return of_runs(defects <= TOLERANCE)
 
     chains = [name for name in results if name.startswith("chain_")]
     return [

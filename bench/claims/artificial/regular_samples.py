@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.statistics.estimates import Proportion
 from shb.problems import CLOSED_FORMS
 from shb.streams import normal, words
@@ -100,7 +100,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def parts(protocol: Protocol, results: Results) -> list[Part]:
     def equal(name: str) -> Proportion:
         distances = results[name]["distance"]
-        return Proportion(int((distances <= TOLERANCE).sum()), len(distances))
+        return of_runs(distances <= TOLERANCE)
 
     e7, e1 = (
         [float(results[name]["distance"].max()) for name in names] for names in (("e7_signs", "e7_atoms"), ("e1",))

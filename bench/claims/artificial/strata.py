@@ -20,7 +20,7 @@ import numpy as np
 from bench.claims.artificial import kink_strata  # registers the measure
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
-from bench.claims.share import never
+from bench.claims.share import never, of_runs
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Proportion
 
@@ -50,7 +50,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def broken(*columns: Columns) -> Proportion:
     """Share of the polygons whose defect is above TOLERANCE."""
     defects = np.concatenate([one["defect"] for one in columns])
-    return Proportion(int((defects > TOLERANCE).sum()), len(defects))
+    return of_runs(defects > TOLERANCE)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:

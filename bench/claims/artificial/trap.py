@@ -21,7 +21,7 @@ import torch
 from bench.claims.artificial.comparable import OPTIMIZERS, frozen, frozen_share
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
-from bench.claims.share import always, never
+from bench.claims.share import always, never, of_runs
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from shb.nonsmooth.gadgets import DERIVATIVE_AT_ZERO
@@ -70,7 +70,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def everywhere(results: Results, names: list[str]) -> Proportion:
     """Share of the seeds that are frozen in all of the experiments: runs of one seed share its samples."""
     both = np.logical_and.reduce([frozen(results[name]) for name in names])
-    return Proportion(int(both.sum()), len(both))
+    return of_runs(both)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:

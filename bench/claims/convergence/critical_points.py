@@ -22,6 +22,7 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.convergence.gap import LAST_STEP, hessian_of, problem_of, run
 from bench.claims.experiment import Experiment
 from bench.claims.prediction import tost
+from bench.claims.share import of_runs
 from bench.claims.step_sizes.heavy_ball import power
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
@@ -111,7 +112,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
 
 def _share(hits: np.ndarray) -> Proportion:
-    return Proportion(int(hits.sum()), len(hits))
+    return of_runs(hits)
 
 
 CLAIM = Claim(

@@ -15,7 +15,7 @@ import numpy as np
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import point
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
@@ -47,7 +47,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def settled(columns: Columns) -> Proportion:
     """Share of the runs whose last oscillation of F is at most FALL of their largest."""
     osc = columns["osc"]
-    return Proportion(int((osc[:, -1] <= FALL * osc.max(1)).sum()), len(osc))
+    return of_runs(osc[:, -1] <= FALL * osc.max(1))
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:

@@ -19,7 +19,7 @@ from bench.cell.config import compose_config
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.prediction import tost
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.step_sizes.constant_step import variance
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps
 from bench.claims.trajectories import advance, overrides_of
@@ -90,7 +90,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def failures(columns: Columns, tolerance: float) -> Proportion:
     """Share of runs that ended farther than `tolerance` from the minimum, or diverged."""
     arrived = (columns["clarke_distance"] <= tolerance) & (columns["diverged"] == 0)
-    return Proportion(int((~arrived).sum()), len(arrived))
+    return of_runs(~arrived)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:
@@ -104,7 +104,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def agree(predicted: np.ndarray, name: str = "boundary") -> Proportion:
         """Share of the momenta whose boundary is as predicted; without a boundary on the grid it is not."""
         error = np.abs(results[name]["boundary"] / predicted - 1)
-        return Proportion(int((error <= EDGE).sum()), len(error))
+        return of_runs(error <= EDGE)
 
     def other(formula: str, predicted: np.ndarray) -> Alternative:
         return Alternative(formula, f"right for {agree(predicted).hits} of {len(beta)} momenta")

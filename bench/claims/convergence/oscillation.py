@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from bench.claims.claim import Alternative, Claim, Control, Part, Protocol, Results, Status
+from bench.claims.convergence import windows
 from bench.claims.convergence.gap import mean_gap
 from bench.claims.convergence.window_maximum import mean_maximum
 from bench.claims.convergence.window_memory import window_oscillations
@@ -145,9 +146,8 @@ def oscillations(columns: Columns, steps: int) -> tuple[np.ndarray, np.ndarray]:
     stops = _stops(steps)
     if "osc" in columns:
         return stops, columns["osc"][:, -WINDOWS:]
-    at = np.array(_evaluated(steps))
-    windows = [columns["objective_at"][:, (at >= stop // 2) & (at <= stop)] for stop in stops]
-    return stops, np.stack([f.max(1) - f.min(1) for f in windows], 1)
+    halves = [(stop // 2, stop) for stop in stops]
+    return stops, windows.oscillations(columns["objective_at"], _evaluated(steps), halves)
 
 
 def decay(columns: Columns, steps: int) -> np.ndarray:

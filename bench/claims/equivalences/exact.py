@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.claims.prediction import Prediction
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.statistics.estimates import Proportion
 
 LEAST = 0.97  # n of n instances among all parts of a report need 280 of them
@@ -22,7 +22,7 @@ def within(what: str, tolerance: float) -> Prediction:
 
 def held(differences: np.ndarray, tolerance: float) -> Proportion:
     """Share of the instances whose difference, of `differences` [n], is at most `tolerance`."""
-    return Proportion(int((differences <= tolerance).sum()), len(differences))
+    return of_runs(differences <= tolerance)
 
 
 def largest(differences: np.ndarray) -> str:

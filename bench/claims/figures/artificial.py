@@ -14,8 +14,9 @@ from bench.claims.artificial import adapter, dyadic_start, random_start, strata
 from bench.claims.artificial.comparable import frozen
 from bench.claims.claim import Protocol, Results
 from bench.claims.experiment import Columns
+from bench.claims.sampling.networks import dataset_of
+from bench.claims.share import of_runs
 from bench.plotting.style import COLOURS, NAMES, make_figure
-from bench.statistics.estimates import Proportion
 
 LEAST = 1e-7  # left end of the axis of shares
 LEAST_DEFECT = 1e-17  # and of that of defects
@@ -117,7 +118,7 @@ def _shares(ax: Axes, results: Mapping[str, Results]) -> None:
     rows = [row for row in SHARES if row[0] in results][::-1]
     for y, (claim, experiment, optimizer, _, counted) in enumerate(rows):
         hit = counted(results[claim][experiment])
-        share = Proportion(int(hit.sum()), len(hit))
+        share = of_runs(hit)
         low, high = share.interval()
         colour = COLOURS[optimizer]
         ax.plot([max(low, LEAST), high], [y, y], color=colour, lw=3)
@@ -142,8 +143,11 @@ def _network(ax: Axes, results: Mapping[str, Results], protocol: Protocol) -> No
         label, colour, line = LINES[arm]
         losses = results["CL47"][f"{name} curve {arm}"]["objective_at"]
         ax.plot(adapter.curve_steps(protocol), losses.mean(0), color=COLOURS[colour], label=label, **line)
-    data = next(o.removeprefix("dataset=") for o in overrides if o.startswith("dataset="))
-    ax.set(yscale="log", xlabel="updates k", ylabel=f"training loss on {data}, mean of {len(losses)} seeds")
+    ax.set(
+        yscale="log",
+        xlabel="updates k",
+        ylabel=f"training loss on {dataset_of(overrides)}, mean of {len(losses)} seeds",
+    )
     ax.yaxis.label.set_size(9)
     ax.legend(fontsize=8)
     ax.set_title("A branch trapped inside a network (SHB)", fontsize=11)

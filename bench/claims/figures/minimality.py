@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.claims.claim import Protocol, Results
-from bench.claims.minimality import smooth_spiral, splitting_set, strict_saddle
+from bench.claims.minimality import METHODS, smooth_spiral, splitting_set, strict_saddle
 from bench.plotting.style import COLOURS, MARKERS, make_figure
 
 FEW = 10  # runs that are drawn
@@ -60,7 +60,7 @@ def turns_at_the_end(results: Results) -> float:
 def _radius(panel: Axes, protocol: Protocol, results: Results) -> None:
     """|w_k| / |w_0|: the median run under each oracle."""
     names = {"": "Clarke subgradient", " gradient": "gradient a.e.", " zigzag": "tame zigzag"}
-    for method in splitting_set.METHODS:
+    for method in METHODS:
         for (suffix, label), line in zip(names.items(), ("-", "--", ":")):
             columns = results[method + suffix]
             radius = np.hypot(columns["w0"], columns["w1"])
@@ -75,7 +75,7 @@ def _leaving(panel: Axes, protocol: Protocol, results: Results) -> None:
     """Mean clock to leave the saddle against the step, beside the law."""
     steps = np.array(strict_saddle.STEPS)
     grid = np.geomspace(steps.min() / 1.5, steps.max() * 1.5)
-    for method, beta in strict_saddle.METHODS.items():
+    for method, beta in METHODS.items():
         measured = [float((a * results[f"{method} exit {a:g}"]["exit"]).mean()) for a in steps]
         key = method.lower()
         panel.plot(

@@ -27,7 +27,7 @@ from scipy.optimize import brentq
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import inside
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
@@ -89,7 +89,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return Mean(sweep(columns, 1) / valley_sweep(columns, clock(name, length)))
 
     def round_trips(columns: Columns) -> Proportion:
-        return Proportion(int((sweep(columns, OCTAVES) > 2 * np.pi).sum()), len(columns["w0"]))
+        return of_runs(sweep(columns, OCTAVES) > 2 * np.pi)
 
     def falls(columns: Columns, length: int) -> Mean:
         late = -1 - LATE * PER_OCTAVE

@@ -28,8 +28,9 @@ import torch
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
+from bench.claims.minimality import METHODS
 from bench.claims.prediction import inside
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded, window_ends
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Estimate, Mean, Proportion
@@ -40,7 +41,6 @@ from shb.problems.closed_forms import E15
 from shb.problems.closed_forms.splitting import LEVELS
 from shb.streams import normal, words
 
-METHODS = {"SGD": 0.0, "SHB": 0.9}  # name -> beta
 EFFECTIVE, Q = 0.3, 0.75  # of a_k = a / (k + 11)^q
 EVERY = 4  # steps between recorded points
 FIRST = 256  # K of the first window of a slope
@@ -108,7 +108,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def finds_nothing(columns: Columns, options: Mapping[str, Any]) -> Proportion:
         least = E15(**options).clarke_norm(_points(columns)).amin(1).numpy()
         start = np.hypot(columns["w0"][:, 0], columns["w1"][:, 0])
-        return Proportion(int((least > FAR * start).sum()), len(start))
+        return of_runs(least > FAR * start)
 
     def oscillation(columns: Columns, options: Mapping[str, Any]) -> Mean:
         values, ends = E15(**options).objective(_points(columns)).numpy(), _ends(protocol["steps"])
@@ -118,7 +118,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     def member(name: str) -> Proportion:
         distance = results[f"hull {name}"]["distance"]
-        return Proportion(int((distance <= CLOSE).sum()), len(distance))
+        return of_runs(distance <= CLOSE)
 
     grown = {m: np.hypot(results[m]["w0"], results[m]["w1"]) for m in METHODS}
     return [

@@ -32,14 +32,14 @@ import numpy as np
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment
+from bench.claims.minimality import METHODS
 from bench.claims.prediction import inside
-from bench.claims.share import never
+from bench.claims.share import never, of_runs
 from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
-METHODS = {"SGD": 0.0, "SHB": 0.9}  # name -> beta
 EFFECTIVE, Q = 0.5, 0.75  # of a_k = a / (k + 11)^q
 SIGMA = 0.5  # of the noise
 ON_MANIFOLD = {"init": "point", "init.value": (0.5, 0.0)}  # y = 0
@@ -136,7 +136,7 @@ def clock_to_leave(step: float, beta: float, sigma: float = SIGMA, level: float 
 
 def at_saddle(columns: Columns) -> Proportion:
     """Share of the runs whose last iterate is within RADIUS of (0, 0)."""
-    return Proportion(int((np.hypot(columns["w0"], columns["w1"]) < RADIUS).sum()), len(columns["w0"]))
+    return of_runs(np.hypot(columns["w0"], columns["w1"]) < RADIUS)
 
 
 CLAIM = Claim(

@@ -26,7 +26,7 @@ from bench.claims.convergence.critical_points import FLAT, sharpness
 from bench.claims.convergence.gap import hessian_of, problem_of
 from bench.claims.experiment import Experiment
 from bench.claims.observers import observer
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Proportion
 from shb.problems import Params
@@ -88,7 +88,7 @@ def thresholds(protocol: Protocol, name: str) -> tuple[np.ndarray, np.ndarray]:
     return 3 * np.sqrt(a * power / 2), np.zeros(len(a))
 
 
-ARTIFICIAL = ("e1", "e3", "e6")  # 0 is an artificial point of these, with the derivative ReLU'(0) = 0
+TRAPS_AT_ZERO = ("e1", "e3", "e6")  # 0 is an artificial point of these, with the derivative ReLU'(0) = 0
 SUMMABLE = ("e1", "max_affine")  # one control for each problem, at E1 both
 
 
@@ -108,7 +108,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
     decaying, few = {"schedule.q": protocol["q"]}, protocol["control_seeds"]
     planned = {name: run(name, protocol["seeds"], decaying) for name in TITLES}
-    planned |= {f"{name} artificial": run(name, few, decaying | {"init": "zeros"}) for name in ARTIFICIAL}
+    planned |= {f"{name} artificial": run(name, few, decaying | {"init": "zeros"}) for name in TRAPS_AT_ZERO}
     return planned | {f"{name} summable": run(name, few, {"schedule.q": 2.0}) for name in SUMMABLE}
 
 
@@ -132,7 +132,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 
     def share(name: str, how: str = "") -> Proportion:
         hits = passing(protocol, results, name, how)[:, -1]
-        return Proportion(int(hits.sum()), len(hits))
+        return of_runs(hits)
 
     rows = []
     for name, title in TITLES.items():
@@ -142,7 +142,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         controls = [
             Control(what, share(name, how))
             for how, what, those in (
-                ("artificial", "started at the artificial point 0", ARTIFICIAL),
+                ("artificial", "started at the artificial point 0", TRAPS_AT_ZERO),
                 ("summable", "summable steps, q = 2", SUMMABLE),
             )
             if name in those

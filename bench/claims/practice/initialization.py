@@ -21,7 +21,7 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.prediction import inside
 from bench.claims.sampling.networks import networks, out_of_scope
-from bench.claims.share import always, never, probability
+from bench.claims.share import always, never, of_runs, probability
 from bench.claims.trajectories import trajectories
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import PairedMean, Proportion
@@ -81,7 +81,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def bad(columns: Mapping[str, np.ndarray]) -> Proportion:
     """Share of runs that end exactly on the artificial point."""
     at_rest = columns["artificial_distance"] == 0
-    return Proportion(int(at_rest.sum()), len(at_rest))
+    return of_runs(at_rest)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:

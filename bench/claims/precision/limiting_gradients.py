@@ -26,7 +26,7 @@ from torch import Tensor
 
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Columns, Experiment, measure
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.statistics.estimates import Proportion
 from shb.nonsmooth import min_norm_point, relu
 from shb.streams import stream
@@ -176,7 +176,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 def share(*distances: np.ndarray, outside: bool = False) -> Proportion:
     """Share of the instances with all of these distances to the hull within TOLERANCE, or all of them beyond it."""
     hits = np.logical_and.reduce([(one > TOLERANCE) == outside for one in distances])
-    return Proportion(int(hits.sum()), len(hits))
+    return of_runs(hits)
 
 
 def parts(protocol: Protocol, results: Results) -> list[Part]:

@@ -11,8 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from bench.claims.claim import Results
 from bench.claims.precision.bifurcation import DEPTHS
+from bench.claims.share import of_runs
 from bench.statistics.estimates import Proportion
 
 INITIALISATIONS = 1000
@@ -29,6 +32,11 @@ def published(dtype: str, depth: int) -> Proportion:
     return Proportion(SHARES[dtype][DEPTHS.index(depth)], INITIALISATIONS)
 
 
+def hits_of(dtype: str, depth: int) -> np.ndarray:
+    """1 for each published initialisation that has a differing mini-batch, else 0: [INITIALISATIONS]."""
+    return (np.arange(INITIALISATIONS) < SHARES[dtype][DEPTHS.index(depth)]).astype(float)
+
+
 def implied_rate(dtype: str, depth: int) -> float:
     """Exact zeros per ReLU call at initialisation that the published share implies, if zeros are independent.
 
@@ -40,7 +48,7 @@ def implied_rate(dtype: str, depth: int) -> float:
 def measured(results: Results, dtype: str, depth: int, rule: str) -> Proportion:
     """The share of this run under `rule` ("chain", "injected" or "existence")."""
     hits = results[dtype][rule][:, DEPTHS.index(depth)]
-    return Proportion(int(hits.sum()), len(hits))
+    return of_runs(hits)
 
 
 def table(results: Results) -> str:

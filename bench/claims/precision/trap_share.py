@@ -36,6 +36,7 @@ WIDTH = 1e-2  # of a near hit
 
 
 LAW = {"init": "uniform", "init.low": 0.25, "init.high": 2.0}
+FIRST = {name: place * 2**24 for place, name in enumerate(FORMATS)}  # first seeds: formats are independent samples
 POINT = {"init": "point", "init.value": 0.0}  # the artificial point
 
 
@@ -47,6 +48,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         return trajectories(
             {"problem": "e1", "steps": protocol["steps"], "dtype": dtype} | dict(start) | dict(optimizer) | rule,
             seeds=seeds,
+            first_seed=FIRST[dtype],
             observe={"near_hits": {"width": WIDTH}} if near else None,
             device=protocol.device,
             chunk=65_536,

@@ -20,7 +20,7 @@ from bench.claims.claim import Claim, Control, Part, Protocol, Results
 from bench.claims.experiment import Experiment
 from bench.claims.precision.bifurcation import DEPTHS, ensembles
 from bench.claims.prediction import inside, tost
-from bench.claims.share import never
+from bench.claims.share import never, of_runs
 from bench.claims.trajectories import trajectories
 from bench.statistics.estimates import Mean, PairedMean, Proportion
 from bench.statistics.inference import Region
@@ -101,7 +101,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     def moved(name: str) -> Proportion:
         """Share of runs that end with another training loss for t = 1 than for t = 0, under the chain rule."""
         other = results[f"{name}_chain_0"]["objective"] != results[f"{name}_chain_1"]["objective"]
-        return Proportion(int(other.sum()), len(other))
+        return of_runs(other)
 
     return [
         effect("chain", "injected", -3.0, -2.0, "by 0.1 to 1 %"),

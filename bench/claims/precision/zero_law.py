@@ -26,9 +26,9 @@ from bench.claims.experiment import Columns, Experiment
 from bench.claims.precision import summation
 from bench.claims.precision.bifurcation import DEPTHS
 from bench.claims.prediction import inside
-from bench.claims.sampling.networks import networks, out_of_scope
+from bench.claims.sampling.networks import dataset_of, networks, out_of_scope
 from bench.statistics.cases import Cases
-from bench.statistics.estimates import Mean, ratio_of_means
+from bench.statistics.estimates import Mean, ratio_of_means, ratio_of_ratios
 from bench.statistics.inference import Region
 
 LAW, FIRST = Region(0.85, 1.15), Region(0.8, 1.25)  # counts over the law: all layers, the first layer (fewer zeros)
@@ -39,11 +39,11 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     present = networks(protocol)
     if not present:
         return {}
-    ((name, (data, *_)),) = present.items()
+    ((name, overrides),) = present.items()
 
     def zeros(seeds: int, seconds: float, **changes: int) -> Experiment:
         settings = {size: protocol[size] for size in ("images", "width", "bits")}
-        settings |= {"dataset": data.removeprefix("dataset="), "layers": max(DEPTHS)} | changes
+        settings |= {"dataset": dataset_of(overrides), "layers": max(DEPTHS)} | changes
         return Experiment("summation_zeros", settings, seeds, chunk=protocol["chunk"], seconds=seconds * seeds)
 
     seconds = protocol["seconds"]
@@ -91,6 +91,10 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         """Zeros over those of the kernel that adds the bias last."""
         return ratio_of_means(counts(columns, kernel), counts(columns, "last"))
 
+    def orders(kernel: str) -> Mean:
+        """The same in the first layer, over what the law says of the kernel that adds the bias in the middle."""
+        return ratio_of_ratios(counts(first, kernel), counts(first, "last"), law(first, "middle"), law(first, "last"))
+
     def share(kernel: str) -> list[Mean]:
         return [Mean(one) for one in deviations(network, kernel, known).T]
 
@@ -98,7 +102,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     fewer = f"biases of {summation.COARSE} bits less, sum in four parts"
     coarse = Control(fewer, over("coarse"))
     coarser = ratio_of_means(counts(other, "last"), law(network, "last")[: len(other["law_last"])])
-    ratio = law(first, "middle").sum() / law(first, "last").sum()
+    ratio, found = law(first, "middle").sum() / law(first, "last").sum(), against("middle", first).value
     native = f"; torch on this machine {over('native', first).value:.3g}" if "zeros_native" in first else ""
     hits = (network["zeros_last"].cumsum(1) > 0).mean(0)
     measured = " / ".join(f"{100 * hits[depth - 1]:.1f}" for depth in DEPTHS)
@@ -132,13 +136,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             "So the rate is a property of the kernel: two orders of one sum differ by what the law says.",
             source,
             inside(
-                f"zeros with the bias in the middle / with the bias last in {FIRST} x {ratio:.3g}, first layer",
-                Region(FIRST.low * ratio, FIRST.high * ratio),
-                "ratio",
+                f"zeros with the bias in the middle / with the bias last, over the ratio of their laws, in {FIRST}, "
+                "first layer",
+                FIRST,
+                "ratio of ratios",
             ),
-            against("middle", first),
-            (Control("the sum in two halves, the bias last", against("split_2", first)),),
-            note=f"Over the law of a bias added last: middle {over('middle', first).value:.3g}{native}.",
+            orders("middle"),
+            (Control("the sum in two halves, the bias last", orders("split_2")),),
+            note=f"Counts {found:.3g}, laws {ratio:.3g}. "
+            f"Over the law of a bias added last: middle {over('middle', first).value:.3g}{native}.",
             of=(of["first"],),
         ),
         Part(

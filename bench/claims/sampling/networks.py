@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.claims.claim import Protocol, Results
 from shb.datasets import check_files
 from shb.errors import ConfigurationError
@@ -17,9 +19,14 @@ def networks(protocol: Protocol, group: str = "networks") -> dict[str, tuple[str
     return {name: (*o, *engine) for name, o in protocol[group].items() if not _absent(o)}
 
 
-def _absent(overrides: list[str]) -> bool:
+def dataset_of(overrides: Sequence[str]) -> str:
+    """The data set that the overrides of a network name."""
+    return next(one.removeprefix("dataset=") for one in overrides if one.startswith("dataset="))
+
+
+def _absent(overrides: Sequence[str]) -> bool:
     try:
-        check_files(next(o.removeprefix("dataset=") for o in overrides if o.startswith("dataset=")))
+        check_files(dataset_of(overrides))
     except ConfigurationError:
         return True
     return False

@@ -28,11 +28,12 @@ import numpy as np
 import bench.claims.sampling.monitors  # noqa: F401  registers its observers
 from bench.claims.artificial.comparable import ARTIFICIAL
 from bench.claims.claim import Claim, Control, Part, Protocol, Results
+from bench.claims.convergence.windows import oscillations as over_windows
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import exact, inside, tost
 from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.sampling.oracles import spec
-from bench.claims.share import always
+from bench.claims.share import always, of_runs
 from bench.claims.trajectories import trajectories
 from bench.statistics.cases import Cases
 from bench.statistics.estimates import Exact, Mean, Poisson, Proportion
@@ -110,16 +111,14 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
 
 def oscillations(columns: Mapping[str, np.ndarray], protocol: Protocol) -> np.ndarray:
-    """Osc_K of each window and seed: [windows, n]."""
-    place = {k: i for i, k in enumerate(evaluated(protocol))}
-    f = columns["objective_at"]
-    return np.stack([np.ptp(f[:, place[low] : place[high] + 1], axis=1) for low, high in windows(protocol)])
+    """Osc_K of each seed and window: [n, windows]."""
+    return over_windows(columns["objective_at"], evaluated(protocol), windows(protocol))
 
 
 def slopes(columns: Mapping[str, np.ndarray], protocol: Protocol) -> np.ndarray:
     """Slope of log Osc_K against log K of each seed: [n]."""
     ends = [high for _, high in windows(protocol)]
-    return exponents(oscillations(columns, protocol).T, ends)
+    return exponents(oscillations(columns, protocol), ends)
 
 
 def fall(columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -186,7 +185,7 @@ def _exact_zeros(protocol: Protocol, results: Results, random: Mapping, scope: s
     def moving(*runs: Columns) -> Proportion:
         """Share of the runs without STALL idle updates in a row."""
         longest = np.concatenate([one["longest_stall"] for one in runs])
-        return Proportion(int((longest < STALL).sum()), len(longest))
+        return of_runs(longest < STALL)
 
     return [
         Part(

@@ -55,13 +55,6 @@ def end_of_epoch(x: np.ndarray | float) -> np.ndarray:
     return 1 - np.tanh(half) / half
 
 
-def over_an_epoch(x: np.ndarray | float) -> np.ndarray:
-    """The same, averaged over the updates of an epoch: x / 3 - x^2 / 12 + ..."""
-    x = np.asarray(x, np.float64)
-    first, second = -np.expm1(-x) / x, -np.expm1(-2 * x) / (2 * x)
-    return 1 - first**2 - 2 / x * (1 - 2 * first + second)
-
-
 def memory(x: np.ndarray | float, momentum: float) -> np.ndarray:
     """First order of what momentum adds at the ends of epochs, in units of a h / (1 - beta): [...].
 

@@ -129,7 +129,14 @@ def quartic_part(columns: Columns, small: Columns, escaped_small: Proportion) ->
         "A5, test of the verdicts",
         prediction,
         estimate,
-        (Observed(f"same problem from w_0 = {SMALL_START:g}: in scope", verdict is Verdict.SUPPORTED, shown),),
+        (
+            Observed(
+                f"same problem from w_0 = {SMALL_START:g}: in scope",
+                verdict is Verdict.SUPPORTED,
+                shown,
+                "a test of the verdicts: the same rule must support here, and a control is what it refutes",
+            ),
+        ),
         out_of_scope=scope,
         status=Status.META,
         of=("quartic",),

@@ -72,7 +72,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             ARRIVES,
             found["slow_shb"],
             (
-                Observed("good schedule a/k^0.9, same test", verdicts["good"] is Verdict.SUPPORTED, counts("good")),
+                Observed(
+                    "good schedule a/k^0.9, same test",
+                    verdicts["good"] is Verdict.SUPPORTED,
+                    counts("good"),
+                    "a test of the verdicts: the same rule must support here, and a control is what it refutes",
+                ),
                 Control("constant step, same test", found["constant"]),
             ),
             status=Status.META,

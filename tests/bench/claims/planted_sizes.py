@@ -55,8 +55,8 @@ SIZES = {
             "digits": {
                 batch: {"overrides": overrides, "steps": steps, "seeds": 16, "from": ends, "seconds": 1e-4}
                 for batch, overrides, steps, ends in (
-                    ("2", ["batch_size=2"], 300, {"sgd": 0.05, "shb": 0.05}),
-                    ("32", ["batch_size=32"], 300, {"sgd": 0.15, "shb": 0.6, "zero": 0.15}),
+                    ("2", ["batch_size=2"], 300, {"sgd": 0.05, "shb": 0.05, "slight": 0.05}),
+                    ("32", ["batch_size=32"], 300, {"sgd": 0.15, "shb": 0.6, "slight": 0.15}),
                     ("full", FULL, 80, {"sgd": 0.2, "shb": 2.0, "weak": 0.4}),
                 )
             }

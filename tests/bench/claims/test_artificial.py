@@ -40,7 +40,7 @@ def letters(claim, sizes, results):
 
 
 def test_never_is_a_bound_that_few_runs_cannot_give():
-    control = (Observed("", True, ""),)
+    control = (Observed("", True, "", "made up"),)
     found = [Proportion(0, 100), Proportion(0, 10_000), Proportion(50, 10_000)]
     parts = [Part("", "", never(), one, control, id=f"P{i}") for i, one in enumerate(found)]
     assert [str(j.verdict) for j in judge([part.evidence() for part in parts])] == [

@@ -16,7 +16,7 @@ from bench.statistics.inference import Region
 from shb.errors import ConfigurationError
 from tests.bench.claims.precision.columns import BORDER, init_results, pool_results, split_columns, verdicts
 
-FIRED = (Observed("changed", True, "failed"),)
+FIRED = (Observed("changed", True, "failed", "made up"),)
 # Where a processor decides whether a statement holds, and not only whether these sample sizes show it.
 EITHER = {"CL33c"}
 

@@ -13,7 +13,7 @@ from bench.statistics.cases import Cases
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
-FIRED = (Observed("changed", True, "failed"),)
+FIRED = (Observed("changed", True, "failed", "made up"),)
 SGD, SHB = ({"problem": "e1", "optimizer": name, "optimizer.lr": 0.1, "steps": 5} for name in ("sgd", "shb"))
 EXPERIMENTS = {
     "CL1": {"sgd": trajectories(SGD, seeds=10), "shb": trajectories(SHB, seeds=10)},

@@ -22,7 +22,6 @@ from bench.claims.sampling.second_moments import (
     end_of_epoch,
     independent,
     memory,
-    over_an_epoch,
     reshuffled,
     responses,
 )
@@ -82,8 +81,6 @@ def test_the_limits_for_small_steps(x):
         return reshuffled(felt, n, n) / independent(felt)
 
     assert ratio(0.0) == pytest.approx(end_of_epoch(x), rel=4e-3)
-    average = np.mean([ratio(0.0, place) for place in range(n // 64, n, n // 32)])  # midpoints
-    assert average == pytest.approx(over_an_epoch(x), rel=5e-3)
     am = 10 * x / n
     assert (ratio(0.9) - ratio(0.0)) / am == pytest.approx(memory(x, 0.9), abs=0.02)
 
@@ -91,7 +88,6 @@ def test_the_limits_for_small_steps(x):
 def test_the_leading_terms():
     x = 1e-2
     assert end_of_epoch(x) == pytest.approx(x**2 / 12, rel=1e-4)
-    assert over_an_epoch(x) == pytest.approx(x / 3 - x**2 / 12, rel=1e-3)
     assert memory(1e-3, 0.9) == pytest.approx(2 * 0.81 / 1.9, rel=1e-2)
     assert memory(0.70, 0.9) > 0 > memory(0.75, 0.9)
 

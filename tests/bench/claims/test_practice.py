@@ -170,7 +170,7 @@ def paths(share=1.0, control=0.0):
         m = np.full((3000, 3), np.inf)
         m[: int(share * 3000), 1:] = 0.0
         columns[name] = {"stationarity_at": m}
-    controls = [f"{name} artificial" for name in first_pass.ARTIFICIAL]
+    controls = [f"{name} artificial" for name in first_pass.TRAPS_AT_ZERO]
     for name in (*controls, *(f"{name} summable" for name in first_pass.SUMMABLE)):
         m = np.full((500, 3), np.nan)
         m[: int(control * 500)] = 0.0

@@ -14,7 +14,7 @@ from bench.claims.sampling.networks import networks, out_of_scope
 from bench.claims.sampling.oracles import full_batch_loss, spec
 from bench.claims.trajectories import run
 from bench.claims.verdict import judge
-from bench.statistics.estimates import ratio_of_means
+from bench.statistics.estimates import ratio_of_means, ratio_of_ratios
 from shb.problems.closed_forms import E1, E6
 from tests.shb.problems.tiny import mlp_problem
 
@@ -136,6 +136,17 @@ def test_ratio_of_means_covers_the_truth():
         hits += low <= 1.5 <= high
     assert 0.91 <= hits / 300 <= 0.985
     assert ratio_of_means(np.array([2.0, 4.0]), np.array([1.0, 2.0])).value == 2.0
+
+
+def test_ratio_of_ratios_covers_the_truth():
+    covered = 0
+    for _ in range(400):
+        x, y = RNG.gamma(4.0, size=(2, 200))
+        first, third = 3 * x + RNG.normal(0, 0.5, 200), 2 * y + RNG.normal(0, 0.5, 200)
+        low, high = ratio_of_ratios(first, RNG.gamma(4.0, size=200), third, y).interval()
+        covered += low <= 1.5 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+    assert ratio_of_ratios(*map(np.array, ([6.0, 6.0], [2.0, 2.0], [3.0, 3.0], [2.0, 2.0]))).value == 2.0
 
 
 # -- CL40 -----------------------------------------------------------------------------------------------------

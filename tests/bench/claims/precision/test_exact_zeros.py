@@ -72,3 +72,13 @@ def test_cl35_on_known_rates():
     assert verdicts("CL35", {}, rates | {"lattice": rates["float32"]})["CL35a"] == "VOID"
     late = rates | {"trained": {**trained, "zeros_float16": np.full(4, 400.0)}}
     assert verdicts("CL35", {}, late)["CL35d"] == "REFUTED"
+
+
+def test_cl33_judges_the_published_share_against_the_measured_law_with_both_errors():
+    results = init_results()
+    density = results["float16"]["density"]
+    far = results | {"float16": results["float16"] | {"density": density * 0.7}}
+    assert verdicts("CL33", BORDER, far)["CL33g"] == "REFUTED"
+    spread = density * (1 + np.random.default_rng(0).choice([-0.9, 0.9], (len(density), 1)))
+    unsure = results | {"float16": results["float16"] | {"density": spread}}
+    assert verdicts("CL33", BORDER, unsure)["CL33g"] == "INCONCLUSIVE"

@@ -1,8 +1,14 @@
 """CL32."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+from bench.cell.config import ClaimsConfig, compose_as
+from bench.claims.catalogue import CLAIMS
+from bench.claims.claim import LEVELS, Protocol
+from bench.claims.precision.trap_share import FORMATS
 from bench.claims.trajectories import run, trajectories
 from tests.bench.claims.precision.columns import BOUND, trap_columns, verdicts
 
@@ -49,3 +55,12 @@ def test_near_hits_predict_the_traps_in_float16_up_to_a_factor():
     law = run(trajectories(*base, seeds=4096, observe=observed).settings, n)["lattice"].mean()
     trapped = run(trajectories(*base, "dtype=bfloat16", seeds=4096).settings, n)["trapped"].mean()
     assert 0.5 < trapped / (law * 2**-7) < 2
+
+
+def test_the_formats_are_independent_samples():
+    for level in LEVELS:
+        sizes = compose_as(ClaimsConfig, ["claim=CL32"]).claim.sizes[level]
+        runs = CLAIMS["CL32"].experiments(Protocol(level, sizes))
+        seeds = {d: [one.blocks() for name, one in runs.items() if name.endswith(f"_{d}")] for d in FORMATS}
+        ends = [(min(b[0][0] for b in own), max(b[-1][1] for b in own)) for own in seeds.values()]
+        assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(sorted(ends)))
