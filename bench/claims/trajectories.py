@@ -90,9 +90,7 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     return {name: values[: len(seeds)].cpu().numpy() for name, values in advance(stack, settings["observe"]).items()}
 
 
-def advance(
-    stack: Stack, observe: Mapping[str, Mapping[str, Any]], state: dict | None = None
-) -> dict[str, Tensor]:
+def advance(stack: Stack, observe: Mapping[str, Mapping[str, Any]], state: dict | None = None) -> dict[str, Tensor]:
     """Run a stack to its end under observers: columns [width, ...]. `state`: at k = 0, of another stack."""
     observers = [
         OBSERVERS[choose("observer", n, OBSERVERS)](stack.problem, stack.plan, **o) for n, o in observe.items()

@@ -18,7 +18,7 @@ gradient of U that backpropagation gives 1e-12 away from U = 0, over all trainin
 
 Predictions: U and V at rest in every run (more than 95 % of them, the bound that 200 runs can give); the same losses
 and accuracies as without the adapter, exactly; a margin of accuracy, at most half of the gain of a pilot on other seeds
-(10,000 and above: 0.26 to 0.32 on digits); TOST within 0.3 points; |V^T E d x^T| > 0.1, the threshold of theory.md CL44.
+(10,000 and above: 0.26 to 0.32 on digits); TOST within 0.3 points; |V^T E d x^T| > 0.1, the threshold of CL44.
 """
 
 from __future__ import annotations

@@ -83,8 +83,9 @@ class RoundingThresholds:
 
 @observer("moved_parameters")
 class MovedParameters:
-    """Columns moved [n], the share of the parameters with a gradient that some update changed, and with `gradient` those
-    of the observer "full_gradient" at the end [n]."""
+    """Columns moved [n], the share of the parameters with a gradient that some update changed, and with `gradient`
+    those of the observer "full_gradient" at the end [n].
+    """
 
     def __init__(self, problem: LearningProblem, plan: Plan, gradient: bool = False) -> None:
         self.monitor = FullGradient(problem, plan, [plan.steps]) if gradient else None
@@ -130,8 +131,7 @@ def _ran(stack: Stack, observe: dict[str, dict[str, Any]], state: dict | None = 
 
 @functools.lru_cache(maxsize=32)
 def thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: tuple[int, ...]) -> Columns:
-    """Of networks in bfloat16 at their start, on other samples than those of their runs; arms of one network share them.
-    """
+    """Of networks in bfloat16 at their start, on other samples than their runs have; arms of one network share them."""
     kept = [one for one in overrides if not one.startswith(("optimizer", "dtype"))]
     cell = cell_of(tuple(overrides_of(*kept, {"optimizer": "sgd", "optimizer.lr": 1, "dtype": "bfloat16"})), device)
     own, other = (_stack(cell, [Member(seed + more, {"lr": 0.0}) for seed in seeds]) for more in (0, OTHER_SAMPLES))
@@ -140,8 +140,9 @@ def thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: 
 
 @measure("rounding_stall")
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
-    """Columns median, hundredth [n]: the two steps of the network in bfloat16; moved and, with `gradient`, full_gradient
-    and kinks [n, factors]."""
+    """Columns median, hundredth [n]: the two steps of the network in bfloat16; moved and, with `gradient`,
+    full_gradient and kinks [n, factors].
+    """
     overrides, device = tuple(settings["overrides"]), settings["device"]
     found = thresholds(overrides, device, settings["momentum"], tuple(map(int, seeds)))
     cell = cell_of(overrides, device)

@@ -116,8 +116,9 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             always(f"{stays} and dist(0, dF) > {ARTIFICIAL:g}", MOST),
             share(artificial(one)),
             tuple(Control(words, share(at_rest(runs[other]))) for other, words in controls.items()),  # more than those
-            note=f"lr = {BELOW * one['hundredth'].mean():.1e}: {one['moved'].mean():.2%} of the parameters move, |grad F| "
-            f"is at least {one['full_gradient'].min():.2f}; {int((one['kinks'] > 0).sum())} networks at a kink.",
+            note=f"lr = {BELOW * one['hundredth'].mean():.1e}: {one['moved'].mean():.2%} of the parameters move, "
+            f"|grad F| is at least {one['full_gradient'].min():.2f}; networks at a kink: "
+            f"{int((one['kinks'] > 0).sum())}.",
             of=(f"{name} {key}",),
         )
 
@@ -137,8 +138,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             of=(f"{name} median",),
         ),
         stall(
-            "At half the hundredth of the thresholds of other mini-batches SGD with bfloat16 weights is at rest, far from "
-            "critical.",
+            "At half the hundredth of the thresholds of other mini-batches SGD with bfloat16 weights is at rest, far "
+            "from critical.",
             "sgd",
             {"sgd float32": "float32 weights", "sgd above": f"{ABOVE / BELOW:.0f} times the step"},
         ),
