@@ -23,7 +23,7 @@ ENGINES = [
 CASES = [  # problem, rule, decoupled, clip
     (mlp_problem, "shb", True, "norm"),
     (mlp_problem, "adam", False, "value"),
-    (cnn_2d_problem, "nesterov", False, "norm"),
+    pytest.param(cnn_2d_problem, "nesterov", False, "norm", marks=pytest.mark.slow),
     (E1, "sgd", True, "norm"),
     (E1, "shb", False, "value"),
 ]
@@ -143,7 +143,9 @@ def test_a_member_without_decay_has_the_bits_of_the_rule_alone(engine, decoupled
 @pytest.mark.skipif(why_not() is not None, reason=f"nothing can be compiled here: {why_not()}")
 @pytest.mark.parametrize("clip", ["norm", "value"])
 @pytest.mark.parametrize("decoupled", [False, True])
-@pytest.mark.parametrize("name", ["sgd", "shb", "nesterov", "adam"])
+@pytest.mark.parametrize(
+    "name", ["shb", "adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "nesterov"))]
+)
 def test_steps_are_tapes(name, decoupled, clip):
     rule = extended(name, decoupled, clip)
     for problem in (mlp_problem(), cnn_2d_problem(), E1()):
