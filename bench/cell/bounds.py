@@ -81,9 +81,8 @@ BOUNDS = {
     "show": Bound(0, LARGEST),
     "sample": Bound(1, LARGEST),
 }
-SIZES = (  # fields of models and problems, whatever group they are in
-    *("hidden", "channels", "kernel", "atoms", "width", "patch", "depth", "heads"),
-)
+MODEL_SIZES = ("hidden", "channels", "kernel", "width", "patch", "depth", "heads")  # a whole number, or a list of them
+SIZES = (*(f"model.{name}" for name in MODEL_SIZES), "problem.atoms")  # the width of problem=e14 is a length
 _SIZE = Bound(-(2**63), MOST_SIZE)  # whose least value the model says
 _WHOLE = Bound(-(2**63), LARGEST)
 
@@ -116,11 +115,16 @@ def _bound(field: str, value: float) -> None:
 def _any(field: str, value: float) -> None:
     """What holds for a number of which nothing else is known."""
     if isinstance(value, int):
-        (_SIZE if field.rpartition(".")[2] in SIZES else _WHOLE).check(field, value)
+        (_SIZE if is_size(field) else _WHOLE).check(field, value)
     elif not math.isfinite(value):
         raise ConfigurationError(field, value, "a finite number")
     elif abs(value) > HUGE:
         raise ConfigurationError(field, value, f"a number in -{HUGE:g} .. {HUGE:g}")
+
+
+def is_size(field: str) -> bool:
+    """Whether `field`, `model.width` or `spec.problem.model.width`, says how large an array is."""
+    return ".".join(field.split(".")[-2:]) in SIZES
 
 
 def finite_numbers(field: str, value: Any) -> list[float]:

@@ -98,6 +98,7 @@ def _learning_spec(config: Config, spec: dict[str, Any]) -> tuple[dict[str, Any]
     }
     with torch.device("meta"):  # the model's own checks, without memory
         module = _made(spec["model"]["name"], build_model(spec), facts.feature_shape, facts.outputs)
+    _check_batch(spec, module, facts.feature_shape)
     spec["init"]["name"] = settled_initialization(spec["init"]["name"], check_module(module))
     check_files(dataset, config.data_root, config.download)
     data = load_dataset(dataset, config.data_root, config.download)
@@ -112,9 +113,18 @@ def _model_spec(config: Config) -> dict[str, Any]:
     spec = {"name": config.model.name, **config.model.options}
     if MODELS[config.model.name] in _TESTED and spec.get("norm") == "none":
         del spec["norm"]
-    if spec.get("norm") == "batch" and config.batch_size == 1:
-        raise ConfigurationError("batch_size", 1, "at least 2 with model.norm=batch: one sample has no variance")
     return spec
+
+
+def _check_batch(spec: Mapping[str, Any], module: nn.Module, feature_shape: Sequence[int]) -> None:
+    """Refuse a sample alone where a BatchNorm sees one number of it per channel, as in a perceptron."""
+    if spec["batch_size"] > 1 or spec["model"].get("norm") != "batch" or build_model(spec).func not in _TESTED:
+        return
+    try:
+        module(torch.empty(1, *feature_shape, device="meta"))  # shapes alone
+    except ValueError as error:  # of torch's BatchNorm
+        allowed = "at least 2 with model.norm=batch: a channel of this model has one number per sample, no variance"
+        raise ConfigurationError("batch_size", 1, allowed) from error
 
 
 def _made(name: str, model: Callable[..., nn.Module], feature_shape: Sequence[int], outputs: int) -> nn.Module:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.cell.added import added
-from bench.cell.bounds import MOST_EVALUATIONS, MOST_SIZE, SIZES
+from bench.cell.bounds import MOST_EVALUATIONS, MOST_SIZE, is_size
 from bench.cell.config import entries, fields, own_entries
 from bench.cell.groups import DECAY
 from bench.cell.plugins import check_record, names_of
@@ -151,7 +151,7 @@ def _check_plain(where: str, value: Any) -> None:
         raise ConfigurationError(where, shown(value), "names of letters, digits and . _ + -")
     elif isinstance(value, int | float) and not abs(value) < 1e300:
         raise ConfigurationError(where, shown(value), "a finite number")
-    elif isinstance(value, int | float) and where.rpartition(".")[2] in SIZES and value > MOST_SIZE:
+    elif isinstance(value, int | float) and is_size(where) and value > MOST_SIZE:
         raise ConfigurationError(where, value, f"at most {MOST_SIZE}")
 
 

@@ -90,12 +90,12 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
     return {name: values[: len(seeds)].cpu().numpy() for name, values in advance(stack, settings["observe"]).items()}
 
 
-def advance(stack: Stack, observe: Mapping[str, Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Run a stack to its end under observers: columns [width, ...]."""
+def advance(stack: Stack, observe: Mapping[str, Mapping[str, Any]], state: dict | None = None) -> dict[str, Tensor]:
+    """Run a stack to its end under observers: columns [width, ...]. `state`: at k = 0, of another stack."""
     observers = [
         OBSERVERS[choose("observer", n, OBSERVERS)](stack.problem, stack.plan, **o) for n, o in observe.items()
     ]
-    state = stack.start()
+    state = stack.start() if state is None else state
     end = _End(stack.problem, state["params"], stack.engine)
     for one in observers:
         one.engine = stack.engine

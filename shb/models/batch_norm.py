@@ -3,7 +3,7 @@
 y = (x - mean) / sqrt(var + eps) weight + bias, with mean and var (biased) of each channel over the batch and the
 pixels; in evaluation the running ones, which training moves by `momentum` towards mean and the unbiased var (Ioffe and
 Szegedy, arXiv 1502.03167). Under vmap, torch's own kernel takes the members for channels, and sums in an order that
-depends on how many there are.
+depends on how many there are. In 16-bit dtypes all is computed in float32 and rounded once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from shb.models.precision import HALVES, widened
 
 
 def batch_norm(
@@ -32,6 +34,7 @@ def batch_norm(
     Raises:
         ValueError: training with one number per channel, which has no variance.
     """
+    dtype, x = x.dtype, widened(x)
     per_channel = (-1, *(1,) * (x.ndim - 2))
     if training or running_mean is None or running_var is None:
         count = x.numel() // x.shape[1]
@@ -41,14 +44,16 @@ def batch_norm(
         centred = x - mean.view(per_channel)
         var = _mean(centred * centred)
         if running_mean is not None and running_var is not None:
-            running_mean.copy_((1 - momentum) * running_mean + momentum * mean.detach())
-            running_var.copy_((1 - momentum) * running_var + momentum * (count / (count - 1)) * var.detach())
+            running_mean.copy_((1 - momentum) * widened(running_mean) + momentum * mean.detach())
+            unbiased = momentum * (count / (count - 1)) * var.detach()
+            running_var.copy_((1 - momentum) * widened(running_var) + unbiased)
     else:
-        mean, var = running_mean, running_var
+        mean, var = widened(running_mean), widened(running_var)
         centred = x - mean.view(per_channel)
     scale = 1 / (var + eps).sqrt()
     y = centred * (scale if weight is None else scale * weight).view(per_channel)
-    return y if bias is None else y + bias.view(per_channel)
+    y = y if bias is None else y + bias.view(per_channel)
+    return y.to(dtype) if dtype in HALVES else y
 
 
 def _mean(x: Tensor) -> Tensor:

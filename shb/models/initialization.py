@@ -40,18 +40,23 @@ MODULE = ("auto", "module")  # what draw_parameters does not know
 FAN_FREE = ("normal", "zeros", "point", "truncated_normal")  # defined for any vector, without the fans of a layer
 
 
-def _fans(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+def _fans(name: str, shapes: Mapping[str, tuple[int, ...]], init: str) -> tuple[int, int]:
     shape = shapes.get(name.removesuffix("bias") + "weight", ()) if name.endswith("bias") else shapes[name]
     if len(shape) < 2:
-        raise ConfigurationError("init", name, f"{', '.join(FAN_FREE)} or module for parameters without fan")
+        raise _without_fan(init, name, shapes[name])
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
 
-def _identity(shape: tuple[int, ...]) -> np.ndarray:
+def _without_fan(init: str, name: str, shape: tuple[int, ...]) -> ConfigurationError:
+    allowed = f"{', '.join(FAN_FREE)} or module: the parameter {name} of shape {list(shape)} has no fan"
+    return ConfigurationError("init", init, allowed)
+
+
+def _identity(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """[out, in, ...]: output i is input i, for as many as there are of both; a kernel is 1 at its centre."""
     if len(shape) < 2:
-        raise ConfigurationError("init", "identity", f"{', '.join(FAN_FREE)} or module for parameters without fan")
+        raise _without_fan("identity", name, shape)
     drawn = np.zeros(shape)
     centre = tuple(size // 2 for size in shape[2:])
     for i in range(min(shape[:2])):
@@ -122,9 +127,9 @@ def draw_parameters(
             low, high = ndtr(-2.0), ndtr(2.0)
             drawn = np.full(shape, value) if bias else std * ndtri(generator.uniform(low, high, shape))
         elif init == "identity":
-            drawn = np.zeros(shape) if bias else _identity(shape)
+            drawn = np.zeros(shape) if bias else _identity(name, shape)
         else:
-            fan_in, fan_out = _fans(name, shapes)
+            fan_in, fan_out = _fans(name, shapes, init)
             if init == "torch_default" or (init == "torch_zero_bias" and not bias):
                 drawn = generator.uniform(-1.0, 1.0, shape) / math.sqrt(fan_in)
             elif bias:

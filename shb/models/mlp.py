@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from shb.errors import ConfigurationError
-from shb.models.normalization import normalization
+from shb.errors import ConfigurationError, choose
+from shb.models.normalization import NORMS, normalization
 from shb.nonsmooth.relu import ReLU
 
 
@@ -35,7 +35,7 @@ def mlp(
         relu_derivative, relu_rule: t = ReLU'(0) in [0, 1], and how it is used (`shb.nonsmooth.relu`).
 
     Raises:
-        ConfigurationError: a width < 1, an unknown norm, or as `shb.nonsmooth.ReLU`.
+        ConfigurationError: a width < 1, an unknown norm, norm="layer" with a width of 1, or as `shb.nonsmooth.ReLU`.
 
     Example:
         >>> [tuple(p.shape) for p in mlp((1, 8, 8), 10, hidden=[16]).parameters()]
@@ -43,7 +43,7 @@ def mlp(
     """
     if any(width < 1 for width in hidden):
         raise ConfigurationError("model.hidden", list(hidden), "a list of widths >= 1")
-    normalization(norm, [1])  # its check, also where there is no hidden layer
+    choose("model.norm", norm, NORMS)  # also where there is no hidden layer
     widths = [math.prod(feature_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for fan_in, fan_out in itertools.pairwise(widths):

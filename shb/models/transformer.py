@@ -100,7 +100,7 @@ def transformer(
         feature_shape: of one input, without n.
         outputs: numbers per sample, of classes or targets.
         patch: side of the patches, of which each is a token; it divides every side of the data.
-        width: numbers per token, a multiple of `heads`.
+        width: numbers per token, a multiple of `heads`, at least 2.
         depth: number of blocks.
         heads: of every attention.
 
@@ -122,8 +122,8 @@ def transformer(
         raise ConfigurationError("model.depth", depth, f"a number of blocks from 1 to {MOST_BLOCKS}")
     if heads < 1:
         raise ConfigurationError("model.heads", heads, "a number of heads >= 1")
-    if width < 1 or width % heads:
-        raise ConfigurationError("model.width", width, f"a multiple of model.heads={heads}, at least {heads}")
+    if width < 2 or width % heads:  # a layer norm over one number is the same for all inputs
+        raise ConfigurationError("model.width", width, f"a multiple of model.heads={heads}, at least {max(heads, 2)}")
     return Transformer(feature_shape, outputs, patch, width, depth, heads)
 
 

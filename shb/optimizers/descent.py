@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from shb.optimizers.optimizer import Optimizer
+from shb.optimizers.ranges import check_hyperparameters
 
 
 def descend(
@@ -22,7 +23,8 @@ def descend(
         hyperparameters: constant; those that are left out have their defaults.
 
     Raises:
-        ConfigurationError: a hyperparameter that the rule does not have, or one without a default that is missing.
+        ConfigurationError: a hyperparameter that the rule does not have, one without a default that is missing, or
+            one out of range.
 
     Example:
         >>> from shb.optimizers import get_optimizer
@@ -30,6 +32,7 @@ def descend(
         [1.0, 0.5, 0.25, 0.125]
     """
     complete = optimizer.complete(hyperparameters)
+    check_hyperparameters(complete)
     numbers = {name: torch.tensor(value, dtype=torch.float64) for name, value in complete.items()}
     params = {"w": torch.tensor(start, dtype=torch.float64)}
     state, iterates = optimizer.init(params, numbers), [float(start)]

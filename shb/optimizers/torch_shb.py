@@ -44,7 +44,8 @@ class SHB(torch.optim.Optimizer):
             state_dict. A sharded parameter (DTensor) takes its part of what is drawn for the whole.
         foreach: True for one multi-tensor call per operation, False for a loop, None for True iff all
             parameters with a gradient are on CUDA. On the CPU both give the same bits in float32 and float64;
-            in bfloat16 and float16 foreach also rounds lr and momentum to that type (as torch.optim.SGD does).
+            in bfloat16 and float16 foreach also rounds lr and momentum to that type (as torch.optim.SGD does), but
+            not the factor of a decoupled decay.
         allow_unstable: also accept |momentum| >= 1, for experiments.
 
     State: ``state[param]["velocity"]``, shaped like the parameter; with velocity_std > 0 also "drawn", False
@@ -219,7 +220,7 @@ def _move_each(batch: _Batch) -> None:
     lr, weight_decay = batch.lr, batch.weight_decay
     for w, g, velocity in zip(batch.params, batch.grads, batch.velocities):
         if batch.decoupled and _is_on(weight_decay):
-            w.mul_(1 - lr * weight_decay)
+            _shrink(w, 1 - lr * weight_decay)
         elif isinstance(weight_decay, Tensor):
             g = g + weight_decay * w
         elif weight_decay:
@@ -235,7 +236,11 @@ def _move_each(batch: _Batch) -> None:
 def _move_together(batch: _Batch) -> None:
     params, grads, velocities, lr, momentum, weight_decay, decoupled, _ = batch
     if decoupled and _is_on(weight_decay):
-        torch._foreach_mul_(params, 1 - lr * weight_decay)
+        if params[0].dtype.itemsize == 2:  # a multi-tensor call would round the factor to 16 bits
+            for w in params:
+                _shrink(w, 1 - lr * weight_decay)
+        else:
+            torch._foreach_mul_(params, 1 - lr * weight_decay)
     elif isinstance(weight_decay, Tensor):
         grads = torch._foreach_add(grads, torch._foreach_mul(params, weight_decay))
     elif weight_decay:
@@ -246,6 +251,14 @@ def _move_together(batch: _Batch) -> None:
     else:
         torch._foreach_add_(velocities, grads, alpha=-lr)
     torch._foreach_add_(params, velocities)
+
+
+def _shrink(w: Tensor, kept: float | Tensor) -> None:
+    """Multiply `w`, of 16 bits in float32: a factor on an accelerator would be rounded to them."""
+    if w.dtype.itemsize == 2:
+        w.copy_(w.float() * kept)
+    else:
+        w.mul_(kept)
 
 
 def _is_on(weight_decay: float | Tensor) -> bool:

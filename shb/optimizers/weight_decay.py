@@ -81,4 +81,10 @@ def _decoupled(
     rule: Optimizer, params: Params, grads: Params, state: State, hyperparameters: Hyperparameters, k: int | Tensor
 ) -> tuple[Params, State]:
     kept = 1 - hyperparameters["lr"] * hyperparameters["weight_decay"]
-    return rule.update({n: expand(kept, w) * w for n, w in params.items()}, grads, state, hyperparameters, k)
+    return rule.update({n: _shrunk(kept, w) for n, w in params.items()}, grads, state, hyperparameters, k)
+
+
+def _shrunk(kept: Tensor, w: Tensor) -> Tensor:
+    """kept w, rounded once: 16 bits have no number between 1 and 1 - 2^-8 (bfloat16) or 1 - 2^-11 (float16)."""
+    wide = w.float() if w.dtype.itemsize == 2 else w
+    return (expand(kept, wide) * wide).to(w.dtype)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from shb.errors import ConfigurationError, choose
 from shb.optimizers import Optimizer
+from shb.optimizers.ranges import RANGES, check_hyperparameters
 from shb.problems import Params, Problem
 from shb.streams import BLOCK
 from shb.training.checkpoint import Checkpoint
@@ -84,7 +85,8 @@ class Stack:
 
     Raises:
         ConfigurationError: an unknown engine; members without a hyperparameter of the optimizer, or with others than
-            their neighbours; a momentum schedule of a rule without momentum.
+            their neighbours; a hyperparameter out of its range (`shb.optimizers.ranges`); a momentum schedule of a
+            rule without momentum.
 
     Attributes:
         members: those that were given.
@@ -326,5 +328,6 @@ def _check(optimizer: Optimizer, members: Sequence[Member], plan: Plan) -> None:
         raise ConfigurationError(
             "hyperparameters of a stack", sorted(names), f"all of {list(optimizer.hyperparameters)}"
         )
+    check_hyperparameters({name: [m.hyperparameters[name] for m in members] for name in RANGES.keys() & names})
     if plan.momentum_schedule != "constant" and "momentum" not in names:
         raise ConfigurationError("momentum_schedule", plan.momentum_schedule, f"constant for {optimizer.name}")

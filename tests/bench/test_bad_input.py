@@ -100,6 +100,8 @@ WRONG_VALUE = [  # arguments, field=value as the message has it, part of what is
     ("model=3", "model=3", "one of adapter, cnn"),
     ("model.norm=bach", "model.norm=bach", "(did you mean batch?)"),
     ("model.norm=batch batch_size=1", "batch_size=1", "at least 2 with model.norm=batch"),
+    ("model.norm=layer model.hidden=[1]", "model.norm=layer", "none or batch for a layer of one feature"),
+    ("problem=e15 problem.oracle=gradient dtype=float32", "dtype=float32", "float64 with problem.oracle=gradient"),
     ("model=transformer dataset=digits model.patch=3", "model.patch=3", "one of 1, 2, 4, 8: patches must fill"),
     ("model=transformer dataset=digits model.heads=3", "model.width=32", "a multiple of model.heads=3"),
     ("model=transformer dataset=digits model.depth=0", "model.depth=0", "a number of blocks from 1 to 200"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
-from bench.cell.bounds import finite_numbers
+from bench.cell.bounds import check_numbers, finite_numbers
 from shb.errors import ConfigurationError
 
 
@@ -55,6 +55,24 @@ class OpenGroup(Group):
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> Self:
         return cls(fields["name"], without(fields, "name"))
+
+
+@dataclass(frozen=True)
+class ParameterGroup(Group):
+    """A group whose entries are functions with `parameters`: name -> numbers; several are an axis of the grid."""
+
+    parameters: dict[str, list[float]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> Self:
+        return cls(fields["name"], axes(cls.group, without(fields, "name")))
+
+    def check_parameters(self, known: Iterable[str]) -> None:
+        """Raise unless exactly the `known` ones are given, and within their bounds."""
+        known = list(known)
+        self.refuse_others(self.parameters, known)
+        check_complete(self.group, self.parameters, known)
+        check_numbers(self.group, self.parameters)
 
 
 def without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:

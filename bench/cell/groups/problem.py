@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bench.cell.bounds import check_numbers, finite_number
+from bench.cell.bounds import MODEL_SIZES, check_numbers, finite_number
 from bench.cell.groups.group import Group, OpenGroup, without
 from shb.datasets import DATASETS
 from shb.errors import ConfigurationError, choose
@@ -16,15 +16,6 @@ from shb.problems import CLOSED_FORMS, ClosedForm
 
 DATA = ("pair", "diabetes")  # of the closed forms that have samples
 RELU = ("relu_derivative", "relu_rule")  # fields of conf/config.yaml, which every model and problem gets
-_WHOLE = (
-    "hidden",
-    "channels",
-    "kernel",
-    "width",
-    "patch",
-    "depth",
-    "heads",
-)  # options of models: a whole number, or a list of them
 
 
 @dataclass(frozen=True)
@@ -66,7 +57,7 @@ class ModelConfig(OpenGroup):
         if not takes_any(parameters):
             self.refuse_others(self.options, parameters)
         check_numbers("model", self.options)
-        for name in _WHOLE:
+        for name in MODEL_SIZES:
             if name in self.options:
                 many = name in parameters and isinstance(parameters[name].default, Sequence)
                 _check_whole(f"model.{name}", self.options[name], many)

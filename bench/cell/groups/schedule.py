@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
 
-from bench.cell.bounds import check_numbers
-from bench.cell.groups.group import Group, axes, check_complete, without
+from bench.cell.groups.group import ParameterGroup
 from shb.errors import ConfigurationError, choose
 from shb.schedules import SCHEDULES
 
@@ -15,28 +12,18 @@ SECOND_ORDER = "second_order"  # of the momentum alone: it is made of the step s
 
 
 @dataclass(frozen=True)
-class ScheduleConfig(Group):
-    """Of the step size. `parameters`: name -> numbers; several are an axis of the grid."""
+class ScheduleConfig(ParameterGroup):
+    """Of the step size."""
 
     group = "schedule"
-    parameters: dict[str, list[float]] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> Self:
-        return cls(fields["name"], axes(cls.group, without(fields, "name")))
 
     def check(self) -> None:
         schedule = SCHEDULES[choose(self.group, self.name, SCHEDULES)]
-        self._check_parameters(schedule.parameters)
+        self.check_parameters(schedule.parameters)
         for name, (low, high) in schedule.ranges.items():
             for value in self.parameters[name]:
                 if not low <= value <= high:
                     raise ConfigurationError(f"{self.group}.{name}", value, f"{low:g} .. {high:g}")
-
-    def _check_parameters(self, known: Iterable[str]) -> None:
-        self.refuse_others(self.parameters, known)
-        check_complete(self.group, self.parameters, known)
-        check_numbers(self.group, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -47,6 +34,6 @@ class MomentumScheduleConfig(ScheduleConfig):
 
     def check(self) -> None:
         if choose(self.group, self.name, (SECOND_ORDER, *SCHEDULES)) == SECOND_ORDER:
-            self._check_parameters(["r"])
+            self.check_parameters(["r"])
         else:
             super().check()

@@ -55,9 +55,8 @@ def _oscillation(axis: Axes, protocol: Protocol, results: Results) -> None:
     for name in protocol["noisy"]:
         for kind, style in (("decaying", "s-"), ("constant", "s--")):
             osc = networks_converge.oscillations(results[f"{name} {kind}"], protocol)
-            axis.plot(
-                ends, np.median(osc, 0), style, color=COLOURS["neutral"], label=f"{name.replace('_', ' ')}, {kind}"
-            )
+            label = f"noisy, {kind} step" if name == next(iter(protocol["noisy"])) else None
+            axis.plot(ends, np.median(osc, 0), style, color=COLOURS["neutral"], label=label)
     axis.set(xscale="log", yscale="log", xlabel="updates K", ylabel="max − min of F over [K/2, K]")
     axis.set_xticks(ends, ends)
     axis.minorticks_off()

@@ -10,10 +10,11 @@ updates iff lr is below
 
     threshold = min over k < K of (half distance on the side of u_k) / |u_k / lr|
 
-all gradients at w_0, as long as only few others move. From its parameters a network has two steps:
+all gradients at w_0, as long as only few others move. So the run's own gradients tell which parameters stay; what can
+be known before it are gradients at w_0 of other mini-batches. From K of those a network has two steps:
 
     median     of ulp(w) / (2 |g_0| / (1 - beta)), what one looks at first
-    hundredth  the quantile of order 0.01 of the thresholds: below it, 99 % stay
+    hundredth  the quantile of order 0.01 of the thresholds: on those mini-batches 99 % would stay below it
 
 Parameters whose gradients are all 0 (constant inputs) are left out.
 """
@@ -29,15 +30,15 @@ import torch
 from torch import Tensor
 
 from bench.cell.cell import Cell
+from bench.claims.branches import OTHER_SAMPLES
 from bench.claims.experiment import Columns, Experiment, measure
 from bench.claims.observers import observer
-from bench.claims.sampling.monitors import NetworkStationarity
+from bench.claims.sampling.monitors import FullGradient
 from bench.claims.trajectories import advance, cell_of, overrides_of
 from shb.problems import LearningProblem, Params
 from shb.training import Member, Plan, Stack, StackStep
 
 SHARE = 0.01  # of the parameters that may move
-RADIUS, SAMPLES = 1e-3, 8  # of m_eps
 
 
 def half_gap(w: Tensor, towards: Tensor) -> Tensor:
@@ -82,13 +83,12 @@ class RoundingThresholds:
 
 @observer("moved_parameters")
 class MovedParameters:
-    """Columns moved [n], the share of the parameters with a gradient that some update changed, and stationarity [n],
-    m_eps of the mean loss over `rows` training samples at the end (shb.nonsmooth.stationarity), NaN if there are none.
+    """Columns moved [n], the share of the parameters with a gradient that some update changed, and with `gradient`
+    those of the observer "full_gradient" at the end [n].
     """
 
-    def __init__(self, problem: LearningProblem, plan: Plan, rows: int = 0) -> None:
-        at = [plan.steps] if rows else []
-        self.monitor = NetworkStationarity(problem, plan, at, RADIUS, SAMPLES, rows) if rows else None
+    def __init__(self, problem: LearningProblem, plan: Plan, gradient: bool = False) -> None:
+        self.monitor = FullGradient(problem, plan, [plan.steps]) if gradient else None
 
     def start(self, params: Params) -> None:
         sizes = sum(p[0].numel() for p in params.values())
@@ -102,10 +102,9 @@ class MovedParameters:
             self.monitor(step)
 
     def columns(self) -> dict[str, Tensor]:
+        found = self.monitor.columns() if self.monitor else {}
         share = (self.moved & self.live).sum(1) / self.live.sum(1)
-        if not self.monitor:
-            return {"moved": share, "stationarity": torch.full_like(share, torch.nan)}
-        return {"moved": share, "stationarity": self.monitor.columns()["stationarity"][:, 0]}
+        return {"moved": share} | {name: values[:, 0] for name, values in found.items()}
 
 
 def stalled(
@@ -113,29 +112,37 @@ def stalled(
 ) -> Experiment:
     """Runs at `factors` times the step `at` ("median", "hundredth") of a heavy ball with `momentum`, of each seed.
 
-    options: rows, of m_eps, 0 for none; device; seconds, of one run.
+    options: gradient, whether that of F is computed at the end; device; seconds, of one run.
     """
     seconds = options.pop("seconds") * seeds * (1 + len(factors))
     settings = {"overrides": sorted(overrides), "at": at, "factors": list(factors), "momentum": momentum} | options
+    settings["thresholds"] = "of other samples"
     return Experiment("rounding_stall", settings, seeds, chunk=chunk, seconds=seconds)
 
 
-def _ran(cell: Cell, members: list[Member], observe: dict[str, dict[str, Any]]) -> Columns:
-    stack = Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine)
-    return {name: values[: len(members)].cpu().numpy() for name, values in advance(stack, observe).items()}
+def _stack(cell: Cell, members: list[Member]) -> Stack:
+    return Stack(cell.problem(), cell.optimizer, members, cell.plan, engine=cell.engine)
+
+
+def _ran(stack: Stack, observe: dict[str, dict[str, Any]], state: dict | None = None) -> Columns:
+    found = advance(stack, observe, state)
+    return {name: values[: len(stack.members)].cpu().numpy() for name, values in found.items()}
 
 
 @functools.lru_cache(maxsize=32)
 def thresholds(overrides: tuple[str, ...], device: str, momentum: float, seeds: tuple[int, ...]) -> Columns:
-    """Of networks in bfloat16 at their start; arms of one network share them."""
+    """Of networks in bfloat16 at their start, on other samples than their runs have; arms of one network share them."""
     kept = [one for one in overrides if not one.startswith(("optimizer", "dtype"))]
     cell = cell_of(tuple(overrides_of(*kept, {"optimizer": "sgd", "optimizer.lr": 1, "dtype": "bfloat16"})), device)
-    return _ran(cell, [Member(seed, {"lr": 0.0}) for seed in seeds], {"rounding_thresholds": {"momentum": momentum}})
+    own, other = (_stack(cell, [Member(seed + more, {"lr": 0.0}) for seed in seeds]) for more in (0, OTHER_SAMPLES))
+    return _ran(other, {"rounding_thresholds": {"momentum": momentum}}, own.start())
 
 
 @measure("rounding_stall")
 def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
-    """Columns median, hundredth [n]: the two steps of the network in bfloat16; moved, stationarity [n, factors]."""
+    """Columns median, hundredth [n]: the two steps of the network in bfloat16; moved and, with `gradient`,
+    full_gradient and kinks [n, factors].
+    """
     overrides, device = tuple(settings["overrides"]), settings["device"]
     found = thresholds(overrides, device, settings["momentum"], tuple(map(int, seeds)))
     cell = cell_of(overrides, device)
@@ -145,6 +152,7 @@ def run(settings: Mapping[str, Any], seeds: np.ndarray) -> Columns:
         for seed, lr in zip(seeds, found[settings["at"]])
         for factor in settings["factors"]
     ]
-    ran = _ran(cell, members, {"moved_parameters": {"rows": settings["rows"]}})
-    steps = {name: found[name] for name in ("median", "hundredth")}
-    return steps | {name: ran[name].reshape(len(seeds), -1) for name in ("moved", "stationarity")}
+    ran = _ran(_stack(cell, members), {"moved_parameters": {"gradient": settings["gradient"]}})
+    columns = {name: found[name] for name in ("median", "hundredth")}
+    names = ("moved", "full_gradient", "kinks") if settings["gradient"] else ("moved",)
+    return columns | {name: ran[name].reshape(len(seeds), -1) for name in names}

@@ -2,14 +2,17 @@
 
 An update is lost where it is less than half a distance between neighbouring numbers (`rounding_stall`, theory.md
 section 6). A network whose parameters stay is at rest at a point where its gradient is not small: what the trap of
-E1 is on a null set of starts, rounding is for nearly all of them.
+E1 is on a null set of starts, rounding is for nearly all of them. The distance to critical is exact: where no input of
+a ReLU is 0 on the training data, dF(w) is {grad F(w)}; a network with such an input does not count.
 
 First version: 99 % of the parameters stay for 50 updates below lr* = median of ulp(w) / (2 |g| / (1 - beta)), and the
 heavy ball's threshold is 1 / (1 - beta) times lower. Both are refuted (a, d). A median says nothing about 99 %: |g|
 varies by orders of magnitude, and w near 0 has a small ulp. And gradients of mini-batches have not one sign, so what
 the heavy ball adds up is less than 1 / (1 - beta) of them. Corrected: the quantile of order 0.01, of the largest of the
-updates of 50 mini-batches, for the sums of the heavy ball (b, c, e). No number is fitted; a pilot on seeds from 10,000
-chose network, batch size and the factor 0.9.
+updates of 50 mini-batches, for the sums of the heavy ball (b, c, e). The mini-batches are others than those of the run,
+so that the step is known before it. (A second version took those of the run, and nine tenths of the step. From others
+it is right on average, e, and 99 % stayed at nine tenths of it in 161 of 200 networks with SGD, 177 with SHB, at half
+of it in all 200: a pilot on seeds from 10,000, which chose one half, the steps of e, network and batch size.)
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ from bench.claims.trajectories import overrides_of
 from bench.statistics.estimates import Mean, Proportion
 from bench.statistics.inference import Region
 
-BELOW, ABOVE, HALF = 0.9, 10.0, 0.5  # of a step
+BELOW, ABOVE = 0.5, 10.0  # of a step
 MOST = 0.95  # share of the networks that "every" means with 200 of them
 BETA, LITTLE = 0.9, 0.5  # momentum, and that of a control
-GRID = (0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2)  # steps among which a threshold is measured, in units of the law
+GRID = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4)  # steps among which a threshold is measured, in
+# units of the law
 LAW = Region(0.9, 1.1)
 REACH = Region(0.8 / (1 - BETA), 1.25 / (1 - BETA))  # of the first version, SGD's threshold over the heavy ball's
 
@@ -45,7 +49,7 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
 
     def run(
         at: str, *factors: float, seeds: str = "seeds", dtype: str = "bfloat16", beta: float = 0.0,
-        momentum: float | None = None, rows: int = 0,
+        momentum: float | None = None, gradient: bool = False,
     ) -> Experiment:  # fmt: skip
         """SGD, or the heavy ball with `beta`, at steps of a heavy ball with `momentum` (default: its own)."""
         rule = {"optimizer": "shb", "optimizer.momentum": beta} if beta else {"optimizer": "sgd"}
@@ -53,17 +57,16 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
         return stalled(
             overrides_of({"problem": "learning", **rule, "optimizer.lr": 1, **size}, *network), at, factors,
             beta if momentum is None else momentum, protocol[seeds], protocol["chunk"],
-            rows=rows, device=protocol.device, seconds=protocol["seconds"] * protocol["steps"],
+            gradient=gradient, device=protocol.device, seconds=protocol["seconds"] * protocol["steps"],
         )  # fmt: skip
 
-    rows = protocol["rows"]
     planned = {
-        "median": run("median", HALF, seeds="grids"),
-        "median float32": run("median", HALF, seeds="grids", dtype="float32"),
-        "sgd": run("hundredth", BELOW, rows=rows),
+        "median": run("median", BELOW, seeds="grids"),
+        "median float32": run("median", BELOW, seeds="grids", dtype="float32"),
+        "sgd": run("hundredth", BELOW, gradient=True),
         "sgd float32": run("hundredth", BELOW, seeds="grids", dtype="float32"),
         "sgd above": run("hundredth", ABOVE, seeds="grids"),
-        "shb": run("hundredth", BELOW, beta=BETA, rows=rows),
+        "shb": run("hundredth", BELOW, beta=BETA, gradient=True),
         "shb float32": run("hundredth", BELOW, seeds="grids", beta=BETA, dtype="float32"),
         "shb at sgd": run("hundredth", BELOW, seeds="grids", beta=BETA, momentum=0.0),
         "sgd grid": run("hundredth", *GRID, seeds="grids"),
@@ -80,8 +83,8 @@ def at_rest(columns: Columns) -> np.ndarray:
 
 
 def artificial(columns: Columns) -> np.ndarray:
-    """Those of them that are far from critical."""
-    return at_rest(columns) & (columns["stationarity"][:, 0] > ARTIFICIAL)
+    """Those of them that are far from critical: without kinks the gradient of F is its only subgradient."""
+    return at_rest(columns) & (columns["kinks"][:, 0] == 0) & (columns["full_gradient"][:, 0] > ARTIFICIAL)
 
 
 def threshold(columns: Columns) -> np.ndarray:
@@ -110,11 +113,12 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
         return Part(
             title,
             derived,
-            always(f"{stays} and m_eps > {ARTIFICIAL:g}", MOST),
+            always(f"{stays} and dist(0, dF) > {ARTIFICIAL:g}", MOST),
             share(artificial(one)),
             tuple(Control(words, share(at_rest(runs[other]))) for other, words in controls.items()),  # more than those
-            note=f"lr = {BELOW * one['hundredth'].mean():.1e}: {one['moved'].mean():.2%} of the parameters move, m_eps "
-            f"is at least {one['stationarity'].min():.2f}.",
+            note=f"lr = {BELOW * one['hundredth'].mean():.1e}: {one['moved'].mean():.2%} of the parameters move, "
+            f"|grad F| is at least {one['full_gradient'].min():.2f}; networks at a kink: "
+            f"{int((one['kinks'] > 0).sum())}.",
             of=(f"{name} {key}",),
         )
 
@@ -134,12 +138,13 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             of=(f"{name} median",),
         ),
         stall(
-            "Below the hundredth of the thresholds SGD with bfloat16 weights is at rest, though far from critical.",
+            "At half the hundredth of the thresholds of other mini-batches SGD with bfloat16 weights is at rest, far "
+            "from critical.",
             "sgd",
             {"sgd float32": "float32 weights", "sgd above": f"{ABOVE / BELOW:.0f} times the step"},
         ),
         stall(
-            "So is the heavy ball, below the threshold of the sums of its gradients, and not at that of SGD.",
+            "So is the heavy ball at half the threshold of the sums of its gradients, and not at half that of SGD.",
             "shb",
             {"shb float32": "float32 weights", "shb at sgd": "the step of SGD"},
         ),
@@ -154,7 +159,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             of=(f"{name} sgd grid", f"{name} shb grid"),
         ),
         Part(
-            "The heavy ball's threshold is that of the sums of its gradients, without a free parameter.",
+            "On average the heavy ball's threshold is that of the sums of gradients of other mini-batches.",
             derived,
             inside(f"measured / predicted threshold in {LAW}", LAW, "ratio"),
             Mean(grids["shb"]),
@@ -168,7 +173,7 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
 CLAIM = Claim(
     "CL58",
     "precision",
-    "bfloat16 weights stall below a step that is known beforehand, from nearly every start.",
+    "bfloat16 weights stall at half of a step that other mini-batches tell beforehand, from nearly every start.",
     "theory.md section 6 (derived)",
     experiments,
     parts,

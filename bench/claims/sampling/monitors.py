@@ -53,7 +53,7 @@ def members(params: Params) -> list[Params]:
     return [{name: p[i] for name, p in params.items()} for i in range(len(next(iter(params.values()))))]
 
 
-def _mean_gradient(oracle: Callable[..., Params], pieces: Sequence[tuple[Tensor, Tensor]], params: Params) -> Params:
+def mean_gradient(oracle: Callable[..., Params], pieces: Sequence[tuple[Tensor, Tensor]], params: Params) -> Params:
     """The gradient of the mean loss over the samples of all pieces (x, y)."""
     samples = sum(len(x) for x, _ in pieces)
     total = dict.fromkeys(params, 0.0)
@@ -78,7 +78,7 @@ class NetworkStationarity(_AtSteps):
         x, y = (part.double() for part in training_data(problem, rows))
         oracle = torch.func.grad(problem.loss)
         pieces = list(zip(x.split(PIECE), y.split(PIECE)))
-        self.gradient = lambda params: _mean_gradient(oracle, pieces, params)
+        self.gradient = lambda params: mean_gradient(oracle, pieces, params)
 
     def measured(self, params: Params, k: int) -> dict[str, Tensor]:
         double = members({name: p.double() for name, p in params.items()})
@@ -107,6 +107,46 @@ class GradientNorms(_AtSteps):
         }
 
 
+@observer("full_gradient")
+class FullGradient(_AtSteps):
+    """|grad F|, F the mean loss over all training samples, and how many inputs of a ReLU are exactly 0 on them: columns
+    full_gradient and kinks [n, len(at)], float64.
+
+    Without kinks a network of ReLUs is smooth around w: dF(w) = {grad F(w)}, and |grad F(w)| is dist(0, dF(w)).
+    """
+
+    def __init__(self, problem: LearningProblem, plan: Plan, at: Sequence[int]) -> None:
+        super().__init__(at)
+        x, y = (part.double() for part in training_data(problem, problem.train_size))
+        self.module, self.oracle = problem.module, torch.func.grad(problem.loss)
+        self.pieces = list(zip(x.split(PIECE), y.split(PIECE)))
+
+    def measured(self, params: Params, k: int) -> dict[str, Tensor]:
+        double = members({name: p.double() for name, p in params.items()})
+        norms = [
+            torch.cat([g.flatten() for g in mean_gradient(self.oracle, self.pieces, one).values()]).norm()
+            for one in double
+        ]
+        kinks = [sum(zeros_before_relu(self.module, one, x)[0] for x, _ in self.pieces) for one in double]
+        return {"full_gradient": torch.stack(norms).cpu(), "kinks": torch.tensor(kinks, dtype=torch.float64)}
+
+
+def zeros_before_relu(module: torch.nn.Module, params: Params, x: Tensor) -> tuple[int, int]:
+    """How many inputs of its ReLUs are exactly 0 on the samples `x`, of how many."""
+    seen: list[Tensor] = []
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        for layer in module.modules()
+        if isinstance(layer, ReLU)
+    ]
+    try:
+        torch.func.functional_call(module, params, (x,))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(int((one == 0).sum()) for one in seen), sum(one.numel() for one in seen)
+
+
 @observer("exact_zeros")
 class ExactZeros(_AtSteps):
     """Inputs of a ReLU that are exactly 0, over the first `rows` training samples: columns zeros and inputs
@@ -118,21 +158,7 @@ class ExactZeros(_AtSteps):
         self.module, self.x = problem.module, training_data(problem, rows)[0]
 
     def measured(self, params: Params, k: int) -> dict[str, Tensor]:
-        seen: list[Tensor] = []
-        handles = [
-            layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-            for layer in self.module.modules()
-            if isinstance(layer, ReLU)
-        ]
-        counts = []
-        try:
-            for one in members(params):
-                seen.clear()
-                torch.func.functional_call(self.module, one, (self.x,))
-                counts.append((sum(int((x == 0).sum()) for x in seen), sum(x.numel() for x in seen)))
-        finally:
-            for handle in handles:
-                handle.remove()
+        counts = [zeros_before_relu(self.module, one, self.x) for one in members(params)]
         zeros, inputs = torch.tensor(counts, dtype=torch.float64).T
         return {"zeros": zeros, "inputs": inputs}
 

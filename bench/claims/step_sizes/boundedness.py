@@ -1,9 +1,12 @@
 """CL18: boundedness of the iterates (A5) is an assumption of D1: it is measured here, and concluded nowhere.
 
-E1 and E6 grow quadratically, so small steps keep SHB bounded. F = w^4/4 with w_0 = 10, alpha_0 = 1 has w_1 = 10 - 1000
-and runs away: there the claim of convergence must come out OUT-OF-SCOPE. A network under cross-entropy on separable
-data has no bounded minimising sequence: |w| grows with log K, which no fixed bound sees in time. So the growth of
-log sup |w_k| from K/4 to K is measured.
+E1 and E6 grow quadratically, so small steps keep SHB bounded: no run gets far (a). That says nothing of all times, and
+all runs of a share their largest |w_k|, that of the start. So d asks for more, which can fail: at E1 the second half of
+a run stays within six standard deviations of the stationary law at its first step size (L1), variance alpha / (2 (1 -
+beta)) to leading order; the start is forgotten by then up to e^-4.4. A step that does not fall leaves that region. F =
+w^4/4 with w_0 = 10, alpha_0 = 1 has w_1 = 10 - 1000 and runs away: there the claim of convergence must come out
+OUT-OF-SCOPE. A network under cross-entropy on separable data has no bounded minimising sequence: |w| grows with log K,
+which no fixed bound sees in time. So the growth of log sup |w_k| from K/4 to K is measured.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 from bench.claims.claim import Claim, Control, Observed, Part, Protocol, Results, Status
 from bench.claims.experiment import Columns, Experiment
 from bench.claims.prediction import inside, tost
-from bench.claims.step_sizes.heavy_ball import heavy_ball, power, unbounded
+from bench.claims.step_sizes.heavy_ball import heavy_ball, power, power_steps, unbounded
 from bench.claims.trajectories import trajectories
 from bench.claims.verdict import Verdict, alone
 from bench.statistics.cases import Cases
@@ -28,13 +31,20 @@ BETAS = (0.0, 0.9)
 UNSTABLE = 4.0  # a constant step at E1 beyond 2 (1 + beta) = 3.8 (L2)
 NETWORK_LR = {"cross_entropy": 0.5, "squared": 0.05}  # loss of the network -> lr
 GROWING = Region(low=0.05)  # of log sup |w_k| from K/4 to K
+STEP, EXPONENT = 0.5, 0.75  # effective step alpha_k = STEP / (k + 11)^EXPONENT at E1 and E6
+DEVIATIONS = 6.0  # of the stationary law; a normal number exceeds them with probability 2e-9
 SMALL_START = 1.0  # of the quartic: alpha_0 w_0^2 = 1 < 2
 
 
 def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     runs = {
         f"{problem} beta{beta}": heavy_ball(
-            protocol, {"problem": problem}, power(0.75), lr=round(0.5 * (1 - beta), 12), beta=beta
+            protocol,
+            {"problem": problem},
+            power(EXPONENT),
+            lr=lr_of(beta),
+            beta=beta,
+            observe={"windows": {}} if problem == "e1" else None,
         )
         for problem in ("e1", "e6")
         for beta in BETAS
@@ -58,6 +68,13 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
             seconds=steps * 1e-3,
         )
 
+    runs["kept step"] = heavy_ball(
+        protocol,
+        {"problem": "e1", "schedule": "constant"},
+        lr=float(power_steps(lr_of(0.0), EXPONENT, 1)[0]),
+        seeds=protocol["quartic_seeds"],
+        observe={"windows": {}},
+    )
     runs["unstable"] = heavy_ball(
         protocol, {"problem": "e1", "schedule": "constant"}, lr=UNSTABLE, beta=0.9, seeds=protocol["quartic_seeds"]
     )
@@ -65,6 +82,23 @@ def experiments(protocol: Protocol) -> Mapping[str, Experiment]:
     for loss, lr in NETWORK_LR.items():
         runs |= {f"network {loss}": network(loss, lr), f"network {loss} K/4": network(loss, lr, 4)}
     return runs
+
+
+def lr_of(beta: float) -> float:
+    """alpha_k (k + 11)^q at E1 and E6."""
+    return round(STEP * (1 - beta), 12)
+
+
+def deviation(steps: int, beta: float) -> float:
+    """Standard deviation of the stationary law L1 of E1 at the step size of step `steps`."""
+    alpha = float(power_steps(lr_of(beta), EXPONENT, steps)[-1])
+    return float(np.sqrt(alpha * (1 + beta) / ((1 - beta) * (2 * (1 + beta) - alpha))))
+
+
+def left(columns: Columns, bound: float) -> Proportion:
+    """Share of runs with a larger |w_k - w*| than `bound` over the second half of the run."""
+    far = columns["distance_max"][:, -1]
+    return Proportion(int((~(far <= bound)).sum()), len(far))
 
 
 def escaped(columns: Columns) -> Proportion:
@@ -84,9 +118,15 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
     closed = {name: one for name, one in shares.items() if name.startswith("e")}
     small = shares["quartic small"]
     grown = growth(results, "cross_entropy")
+    half = protocol["steps"] // 2
+    bounds = {beta: DEVIATIONS * deviation(half, beta) for beta in BETAS}
+    largest = ", ".join(
+        f"beta = {beta:g}: {results[f'e1 beta{beta}']['distance_max'][:, -1].max() / bound * DEVIATIONS:.2f}"
+        for beta, bound in bounds.items()
+    )
     return [
         Part(
-            "At E1 and E6 the iterates stay bounded: assumption A5 holds there.",
+            f"No run at E1 or E6 gets beyond |w_k| = 1e6 in {protocol['steps']} updates.",
             "A5, an assumption of D1 (this project)",
             tost(f"share with sup |w_k| > 1e6 below 0.001, beta in {BETAS}", RARE, "share"),
             Cases(closed),
@@ -95,7 +135,8 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
                 Control("from w_0 = 10 with alpha_0 = 1", shares["quartic"], "F = w^4/4"),
             ),
             of=tuple(closed),
-            note=f"Largest sup |w_k|: {', '.join(f'{n}: {sups[n]:.2f}' for n in closed)}.",
+            note=f"Largest sup |w_k|, that of the start: {', '.join(f'{n}: {sups[n]:.2f}' for n in closed)}. No proof "
+            "of A5.",
         ),
         quartic_part(results["quartic"], results["quartic small"], small),
         Part(
@@ -108,6 +149,19 @@ def parts(protocol: Protocol, results: Results) -> list[Part]:
             note=f"MLP 64-16-10 on digits, K = {protocol['network_steps']}; sup |w_k| at K "
             + ", ".join(f"{loss} {results[f'network {loss}']['sup_norm'].mean():.2f}" for loss in NETWORK_LR)
             + ". Growth below the bound would be no proof of A5.",
+        ),
+        Part(
+            f"At E1 the second half of a run stays within {DEVIATIONS:g} standard deviations of the stationary law L1.",
+            "L1 (this project)",
+            tost(
+                f"share with |w_k - w*| beyond {DEVIATIONS:g} sd for a k >= {half} below 0.001, beta in {BETAS}",
+                RARE,
+                "share",
+            ),
+            Cases({f"e1 beta{beta}": left(results[f"e1 beta{beta}"], bound) for beta, bound in bounds.items()}),
+            (Control("the first step size kept", left(results["kept step"], bounds[0.0])),),
+            of=tuple(f"e1 beta{beta}" for beta in BETAS),
+            note=f"Largest distance in standard deviations: {largest}.",
         ),
     ]
 

@@ -59,7 +59,10 @@ class E13(ClosedForm):
         return (w[..., 0].abs() - radius).clamp(min=0)
 
     def noise_covariance(self) -> Tensor:
-        """Var s, the same for all w: float64 [1, 1]; inf for tails=pareto with p <= 2, else sigma^2 p / (p - 2)."""
+        """Var s, the same for all w: float64 [1, 1].
+
+        sigma^2 for tails=gaussian; for tails=pareto sigma^2 p / (p - 2) if p > 2, inf if p <= 2 (0 for sigma = 0).
+        """
         p, variance = self.index, self.sigma**2
         if self.tails == "pareto" and self.sigma > 0:
             variance = variance * p / (p - 2) if p > 2 else math.inf

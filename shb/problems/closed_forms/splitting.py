@@ -17,7 +17,8 @@ interval either sign has the last word on a set of positive measure. The mean of
 (present sign) prod_{m > n} (1 - 2^-m), from which psi is computed, exactly but for rounding: 9 blocks are 55 bits.
 
 levels=0 leaves the first bit only: a zigzag, tame, with dF(w) a singleton off its kinks. oracle=gradient is grad F,
-which exists almost everywhere (c = +-2), at the resolution of the floating-point numbers.
+which exists almost everywhere (c = +-2), at the resolution of the floating-point numbers. The sign is read from the
+last bits, which only float64 has: in a shorter type the missing ones are blocks of 0, and the sign is - everywhere.
 Source: theory.md section 4 (derived).
 """
 
@@ -48,10 +49,12 @@ class E15(ClosedForm):
         oracle: "clarke", the tangential element of dF; "gradient", grad F where it exists.
         levels: blocks of bits of psi in 0 .. 9; 9 stands for all of them. For fewer, dF is a singleton almost
             everywhere and both oracles are the gradient.
-        options: as in `ClosedForm`.
+        options: as in `ClosedForm`; dtype float64 where the sign of a block is read, by oracle "gradient" or
+            0 < levels < 9.
 
     Raises:
-        ConfigurationError: an unknown oracle, levels out of range, or as `ClosedForm`.
+        ConfigurationError: an unknown oracle, levels out of range, another dtype than float64 where it is needed, or
+            as `ClosedForm`.
     """
 
     name, size, minimum = "e15", 2, 0.0
@@ -62,6 +65,11 @@ class E15(ClosedForm):
             raise ConfigurationError("problem.levels", levels, f"a whole number from 0 to {LEVELS}")
         self.levels = int(levels)
         super().__init__(**options)
+        signed = self.oracle == "gradient" or self.levels < LEVELS
+        if signed and self.levels > 0 and self.dtype != torch.float64:
+            setting = "problem.oracle=gradient" if self.oracle == "gradient" else f"problem.levels={self.levels}"
+            allowed = f"float64 with {setting}: a shorter type lacks the bits from which the sign is read"
+            raise ConfigurationError("dtype", str(self.dtype).removeprefix("torch."), allowed)
 
     def objective(self, w: Tensor) -> Tensor:
         psi, _ = splitting(spiral_coordinate(w), self.levels)

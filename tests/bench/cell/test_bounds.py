@@ -10,11 +10,12 @@ from omegaconf import OmegaConf
 
 import bench.cell.memory
 from bench import compare, reproduce, run, verify
-from bench.cell.bounds import BOUNDS, SIZES, check_numbers, check_sizes
+from bench.cell.bounds import BOUNDS, check_numbers, check_sizes, is_size
 from bench.cell.cell import build_cell
 from bench.cell.config import CONF, ClaimsConfig, Config, compose_config, own_entries
 from bench.cell.matrix import MOST_JOBS
 from bench.cell.memory import check_memory
+from bench.cell.spec import read_spec
 from bench.claims import __main__ as claims
 from bench.claims.catalogue import CLAIMS
 from bench.command import run_command
@@ -98,7 +99,7 @@ def refused_or_small(overrides):
 def test_every_number_of_a_cell_is_refused_in_one_line_or_harmless(choice, name, example):
     for number in ODD:
         error = refused_or_small([*choice, override(name, number, example)])
-        if not math.isfinite(number) or (name.rpartition(".")[2] in SIZES and number > 10**6):
+        if not math.isfinite(number) or (is_size(name) and number > 10**6):
             assert error is not None and error.field == name, number
 
 
@@ -235,3 +236,17 @@ def test_processes_are_as_many_as_have_room(tiny_config, monkeypatch):
     assert worker_count(config, 8, 1e15) == 2
     monkeypatch.setattr(bench.cell.memory, "usable_memory", lambda: None)
     assert worker_count(config, 8, 1e15) == 8
+
+
+def test_a_name_is_a_size_in_its_group_alone():
+    """The width of a transformer is one; that of the valley of E14 is a length, as large as one likes."""
+    for width in ("2e21", "2000000", "0.5"):
+        cell = build_cell(compose_config(["problem=e14", f"problem.width={width}", "device=cpu", "steps=1"]))
+        spec = read_spec(json.dumps(cell.specs[0]))
+        assert spec["problem"]["width"] == float(width)
+    with pytest.raises(ConfigurationError, match=r"model\.width=2000000: allowed is a whole number .* <= 10\^6"):
+        compose_config(["model=transformer", "dataset=digits", "model.width=2000000"])
+    network = build_cell(compose_config(["model=transformer", "dataset=digits", "device=cpu", "steps=1"])).specs[0]
+    network["problem"]["model"]["width"] = 2_000_000
+    with pytest.raises(ConfigurationError, match=r"spec\.problem\.model\.width=2000000: allowed is at most"):
+        read_spec(json.dumps(network))

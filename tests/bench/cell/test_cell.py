@@ -10,6 +10,7 @@ from bench.cell.config import compose_config
 from bench.cell.problem import resolve_device
 from bench.store.identity import canonical
 from shb.errors import ConfigurationError
+from shb.training import Stack
 
 BASE = ("dataset=diabetes", "model.hidden=[4]", "optimizer=shb", "steps=8", "device=cpu")
 
@@ -206,3 +207,22 @@ def test_the_momentum_of_a_schedule_decides_whether_it_is_unstable():
     allowed = ("optimizer.allow_unstable=true", "seeds=1", "optimizer.lr=0.04")
     assert cell_of(*allowed, "momentum_schedule=inverse_log", "optimizer.momentum=[0.6,0.9]").unstable == (False, True)
     assert cell_of(*allowed, "momentum_schedule=second_order", "momentum_schedule.r=[9,11]").unstable == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "refused"),
+    [
+        (["model=mlp", "model.hidden=[8]"], True),
+        (["model=cnn", "model.channels=[4,8]"], False),
+        (["model=cnn", "model.channels=[4,4,4,4]", "model.downsample=stride"], True),  # the last of one pixel
+    ],
+)
+def test_one_sample_is_refused_only_where_a_channel_has_one_number(model, refused):
+    config = compose_config(["dataset=digits", *model, "model.norm=batch", "batch_size=1", "steps=2", "device=cpu"])
+    if refused:
+        with pytest.raises(ConfigurationError, match=r"batch_size=1: allowed is at least 2 with model\.norm=batch"):
+            build_cell(config)
+    else:
+        cell = build_cell(config)
+        (trajectory,) = Stack(cell.problem(), cell.optimizer, cell.members[:1], cell.plan).run()
+        assert trajectory.status == "done"

@@ -30,9 +30,10 @@ PROTOCOL = Protocol("quick", SIZES)
 MLP = {"first": ["1.weight", "1.bias"], "second": ["4.weight", "4.bias"], "last": ["7.weight", "7.bias"]}
 
 
-def simulated(beta, decoupled=False, coloured=False, members=64, size=40, steps=4000):
+def simulated(beta, decoupled=False, coloured=False, free=False, members=64, size=40, steps=4000):
     """The columns of one block w whose gradients are random and orthogonal to w, of size 1 / |w|."""
     eta, decay = equilibrium.step_size(PROTOCOL, beta), SIZES["decay"] / ((1 - beta) if decoupled else 1)
+    decay = 0.0 if free else decay
     generator = torch.Generator().manual_seed(0)
     observer = Rotation(None, Plan(steps), {"block": ["w"]}, steps // 2)
     w = previous = torch.randn(members, size, generator=generator, dtype=torch.float64) / 2
@@ -65,6 +66,13 @@ def test_the_norm_has_the_memory_of_the_gradients():
     coloured = simulated(0.9, coloured=True)
     assert equilibrium.norm_ratio(PROTOCOL, coloured, "block", 0.9).mean() < 0.8
     assert equilibrium.norm_ratio(PROTOCOL, coloured, "block", 0.9, white=False).mean() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("coloured", [False, True], ids=["white", "coloured"])
+@pytest.mark.parametrize("beta", [0.0, 0.9])
+def test_without_decay_the_square_grows_like_the_root_of_time(beta, coloured):
+    growth = equilibrium.growth(simulated(beta, coloured=coloured, free=True), "block")
+    assert growth.mean() == pytest.approx(equilibrium.GROWTH, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def world(*changes):
     for block in MLP:
         factors += [("0.9", f"{block}_after", moved), (equilibrium.PLAIN, f"{block}_turn", 0.3)]
         factors += [(equilibrium.FREE, f"{block}_{what}", by) for what, by in (("turn", 0.05), ("square", 20.0))]
-        factors += [(equilibrium.FREE, f"{block}_after", 1.6 * moved)]
+        factors += [(equilibrium.FREE, f"{block}_after", 2**0.5 * moved)]
     for name, column, factor in [*factors, *changes]:
         results[f"net {name}"][column] = results[f"net {name}"][column] * factor
     return results
@@ -134,11 +142,12 @@ def test_the_world_of_the_claim_is_supported():
         (("0.5", "first_turn", 1.9), {"a": "REFUTED"}),
         (("0.0", "second_square", 0.7), {"b": "REFUTED"}),
         (("0.9", "second_square", 0.7), {"c": "REFUTED", "d": "REFUTED"}),
-        (("no decay", "first_after", 1 / 1.6), {"e": "REFUTED"}),
+        (("no decay", "first_after", 0.5**0.5), {"e": "REFUTED"}),  # bounded
+        (("no decay", "first_after", 2**0.5), {"e": "REFUTED"}),  # |w|^2 like k
         (("decoupled", "first_turn", 10.0), {"f": "REFUTED"}),
         (("decoupled", "last_turn", 10.0), {"f": "VOID"}),
         (("no decay", "second_turn", 20.0), {"a": "VOID"}),
-        (("0.9", "second_after", 1.6), {"e": "VOID"}),
+        (("0.9", "second_after", 2**0.5), {"e": "VOID"}),
     ],
     ids=lambda value: " ".join(map(str, value)),
 )

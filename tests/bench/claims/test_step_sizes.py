@@ -238,9 +238,15 @@ def runs(n, escaped=0, distance=0.1):
     return {"sup_norm": sup, "diverged": np.isnan(sup) * 1.0, "clarke_distance": np.full(n, distance)}
 
 
-def bounded(e1=0, quartic=200, small=0, slow=0.04, network=0.08, unstable=200):
+def bounded(e1=0, quartic=200, small=0, slow=0.04, network=0.08, unstable=200, far=0, kept=200):
+    def distances(n, beyond):
+        bound = 6 * boundedness.deviation(256, 0.0)
+        return {"distance_max": np.where(np.arange(n) < beyond, 1.1, 0.8)[:, None] * bound}
+
     results = {f"{p} beta{b}": runs(10_000) for p in ("e1", "e6") for b in (0.0, 0.9)}
     results["e1 beta0.9"] = runs(10_000, e1)
+    results = {name: one | distances(10_000, far) for name, one in results.items()}
+    results["kept step"] = runs(200) | distances(200, kept)
     results |= {"quartic": runs(200, quartic), "quartic small": runs(200, small), "unstable": runs(200, unstable)}
     for loss, growth in (("cross_entropy", network), ("squared", slow)):
         early = runs(16)["sup_norm"]
@@ -257,12 +263,17 @@ def test_an_escaped_run_is_counted_however_it_shows(sup, diverged):
 
 
 def test_cl18_verdicts():
-    sizes = {"network_steps": 500}
+    sizes = {"network_steps": 500, "steps": 512}
     assert {part: v for part, (v, _) in verdicts_of("CL18", sizes, bounded()).items()} == {
         "CL18a": "SUPPORTED",
         "CL18b": "OUT-OF-SCOPE",
         "CL18c": "SUPPORTED",
+        "CL18d": "SUPPORTED",
     }
+    assert verdicts_of("CL18", sizes, bounded(far=100))["CL18d"][0] == "REFUTED"
+    assert verdicts_of("CL18", sizes, bounded(kept=0))["CL18d"] == ("VOID", (False,))
+    assert boundedness.deviation(256, 0.0) == pytest.approx((0.5 / 266**0.75 / 2) ** 0.5, rel=0.01)
+    assert boundedness.deviation(256, 0.9) == pytest.approx(boundedness.deviation(256, 0.0), rel=0.01)
     assert verdicts_of("CL18", sizes, bounded(e1=100))["CL18a"][0] == "REFUTED"
     assert verdicts_of("CL18", sizes, bounded(e1=5))["CL18a"][0] == "INCONCLUSIVE"
     tame = verdicts_of("CL18", sizes, bounded(quartic=0))
@@ -287,7 +298,7 @@ TINY = {
 @pytest.mark.parametrize("claim", TINY)
 def test_a_tiny_run(claim):
     results, parts = run_tiny(claim, TINY[claim])
-    assert len(parts) in (2, 3) and all(part.controls for part in parts)
+    assert len(parts) in (2, 3, 4) and all(part.controls for part in parts)
     if claim == "CL14":
         tail = 2 / 256  # of sum alpha / (1 - beta)
         assert results["summable"]["w0"][0, -1] == pytest.approx(summable_steps.LIMIT + tail, abs=1e-3)

@@ -4,6 +4,8 @@ Every schedule here is constant, or the optimizer is one whose torch form needs 
 momentum is the heavy ball only at a constant step size (shb/optimizers/conversions.py).
 """
 
+import itertools
+
 import pytest
 
 from bench.cell.cell import build_cell
@@ -70,9 +72,14 @@ def test_a_plain_run_follows_the_schedule(optimizer):
     assert_same(build_cell(compose_config([*overrides, "schedule=step", "schedule.step_size=0.25"])))
 
 
-@pytest.mark.parametrize("clip", ["norm", "value"])
-@pytest.mark.parametrize("decoupled", ["false", "true"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+DECAYS = [("shb", "false", "norm"), ("adam", "true", "value")]  # the others with the slow tests
+EVERY_DECAY = [
+    pytest.param(*case, marks=[] if case in DECAYS else [pytest.mark.slow])
+    for case in itertools.product(OPTIMIZERS, ("false", "true"), ("norm", "value"))
+]
+
+
+@pytest.mark.parametrize(("optimizer", "decoupled", "clip"), EVERY_DECAY)
 def test_a_plain_run_decays_and_clips(optimizer, decoupled, clip):
     level = {"norm": "0.05", "value": "0.02"}[clip]  # acts on some gradients
     decay = [f"optimizer={optimizer}", "optimizer.weight_decay=[0,0.5]", f"optimizer.decoupled={decoupled}"]

@@ -126,7 +126,8 @@ def test_wrong_initialisations_are_refused():
             check_initialization("truncated_normal", std)
         check_initialization("kaiming", std)  # not used there
     for init in set(INITIALIZATIONS) - set(FAN_FREE):
-        with pytest.raises(ConfigurationError, match="allowed is normal, zeros, point"):
+        words = rf"init={init}: allowed is normal, zeros, point, .*: the parameter w of shape \[3\] has no fan"
+        with pytest.raises(ConfigurationError, match=words):
             draw_parameters({"w": (3,)}, init, stream(0, "init"))
     for init in FAN_FREE:
         assert draw_parameters({"w": (3,)}, init, stream(0, "init"))["w"].shape == (3,)

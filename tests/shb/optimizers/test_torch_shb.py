@@ -624,3 +624,16 @@ def test_named_parameters_keep_their_names():
 def test_example_of_the_docstring():
     result = doctest.testmod(torch_shb)
     assert result.attempted >= 5 and result.failed == 0
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_decoupled_decay_of_sixteen_bits_is_rounded_once(dtype, lr, foreach):
+    """0.997 is 0.996 in bfloat16."""
+    params = parameters(dtype)
+    for w in params:
+        w.grad = torch.zeros_like(w)
+    expected = [(w.detach().float() * (1 - lr * 0.03)).to(dtype) for w in params]
+    SHB(params, lr=lr, momentum=0.0, weight_decay=0.03, decoupled=True, foreach=foreach).step()
+    assert all(torch.equal(w.detach(), e) for w, e in zip(params, expected))

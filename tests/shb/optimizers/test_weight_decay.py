@@ -206,3 +206,24 @@ def test_an_extended_rule_is_one_object_with_the_name_of_its_rule():
 def test_wrong_input_is_refused(make, words):
     with pytest.raises(ConfigurationError, match=words):
         make()
+
+
+@pytest.mark.parametrize("product", [0.0005, 0.001, 0.002, 0.003, 0.005, 0.0099])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_decoupled_decay_of_sixteen_bits_is_that_of_adamw(dtype, product):
+    """The factor 1 - lr lambda is not rounded to 16 bits: in bfloat16 it would be a multiple of 2^-8."""
+    start = torch.randn(1000, generator=torch.Generator().manual_seed(0)).to(dtype)
+    w = start.clone().requires_grad_()
+    w.grad = torch.zeros_like(w)
+    torch.optim.AdamW([w], lr=0.1, weight_decay=product / 0.1, eps=1e-3, foreach=False).step()
+    for name in ("sgd", "shb"):
+        rule = with_weight_decay(get_optimizer(name), True)
+        numbers = {"lr": 0.1, "weight_decay": product / 0.1}
+        for members in (1, 3):
+            h = {n: torch.full((members,), v, dtype=torch.float64) for n, v in rule.complete(numbers).items()}
+            params = {"w": start.expand(members, -1)}
+            state = rule.init(params, h)
+            moved, _ = rule.update(params, {"w": torch.zeros_like(params["w"])}, state, h, 0)
+            assert moved["w"].dtype == dtype
+            assert all(torch.equal(row, w.detach()) for row in moved["w"])
+    assert (w.detach() != start).any() == (product > 0.00196 or dtype == torch.float16)

@@ -126,6 +126,11 @@ WRONG = [
     (lambda: E14(wave=1.5), r"problem\.wave=1\.5.*\[0, 1\]"),
     (lambda: E15(oracle="clark"), r"problem\.oracle=clark.*did you mean clarke"),
     (lambda: E15(levels=10), r"problem\.levels=10.*0 to 9"),
+    (
+        lambda: E15(oracle="gradient", dtype=torch.float32),
+        r"dtype=float32: allowed is float64 with problem\.oracle=gra",
+    ),
+    (lambda: E15(levels=5, dtype=torch.bfloat16), r"dtype=bfloat16: allowed is float64 with problem\.levels=5"),
     (lambda: Quadratic(curvature=(1.0, -1.0)), r"problem\.curvature=.*> 0"),
     (lambda: Quadratic(curvature=()), r"problem\.curvature=\(\)"),
     (lambda: Quadratic(noise="cantorr"), r"problem\.noise=cantorr.*did you mean cantor"),
