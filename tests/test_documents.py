@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from bench.claims.expectations import expectations
 from bench.leaderboard.document import leaderboard
 from bench.leaderboard.text import markdown
 from bench.plan.stored import stored_plan
@@ -151,6 +152,12 @@ def test_the_readme_shows_the_reference_claims():
         assert f"{count} {verdict}" in text or f"{count} are {verdict}" in text, (verdict, count)
     assert all(entry["expected"] and entry["control_fired"] for entry in entries if entry["verdict"] != "OUT-OF-SCOPE")
     assert set(reference) == {entry["id"] for entry in entries}
+
+
+def test_the_documents_say_how_many_parts_depend_on_the_processor():
+    count = sum(bool(expected.elsewhere) for expected in expectations().values())
+    for page in (ROOT / "README.md", ROOT / "docs" / "claims.md"):
+        assert re.search(r"(\w+) parts may (?:differ|have another)", page.read_text()).group(1) == str(count), page.name
 
 
 def test_members_that_the_readme_names_are_in_the_reference():
