@@ -217,8 +217,7 @@ def _load(claim: str, protocol: Protocol, store: Store) -> Results:
 
 def _computed_with(device: str) -> str:
     facts = environment(device)
-    count = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
-    where = facts["device_name"] if device == "cuda" else f"{count} of {facts['cpu']}"
+    where = facts["device_name"] if device == "cuda" else facts["cpu"]  # with how many threads: in each ensemble
     return f"torch {facts['torch']}, Python {facts['python']}, {where}, commit {facts['code_commit'][:12]}"
 
 
