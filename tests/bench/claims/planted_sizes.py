@@ -133,6 +133,7 @@ SIZES = {
             for size, value in (
                 ("seeds", 100),
                 ("full_seeds", 4),
+                ("full_batch", 282),
                 ("step", 0.05),
                 ("steps", 3760),
                 ("before", 84),
@@ -196,6 +197,7 @@ SIZES = {
         "seeds": 2000,
         "first": 1500,
         "first_images": 512,
+        "first_bits": 12,
         "controls": 100,
         "margin": 0.06,
         "chunk": 500,

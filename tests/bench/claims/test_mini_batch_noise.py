@@ -201,6 +201,7 @@ SMALL = {
             for size, value in (
                 ("seeds", 4),
                 ("full_seeds", 3),
+                ("full_batch", 282),
                 ("step", 0.05),
                 ("steps", 100),
                 ("before", 14),

@@ -11,7 +11,16 @@ from bench.claims.precision.summation import last_summands, rounded, ulp
 from tests.bench.claims.synthetic import run_tiny, verdicts_of
 
 N = 2000
-SIZES = {"images": 128, "width": 32, "bits": 12, "seeds": N, "first": N, "first_images": 512, "controls": 200}
+SIZES = {
+    "images": 128,
+    "width": 32,
+    "bits": 12,
+    "seeds": N,
+    "first": N,
+    "first_images": 512,
+    "first_bits": 12,
+    "controls": 200,
+}
 SIZES |= {"margin": 0.06, "chunk": 500, "seconds": 0.01, "networks": {"net": ["dataset=digits"]}}
 
 
@@ -103,7 +112,16 @@ def test_without_its_data_the_claim_is_out_of_scope():
 
 
 def test_a_tiny_run():
-    small = {"seeds": 4, "first": 4, "controls": 4, "images": 60, "first_images": 60, "chunk": 2, "bits": 9}
+    small = {
+        "seeds": 4,
+        "first": 4,
+        "controls": 4,
+        "images": 60,
+        "first_images": 60,
+        "chunk": 2,
+        "bits": 9,
+        "first_bits": 9,
+    }
     results, parts = run_tiny("CL57", SIZES | small)
     assert results["net network"]["zeros_last"].shape == (4, 6)
     assert [part.id[-1] for part in parts] == list("abcdef")
