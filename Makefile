@@ -12,6 +12,8 @@ quoted = '$(subst ','\'',$(1))'
 # what is verified: the archive, else the results folder if one was named, else the committed reference
 VERIFIED = $(if $(value ARCHIVE),$(call quoted,archive=$(value ARCHIVE)),$(if $(filter file,$(origin RESULTS)),,$(call quoted,results_dir=$(value RESULTS))))
 RUN := .venv/bin/python -m
+# two processes of one thread each: with two, the threads wait for each other's cores
+TESTS := OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1
 
 .DEFAULT_GOAL := help
 .PHONY: help bench claims leaderboard report figures status verify published cite archive docs test test-slow lint speed clean
@@ -61,10 +63,10 @@ docs: .venv/ready  ## the reference of shb and the documents as web pages, build
 	@.venv/bin/python docs/site/build.py build/docs
 
 test: .venv/ready lint  ## the tests in two processes, after the checks of style and types; not those that take long
-	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 $(ARGS)
+	@$(TESTS) $(ARGS)
 
 test-slow: .venv/ready  ## what `make test` leaves out: statistics of many runs, browser, other processes
-	@$(RUN) pytest -n 2 --dist loadfile --durations=15 --durations-min=1 -m slow $(ARGS)
+	@$(TESTS) -m slow $(ARGS)
 
 lint: .venv/ready
 	@.venv/bin/ruff check .

@@ -88,6 +88,7 @@ def test_a_shift_beyond_the_noise_is_found(shift):
         assert found.differing[0].difference == pytest.approx(0.02, rel=0.3)
 
 
+@pytest.mark.slow
 def test_equal_stores_but_for_noise_rarely_differ():
     """Family-wise error over 300 comparisons of 20 cells of 3 seeds each: at most 5 % plus its own error."""
     rng = np.random.default_rng(1)

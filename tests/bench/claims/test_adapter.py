@@ -95,6 +95,7 @@ def tiny():
     return run_tiny("CL47", TINY)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_shows_what_the_claim_says(tiny):
     results, parts = tiny
     values = {part.id: part.estimate.value for part in parts}

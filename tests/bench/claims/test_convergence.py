@@ -101,6 +101,7 @@ def test_the_spread_is_supported_where_l3_holds():
     assert set(verdicts("CL7", cl7()).values()) == {"SUPPORTED"}
 
 
+@pytest.mark.slow
 def test_the_spread_is_refuted_part_by_part():
     found = verdicts("CL7", cl7(power=0.6, factor=1.6, fall=0.9))
     assert found["CL7a"] == found["CL7b"] == found["CL7c"] == found["CL7d"] == found["CL7e"] == "REFUTED"

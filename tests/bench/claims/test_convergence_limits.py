@@ -258,6 +258,7 @@ def test_cl13_verdicts():
     assert only(verdicts_of("CL13", sizes, diverged))["CL13a"] == "REFUTED"
 
 
+@pytest.mark.slow
 def test_the_stability_boundary_of_one_momentum():
     """Row i depends on its own seed only, and lies at 2 (1 + beta)."""
     settings = {

@@ -174,6 +174,7 @@ def test_without_its_data_the_claim_is_out_of_scope():
     assert part.id == "CL48" and part.out_of_scope == "data set absent, for net"
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_its_parts_and_its_figure():
     results, parts = run_tiny("CL48", TINY)
     assert [part.id for part in parts] == [f"CL48{letter}" for letter in PARTS]

@@ -90,6 +90,7 @@ def test_cl55_verdicts():
 # -- CL59 ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_speed_in_the_valley_is_that_of_gradient_flow():
     """Small gradient steps from anywhere near the valley: du / dt after the transient."""
     problem = E14(winding=smooth_spiral.WINDING, width=smooth_spiral.WIDTH)

@@ -110,6 +110,7 @@ def test_without_its_data_the_claim_is_out_of_scope():
     assert part.id == "CL49" and part.out_of_scope == "data set absent, for net"
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_its_parts_and_its_figure():
     results, parts = run_tiny("CL49", sizes(seeds=2))
     assert [part.id for part in parts] == ["CL49a", "CL49b", "CL49c", "CL49d"]

@@ -74,6 +74,7 @@ def test_learning_from_zero_refutes_the_network_part():
     assert verdicts(initialization.CLAIM.parts(Protocol("quick", CL42), columns))["CL42e"] == "REFUTED"
 
 
+@pytest.mark.slow
 def test_initialization_end_to_end():
     protocol = Protocol("quick", CL42 | {"seeds": 20, "grid_seeds": 50, "network_seeds": 2})
     parts = {part.id: part for part in initialization.CLAIM.parts(protocol, compute(initialization, protocol))}
@@ -204,6 +205,7 @@ def test_thresholds():
     assert (tau == first_pass.FLAT).all() and (np.diff(eps) < 0).all()
 
 
+@pytest.mark.slow
 def test_first_pass_end_to_end():
     protocol = Protocol("quick", CL46 | {"seeds": 50, "control_seeds": 20})
     results = compute(first_pass, protocol)

@@ -59,6 +59,7 @@ def test_the_angle_law_is_exact_whatever_the_gradients_are(arm, coloured):
     assert equilibrium.angle_ratio(PROTOCOL, columns, "block", arm).mean() == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_norm_has_the_memory_of_the_gradients():
     for beta in (0.0, 0.9):
         white = simulated(beta)
@@ -165,6 +166,7 @@ def tiny():
     return run_tiny("CL53", SIZES | {"seeds": 3, "steps": {"net": 60}})
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_all_parts(tiny):
     results, parts = tiny
     assert [part.id for part in parts] == [f"CL53{letter}" for letter in "abcdef"]

@@ -178,6 +178,7 @@ def test_adam_verdicts_follow_the_columns(changes, wanted):
     assert list(verdicts(adam.CLAIM.parts(protocol, adam_columns(**changes))).values()) == wanted.split()
 
 
+@pytest.mark.slow
 def test_adam_end_to_end():
     protocol = Protocol("quick", {"seeds": 3, "steps": 50, "lr": 1.0, "near": 20.0})
     parts = adam.CLAIM.parts(protocol, compute(adam, protocol))
@@ -225,6 +226,7 @@ def synthetic(cl41, slope=-0.5, fall=-1.0, constant=(0.1, 0.1), stall=0, zeros=0
     return protocol, {**results, **own, "loud constant": columns(*constant)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [

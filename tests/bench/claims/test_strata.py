@@ -79,6 +79,7 @@ def test_another_world_has_another_verdict(changes, part, verdict):
     assert changes or set(found.values()) == {"SUPPORTED"}
 
 
+@pytest.mark.slow
 def test_a_tiny_run_shows_what_the_claim_says():
     results, parts = run_tiny("CL56", {"polygons": 2, "chunk": 2})
     assert [part.shown.hits for part in parts] == [0, 0, 0]

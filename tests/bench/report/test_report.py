@@ -393,6 +393,7 @@ def test_files_of_problems_have_names_of_their_own():
     assert list(found.values()) == ["a_b", "a_b_2", "A_b_3", "digits_mlp"]
 
 
+@pytest.mark.slow
 def test_the_command_of_figures(finished_copy, capsys, monkeypatch):
     monkeypatch.setattr(figures_command, "_FORMATS", {"pdf": {}})
     assert run_command(figures_command.main, ["suite=smoke", *SUITE_SIZE, f"results_dir={finished_copy}"]) == 0

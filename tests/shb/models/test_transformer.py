@@ -76,6 +76,7 @@ def test_the_writers_of_the_stream_are_one_scale_invariant_block(scale):
     assert (output([n for n in writers if "down" not in n]) - output([])).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_it_learns_the_digits():
     problem = LearningProblem(partial(transformer, width=16, heads=2), load_dataset("digits"), batch_size=32)
     start = Stack(problem, OPTIMIZERS["adam"], [Member(0, {"lr": 0.003, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8})],

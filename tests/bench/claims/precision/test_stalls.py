@@ -106,6 +106,7 @@ def test_without_its_data_the_claim_is_out_of_scope():
     assert part.id == "CL58" and part.out_of_scope == "data set absent, for net"
 
 
+@pytest.mark.slow
 def test_a_tiny_run():
     small = {"seeds": 3, "grids": 3, "chunk": 3, "steps": 50}
     results, parts = run_tiny("CL58", SIZES | small)

@@ -50,6 +50,7 @@ def test_the_order_of_seeds_and_optimizers_does_not_matter():
     assert {e["optimizer"]: e for e in other} == {e["optimizer"]: e for e in whole}
 
 
+@pytest.mark.slow
 def test_the_interval_covers_about_as_often_as_it_says(record_property):
     """Five problems of ten normal seeds: within 2 points of 95 %, and three standard errors of the simulation."""
     distribution, generator, hits, boards = DISTRIBUTIONS["normal"], np.random.default_rng(5), 0, 400

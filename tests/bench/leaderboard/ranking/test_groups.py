@@ -115,6 +115,7 @@ def test_a_planted_difference_of_two_is_found_with_the_promised_power(effect, re
     assert abs(found - power) < 3 * np.sqrt(power * (1 - power) / 1000)
 
 
+@pytest.mark.slow
 def test_a_planted_difference_among_four_is_found_with_at_least_the_promised_power(record_property):
     """One of four is better by 1.2 standard deviations of a difference, the others are equal."""
     seeds, power = seeds_needed(1.2, 0.05 / 6)

@@ -152,6 +152,7 @@ def test_the_spiral_coordinate_is_the_angle_minus_the_logarithm():
 # -- E16 ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_saddle_is_critical_and_only_its_manifold_leads_there():
     problem = E16(sigma=0.0, init="point", value=(0.3, 0.0))
     assert problem.clarke_distance(vector(0.0, 0.0)).item() == 0 == problem.saddle_distance(vector(0.0, 0.0)).item()
