@@ -123,6 +123,7 @@ def literal_commands(folder):
     yield bench.compare, [f"./{folder}", f"./{folder}"], set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def test_a_folder_is_taken_as_it_stands(finished_eager, tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)

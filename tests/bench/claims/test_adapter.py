@@ -130,6 +130,7 @@ def test_in_a_world_with_another_derivative_nothing_is_at_rest(monkeypatch):
     np.testing.assert_allclose(columns["backward"], columns["gradient"], rtol=1e-9)  # both right: one gradient
 
 
+@pytest.mark.slow
 def test_the_figure_shows_the_curves(tiny):
     results, _ = tiny
     drawn = figures.figure({"CL47": Protocol("quick", TINY)}, {"CL47": results})

@@ -156,6 +156,7 @@ def tiny():
     return run_tiny("CL54", SIZES | {"seeds": 40, "adam_seeds": 40, "field_seeds": 40, "network_seeds": 2, "chunk": 2})
 
 
+@pytest.mark.slow
 def test_a_tiny_run_has_every_part(tiny):
     results, parts = tiny
     assert [part.id for part in parts] == [f"CL54{letter}" for letter in "abcdef"]

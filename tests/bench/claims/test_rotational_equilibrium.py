@@ -174,6 +174,7 @@ def test_a_tiny_run_has_all_parts(tiny):
     assert (results["net no decay"]["first_after"] > results["net no decay"]["first_before"]).all()
 
 
+@pytest.mark.slow
 def test_the_figure_has_the_law_and_every_block(tiny):
     protocol = Protocol("quick", SIZES | {"seeds": 3, "steps": {"net": 60}})
     drawn = figures.figure({"CL53": protocol}, {"CL53": tiny[0]})

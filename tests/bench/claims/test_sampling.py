@@ -108,6 +108,7 @@ def test_matched_steps_end_to_end(cl39):
     assert verdicts(parts)["CL39c"] == "SUPPORTED" and verdicts(parts)["CL39b"] == "SUPPORTED"
 
 
+@pytest.mark.slow
 def test_matched_steps_verdicts_follow_the_columns(cl39):
     protocol, results = cl39
     swapped = {**results, "E1 shb": results["E1 unmatched"], "E6 shb": results["E6 unmatched"]}

@@ -310,6 +310,7 @@ def test_a_tiny_run(claim):
         assert parts[1].out_of_scope and results["quartic small"]["diverged"].sum() == 0
 
 
+@pytest.mark.slow
 def test_the_figure_has_a_panel_for_each_claim_that_ran():
     protocols = {claim: Protocol("quick", TINY[claim]) for claim in ("CL14", "CL15", "CL17", "CL18")}
     results = {claim: run_tiny(claim, TINY[claim])[0] for claim in ("CL14", "CL17", "CL18")}

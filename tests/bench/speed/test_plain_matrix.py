@@ -80,6 +80,7 @@ def test_the_ratio_is_over_the_members_found(capsys):
     assert "stacked: 6 of 126 members in 0.5 s (engine eager, threads 2)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_every_stack_counts_once(finished, tmp_path, write_suite):
     smoke = load_suite("smoke")
     problems = {name: [*own, "steps=4", "evaluations=2", "model.hidden=[2]"] for name, own in smoke.problems.items()}

@@ -64,6 +64,7 @@ def test_noisy_heavy_ball_tracks_like_the_root_of_the_step_and_only_in_the_right
         assert errors[-1] < 0.1
 
 
+@pytest.mark.slow
 def test_varying_momentum_needs_the_varying_clock():
     right, constant = [], []
     for scale in (1.0, 0.25):

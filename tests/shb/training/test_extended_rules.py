@@ -47,6 +47,7 @@ def learning(model):
     return LearningProblem(model, tiny_dataset(), batch_size=7, dtype=torch.bfloat16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("norm", ["layer", "batch"])
 def test_sixteen_bits_train_with_decay_and_normalisation(norm, engine):
